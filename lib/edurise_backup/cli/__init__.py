@@ -1,0 +1,5 @@
+"""The command line: `edurise-backup`."""
+
+from edurise_backup.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,140 @@
+"""Options that every command has, and the one place where errors become exit statuses.
+
+A command is a function whose first argument is what its common options say
+(`Engine` or `Product`); `command` adds those options to its signature, so that
+each `--help` lists them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from edurise_backup.cli.output import Output
+from edurise_backup.errors import BackupError, InputError
+
+if TYPE_CHECKING:
+    from edurise_backup.config import Settings
+    from edurise_backup.repository.repository import Repository
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+class Common(Protocol):
+    """What a command's common options say."""
+
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A repository named on the command line or in the environment; no catalog, no Prefect."""
+
+    output: Output
+    location: str
+    password_file: Path | None
+
+    @classmethod
+    def from_options(
+        cls,
+        repository: Annotated[
+            str, typer.Option("--repository", "-r", envvar="EDURISE_REPOSITORY", help="Where the repository is.")
+        ] = "",
+        password_file: Annotated[
+            Path | None,
+            typer.Option("--password-file", "-p", envvar="EDURISE_PASSWORD_FILE", help="File with its passphrase."),
+        ] = None,
+        json: Json = False,
+        quiet: Quiet = False,
+    ) -> Engine:
+        """Take the options of every engine command."""
+        return cls(Output(json, quiet), repository, password_file)
+
+    def repository(self) -> Repository:
+        """Open the repository; raises InputError when it or its passphrase is not named."""
+        from edurise_backup.operations.engine import open_repository
+
+        return open_repository(self.place(), self.passphrase())
+
+    def place(self) -> str:
+        """Return the repository's location."""
+        if not self.location:
+            raise InputError("no repository is named", hint="use --repository DIR or set EDURISE_REPOSITORY")
+        return self.location
+
+    def passphrase(self) -> str:
+        """Read the passphrase from its file."""
+        from edurise_backup.operations.engine import read_passphrase
+
+        if self.password_file is None:
+            raise InputError("no password file is named", hint="use --password-file FILE or set EDURISE_PASSWORD_FILE")
+        return read_passphrase(self.password_file)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The configured product: sources, repository, catalog."""
+
+    output: Output
+    config: Path | None
+
+    @classmethod
+    def from_options(
+        cls,
+        config: Annotated[
+            Path | None,
+            typer.Option("--config", "-c", envvar="EDURISE_CONFIG", help="Configuration (edurise-backup.toml)."),
+        ] = None,
+        json: Json = False,
+        quiet: Quiet = False,
+    ) -> Product:
+        """Take the options of every product command."""
+        return cls(Output(json, quiet), config)
+
+    def settings(self) -> Settings:
+        """Read the configuration; raises ConfigError."""
+        from edurise_backup.config import load_settings
+
+        return load_settings(self.config)
+
+
+def command(
+    app: typer.Typer, common: type[Engine] | type[Product], name: str | None = None
+) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
+    """Register a command: common options become its first argument, errors its exit status."""
+
+    def register(function: Callable[..., int | None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        shared = list(inspect.signature(common.from_options, eval_str=True).parameters.values())
+
+        def run(**values: object) -> None:
+            given = {parameter.name: values.pop(parameter.name) for parameter in shared}
+            first = common.from_options(**given)  # type: ignore[arg-type]  # typer has converted them
+            raise typer.Exit(_status(first.output, lambda: function(first, **values)))
+
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        run.__doc__ = function.__doc__
+        app.command(name or function.__name__.replace("_", "-"))(run)
+        return run
+
+    return register
+
+
+def _status(output: Output, work: Callable[[], int | None]) -> int:
+    try:
+        return work() or 0
+    except BackupError as error:
+        output.error(error)
+        return error.exit_status
+    except BrokenPipeError:
+        os.close(1)  # whoever read the output has gone
+        return 0

@@ -1,0 +1,39 @@
+"""Put the commands together and run one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edurise_backup import __version__
+from edurise_backup.cli import repo
+
+app = typer.Typer(
+    name="edurise-backup",
+    no_args_is_help=True,
+    help="Backs up the EduRise platform, proves that it can be restored, and restores it.",
+    pretty_exceptions_enable=False,  # a traceback with local variables could show a secret
+    add_completion=False,
+)
+app.add_typer(repo.app, name="repo")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edurise-backup {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Back up, prove, restore."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

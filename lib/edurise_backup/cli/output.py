@@ -1,0 +1,154 @@
+"""What the command line shows: progress on a terminal, JSON for scripts, errors in three parts."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import msgspec
+
+from edurise_backup.errors import BackupError
+from edurise_backup.monitoring.progress import SilentProgress
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+@dataclass(slots=True)
+class Output:
+    """How this run speaks, from the global options."""
+
+    json: bool = False
+    quiet: bool = False
+
+    def say(self, text: str) -> None:
+        """Print a line for a person; not with --json or -q."""
+        if not (self.json or self.quiet):
+            sys.stdout.write(text + "\n")
+
+    def result(self, value: object, text: str) -> None:
+        """Print the command's result: as one JSON document, or as text."""
+        if self.json:
+            sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
+        elif text:
+            sys.stdout.write(text + "\n")
+
+    def error(self, error: BackupError) -> None:
+        """Print what happened, what is safe, what to do."""
+        if self.json:
+            parts = {"error": error.message, "safe": error.safe, "hint": error.hint, "exit_status": error.exit_status}
+            sys.stderr.write(msgspec.json.encode(parts).decode() + "\n")
+        else:
+            sys.stderr.write("\n".join(error.lines()) + "\n")
+
+    @contextmanager
+    def progress(self) -> Iterator[SilentProgress]:
+        """Give a progress that a terminal shows, and that Ctrl-C and SIGTERM cancel."""
+        shown = sys.stderr.isatty() and not (self.json or self.quiet)
+        progress = TerminalProgress() if shown else SilentProgress()
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            progress.cancel()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield progress
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if isinstance(progress, TerminalProgress):
+                progress.close()
+
+
+class TerminalProgress(SilentProgress):
+    """One line on standard error: phase, bytes, files, rate, time left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._guard = threading.Lock()
+        self._begin("starting", None)
+
+    def _begin(self, name: str, bytes_total: int | None) -> None:
+        self._name, self._total, self._bytes, self._files = name, bytes_total, 0, 0
+        self._started = time.monotonic()
+        self._shown = 0.0
+
+    def phase(self, name: str, *, bytes_total: int | None = None) -> None:
+        """Begin a new count."""
+        with self._guard:
+            self._begin(name, bytes_total)
+            self._show()
+
+    def advance(self, *, bytes_done: int = 0, files_done: int = 0) -> None:
+        """Count, and redraw ten times a second at most."""
+        with self._guard:
+            self._bytes += bytes_done
+            self._files += files_done
+            if time.monotonic() - self._shown > 0.1:
+                self._show()
+
+    def close(self) -> None:
+        """Clear the line."""
+        sys.stderr.write("\r\033[K")
+        sys.stderr.flush()
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        elapsed = self._shown - self._started
+        rate = self._bytes / elapsed if elapsed > 0.5 else 0.0
+        line = f"{self._name}  {size(self._bytes)}"
+        if self._total:
+            line += f" of {size(self._total)}"
+        if self._files:
+            line += f"  {self._files} files"
+        if rate:
+            line += f"  {size(int(rate))}/s"
+            if self._total and self._bytes:
+                line += f"  {duration((self._total - self._bytes) / rate)} left"
+        sys.stderr.write(f"\r\033[K{line}")
+        sys.stderr.flush()
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people read it: 1.5 MiB."""
+    value = float(count)
+    for unit in UNITS:
+        if abs(value) < 1024 or unit == UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people read it: 1 h 02 min, 3 min 05 s, 4.2 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return rows under a head, in columns; control characters in names are shown escaped."""
+    lines = [head, *[[printable(cell) for cell in row] for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([shown[0], "-" * len(shown[0]), *shown[1:]])
+
+
+def printable(text: str) -> str:
+    """Return text that cannot move the cursor or break a line: a file's name is data."""
+    return "".join(
+        char
+        if char.isprintable()
+        else char.encode("unicode_escape", "surrogateescape").decode()
+        if not "\udc80" <= char <= "\udcff"
+        else f"\\x{ord(char) - 0xDC00:02x}"
+        for char in text
+    )

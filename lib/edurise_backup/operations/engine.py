@@ -1,0 +1,126 @@
+"""The engine without catalog or Prefect: what `edurise-backup repo …` does, and what all else stands on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edurise_backup.errors import InputError
+from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy, group_snapshots
+from edurise_backup.model.snapshot import SnapshotId, choose_snapshot
+from edurise_backup.ports import Progress, Store
+from edurise_backup.recovery.planning import EVERYTHING, Selection
+from edurise_backup.repository.locks import Lock
+from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.saving import Label, Saved, save_snapshot
+from edurise_backup.repository.writer import WriterSettings
+from edurise_backup.sources.files import FilesSource
+from edurise_backup.sources.patterns import matcher
+from edurise_backup.stores.local import LocalStore
+
+
+def open_store(location: str) -> Store:
+    """Return the store at `location`: a directory, as a path or with stock restic's prefix `local:`."""
+    path = location.removeprefix("local:")
+    if not path:
+        raise InputError("no repository is named", hint="set EDURISE_REPOSITORY or use --repository")
+    scheme = path.split(":", 1)[0]
+    if scheme in ("s3", "sftp", "rest", "rclone", "b2", "azure", "gs", "swift"):
+        raise InputError(f"stores of the kind {scheme!r} are not supported yet", hint="use a directory")
+    return LocalStore(Path(path))
+
+
+def read_passphrase(path: Path) -> str:
+    """Return the first line of a password file, as stock restic reads it; raises InputError."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise InputError(
+            f"the password file {path} cannot be read: {error.strerror}", hint="check EDURISE_PASSWORD_FILE"
+        ) from error
+    passphrase = text.strip()
+    if not passphrase:
+        raise InputError(f"the password file {path} is empty", hint="put the passphrase into it")
+    return passphrase
+
+
+def open_repository(location: str, passphrase: str) -> Repository:
+    """Open the repository at `location`."""
+    return Repository.open(open_store(location), passphrase)
+
+
+@contextmanager
+def locked(repository: Repository, *, exclusive: bool = False) -> Iterator[Lock]:
+    """Hold a lock and have the index loaded."""
+    with repository.lock(exclusive=exclusive) as lock:
+        repository.load_index()
+        yield lock
+
+
+@dataclass(frozen=True, slots=True)
+class BackupOptions:
+    """How directory trees are backed up."""
+
+    exclude: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    host: str = ""
+    one_file_system: bool = False
+    read_everything: bool = False
+    check: bool = True
+
+
+def backup_paths(repository: Repository, paths: Sequence[str], options: BackupOptions, *, progress: Progress) -> Saved:
+    """Publish a snapshot of directory trees; raises InputError for a path that is missing or holds the repository."""
+    source = FilesSource(paths, exclude=options.exclude, one_file_system=options.one_file_system)
+    refuse_nested(source, repository.store.address)
+    label = Label(source.paths, options.host, options.tags, options.exclude)
+    with locked(repository) as lock:
+        progress.phase("files")
+        return save_snapshot(
+            repository,
+            source,
+            label,
+            lock,
+            progress=progress,
+            read_everything=options.read_everything,
+            settings=WriterSettings(check=options.check),
+        )
+
+
+def refuse_nested(source: FilesSource, place: str) -> None:
+    """Raise InputError when the source would back up `place`, where its own backup is being written."""
+    inside = os.path.realpath(place)
+    for path in source.paths:
+        top = os.path.realpath(path)
+        if os.path.commonpath([inside, top]) == top and not source.excludes(place):
+            raise InputError(
+                f"{path} contains {place}: a backup would back itself up",
+                safe="nothing was backed up or changed",
+                hint=f"choose another directory, or exclude it: --exclude {place}",
+            )
+
+
+def selection(include: Sequence[str], exclude: Sequence[str]) -> Selection:
+    """Return what patterns choose; without `include` everything is wanted."""
+    return Selection(matcher(include) if include else EVERYTHING.wanted, matcher(exclude))
+
+
+def choose_forgotten(
+    repository: Repository, words: Sequence[str], policy: RetentionPolicy
+) -> tuple[list[SnapshotId], list[Decision]]:
+    """Return the snapshots to forget (by name, or by policy) and how the policy judged each one.
+
+    Raises InputError for a policy that keeps nothing, and for names and a policy together.
+    """
+    found = repository.snapshots()
+    if words:
+        if not policy.empty:
+            raise InputError("snapshots are named and a policy is given", hint="use one of the two")
+        return [choose_snapshot(word, found) for word in words], []
+    if policy.empty:
+        raise InputError("no policy says what to keep", hint="give --keep-last N or another --keep option, or ids")
+    decisions = [decision for group in group_snapshots(found).values() for decision in apply_policy(group, policy)]
+    return [decision.id for decision in decisions if not decision.keep], decisions

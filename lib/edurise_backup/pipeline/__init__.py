@@ -1,0 +1,1 @@
+"""Turns a source into blobs and trees: read, chunk, compress, seal, and back."""

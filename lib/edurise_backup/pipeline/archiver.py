@@ -1,0 +1,200 @@
+"""Turn a source into a tree in a repository: START HERE for the engine.
+
+The walk goes depth first in the order of names. Files that did not change are
+taken from the parent tree without being opened; the others go to reader
+threads, small ones in batches, and from there to the sink. A directory's tree
+is made when all its files are known; a bounded number of directories waits for
+that, so memory does not grow with the source. Nothing refers to the blobs
+until the caller publishes a snapshot of the tree that this returns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds
+from edurise_backup.pipeline.chunker import ChunkSizes
+from edurise_backup.pipeline.reading import ArchiveStats, Pending, Reading
+from edurise_backup.ports import BlobSink, Entry, Progress, Source
+
+GRANULARITY = 2_000_000_000
+"""Nanoseconds: a file changed so close to the parent's start may have changed again in the same tick, unseen."""
+
+_WAITING_NODES = 20_000
+
+
+class ParentTrees(Protocol):
+    """Gives the nodes of a tree of the parent snapshot."""
+
+    def read_tree(self, tree_id: str) -> list[Node]:
+        """Return the nodes; raises DamageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The snapshot that unchanged files are taken from."""
+
+    trees: ParentTrees
+    tree: str
+    started: int
+    """When the parent's backup began, nanoseconds since 1970."""
+    known: Callable[[str], bool]
+    """Whether a data blob (hex id) is in the repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A tree whose blobs are with the sink; `problems` says what is missing from it."""
+
+    tree: str
+    stats: ArchiveStats
+    problems: tuple[str, ...]
+
+
+_Child: TypeAlias = "Node | Pending | _Folder"
+
+
+@dataclass(slots=True)
+class _Folder:
+    """A directory whose files are still being read."""
+
+    node: Node
+    before: Node | None
+    children: list[_Child] = field(default_factory=list)
+    tree: str | None = None
+
+
+def archive(
+    source: Source,
+    sink: BlobSink,
+    *,
+    progress: Progress,
+    parent: Parent | None = None,
+    sizes: ChunkSizes | None = None,
+    readers: int = 4,
+) -> Archived:
+    """Store what `source` offers and return its tree; unchanged files are taken from `parent`.
+
+    Raises SourceError when the source's root cannot be read, CancelledError,
+    and whatever the sink raises.
+    """
+    with ThreadPoolExecutor(readers, thread_name_prefix="read") as pool:
+        walk = _Walk(source, sink, progress, parent, Reading(sink, progress, sizes or ChunkSizes(), pool))
+        try:
+            return walk.run()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+class _Walk:
+    def __init__(
+        self, source: Source, sink: BlobSink, progress: Progress, parent: Parent | None, reading: Reading
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._progress = progress
+        self._parent = parent
+        self._reading = reading
+        self._stats = reading.stats
+        self._waiting: deque[_Folder] = deque()
+        self._waiting_nodes = 0
+        self._trees: deque[Future[list[BlobId]]] = deque()
+
+    def run(self) -> Archived:
+        root = self._source.root()
+        top = self._folder(root, self._parent.tree if self._parent else None, None)
+        self._reading.flush()
+        self._close_folders(0)
+        for future in self._trees:
+            future.result()
+        assert top.tree is not None
+        problems = (*self._source.problems(), *self._reading.problems)
+        return Archived(top.tree, self._stats, problems)
+
+    def _folder(self, entry: Entry, tree: str | None, before: Node | None) -> _Folder:
+        """Walk one directory; its tree is made later, when its files are known."""
+        self._progress.raise_if_cancelled()
+        folder = _Folder(entry.node, before)
+        parent_nodes = self._parent_nodes(tree)
+        for child in entry.children() if entry.children else ():
+            folder.children.append(self._child(child, parent_nodes.get(child.node.name)))
+        self._waiting.append(folder)
+        self._waiting_nodes += len(folder.children)
+        self._close_folders(_WAITING_NODES)
+        return folder
+
+    def _child(self, entry: Entry, before: Node | None) -> _Child:
+        if entry.children is not None:
+            return self._folder(entry, before.subtree if before else None, before)
+        if entry.open is None:
+            return entry.node
+        if before is not None and self._unchanged(entry.node, before):
+            entry.node.content = before.content
+            self._stats.files_unmodified += 1
+            self._stats.source_bytes += entry.node.size
+            self._progress.advance(bytes_done=entry.node.size, files_done=1)
+            return entry.node
+        if before is None:
+            self._stats.files_new += 1
+        else:
+            self._stats.files_changed += 1
+        return self._reading.add(entry)
+
+    def _parent_nodes(self, tree: str | None) -> dict[str, Node]:
+        if self._parent is None or tree is None:
+            return {}
+        return {node.name: node for node in self._parent.trees.read_tree(tree)}
+
+    def _unchanged(self, now: Node, before: Node) -> bool:
+        """The rule of `DESIGN.md`, "Unchanged files": anything odd means that the file is read."""
+        if self._parent is None or before.type != "file" or before.content is None:
+            return False
+        if now.size != before.size or now.inode != before.inode:
+            return False
+        if not (_same_time(now.mtime, before.mtime) and _same_time(now.ctime, before.ctime)):
+            return False
+        if max(nanoseconds(now.mtime), nanoseconds(now.ctime)) > self._parent.started - GRANULARITY:
+            return False
+        return all(map(self._parent.known, before.content))
+
+    def _close_folders(self, allowed: int) -> None:
+        """Make the trees of the directories that have waited longest, until at most `allowed` nodes wait."""
+        while self._waiting and (self._waiting_nodes > allowed or allowed == 0):
+            folder = self._waiting.popleft()
+            self._waiting_nodes -= len(folder.children)
+            self._close(folder)
+
+    def _close(self, folder: _Folder) -> None:
+        if any(isinstance(child, Pending) and not child.sent for child in folder.children):
+            self._reading.flush()
+        nodes = [node for child in folder.children if (node := _finished(child)) is not None]
+        plaintext = encode_tree(nodes)
+        folder.tree = blob_id(plaintext).hex()
+        folder.children.clear()
+        self._trees.append(self._sink.store(BlobKind.TREE, [plaintext]))
+        while self._trees and self._trees[0].done():
+            self._trees.popleft().result()
+        if folder.before is None:
+            self._stats.dirs_new += 1
+        elif folder.before.subtree == folder.tree:
+            self._stats.dirs_unmodified += 1
+        else:
+            self._stats.dirs_changed += 1
+
+
+def _finished(child: _Child) -> Node | None:
+    if isinstance(child, Node):
+        return child
+    if isinstance(child, _Folder):
+        child.node.subtree = child.tree  # children are closed before their parents: the queue is in post-order
+        return child.node
+    return child.finished()
+
+
+def _same_time(one: str, other: str) -> bool:
+    return one == other or nanoseconds(one) == nanoseconds(other)

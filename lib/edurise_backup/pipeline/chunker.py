@@ -1,0 +1,64 @@
+"""Cut a stream into chunks at places that its content decides (FastCDC, Xia et al., USENIX ATC 2016).
+
+An insertion moves the cuts near it and no others, so that an edited file
+shares most chunks with its past. The average is chosen in DESIGN.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pyfastcdc import FastCDC
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSizes:
+    """Bytes; a file of at most `minimum` bytes is one chunk."""
+
+    minimum: int = 256 * 1024
+    average: int = 1024 * 1024
+    maximum: int = 4 * 1024 * 1024
+
+
+def chunks(
+    readinto: Callable[[memoryview], int], sizes: ChunkSizes, *, window: int = 8 * 1024 * 1024
+) -> Iterator[memoryview]:
+    """Yield the stream's chunks in order; each view stays valid for as long as it is held.
+
+    `window` bytes are read at a time; the last chunk of a window is cut again
+    with what follows, so that the cuts do not depend on the window.
+    """
+    cutter = FastCDC(avg_size=sizes.average, min_size=sizes.minimum, max_size=sizes.maximum)
+    rest = memoryview(b"")
+    while True:
+        buffer = memoryview(bytearray(window + len(rest)))
+        buffer[: len(rest)] = rest
+        filled, at_end = _fill(readinto, buffer, len(rest))
+        data = buffer[:filled]
+        start = 0
+        for length in _lengths(cutter, data):
+            if start + length == filled and not at_end:
+                break
+            yield data[start : start + length]
+            start += length
+        if at_end:
+            return
+        rest = data[start:]
+
+
+def _lengths(cutter: FastCDC, data: memoryview) -> Iterator[int]:
+    if len(data):
+        for chunk in cutter.cut_buf(data):
+            yield chunk.length
+
+
+def _fill(readinto: Callable[[memoryview], int], buffer: memoryview, start: int) -> tuple[int, bool]:
+    """Read until the buffer is full or the stream ends; return (bytes in the buffer, whether it ended)."""
+    at = start
+    while at < len(buffer):
+        count = readinto(buffer[at:])
+        if count == 0:
+            return at, True
+        at += count
+    return at, False

@@ -1,0 +1,118 @@
+"""Every seam of the library: what a stage promises to the next one, without its mechanism."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from edurise_backup.model.content import BlobId, BlobKind, Node
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Clock(Protocol):
+    """Tells the time; tests bring their own."""
+
+    def __call__(self) -> datetime:
+        """Return the present moment, aware, in UTC."""
+
+
+class Progress(Protocol):
+    """Hears how a long work gets on, and is asked whether to go on."""
+
+    def phase(self, name: str, *, bytes_total: int | None = None) -> None:
+        """Begin the phase `name`; the one before has ended."""
+
+    def advance(self, *, bytes_done: int = 0, files_done: int = 0) -> None:
+        """Count what was done in this phase; called from any thread."""
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `CancelledError` when a person asked to stop."""
+
+
+class Store(Protocol):
+    """Keeps named, immutable objects.
+
+    `put` is atomic and durable: once it returns, the object survives a crash;
+    if it raises, no reader ever sees a part of it. An existing object is never
+    replaced. Names are relative paths with `/`, as in restic's layout.
+    """
+
+    @property
+    def address(self) -> str:
+        """Where this is, as a person writes it; without secrets."""
+
+    def put(self, name: str, pieces: Sequence[Buffer]) -> None:
+        """Create the object from the joined pieces; raises ConflictError when the name exists."""
+
+    def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Return the object's bytes, or exactly `length` of them; raises NotFoundError, DamageError when short."""
+
+    def size(self, name: str) -> int:
+        """Return the object's size in bytes; raises NotFoundError."""
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield (name, size in bytes) of every object below the folder `prefix`.
+
+        What cannot be listed raises: an error must never look like an empty folder.
+        """
+
+    def delete(self, name: str) -> None:
+        """Remove the object; one that is not there is not an error."""
+
+
+class Content(Protocol):
+    """An open file of a source."""
+
+    node: Node
+    """What is read, as it was before the first byte (for a file: fstat of the open descriptor)."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the buffer's beginning; 0 at the end."""
+
+    def finish(self) -> str | None:
+        """Asked after the last byte: why what was read is not one state of the file, or None. Raises SourceError."""
+
+    def close(self) -> None:
+        """Let go of the descriptor or process; also called after an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a source: a directory has `children`, a regular file `open`, all else is in `node`."""
+
+    node: Node
+    path: str
+    children: Callable[[], Iterable[Entry]] | None = None
+    open: Callable[[], Content] | None = None
+
+
+class Source(Protocol):
+    """Offers a tree of entries, read once from front to back.
+
+    Children come in the order of their names' bytes. A name that cannot be
+    read is reported through `problems`, never silently left out.
+    """
+
+    def root(self) -> Entry:
+        """Return the directory `/`; its children are the first components of the paths."""
+
+    def problems(self) -> list[str]:
+        """Return what could not be read so far, a sentence each; a part of the result."""
+
+
+class BlobSink(Protocol):
+    """Takes plaintext pieces and answers with their ids; the repository's writer is one."""
+
+    def store(self, kind: BlobKind, pieces: Sequence[Buffer]) -> Future[list[BlobId]]:
+        """Store the pieces that are not known yet; blocks while too much is under way."""
+
+
+class BlobReader(Protocol):
+    """Gives back plaintext by id; the repository is one."""
+
+    def read_blob(self, kind: BlobKind, blob_id: BlobId) -> bytes:
+        """Return the blob, proved by its id; raises DamageError."""

@@ -1,0 +1,1 @@
+"""Brings back what was backed up, and proves it."""

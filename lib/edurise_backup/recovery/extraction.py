@@ -1,0 +1,265 @@
+"""Write files below one directory and nowhere else, whatever a snapshot's names say.
+
+Every directory is opened by its own name in the one above, without following
+links; files are created, never opened over something; links are made last.
+So no symbolic link, of the snapshot or of another user, leads out of the target.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edurise_backup.errors import BackupError, ConflictError, InputError, SpaceError
+from edurise_backup.model.content import Node, nanoseconds, unix_permissions
+from edurise_backup.recovery.planning import Names
+
+_OPEN_FOLDERS = 256
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_HOLE = 4096
+_ZEROS = bytes(4 * 1024 * 1024)
+
+
+class Extraction:
+    """The directory that a restore writes to; `problems` collects what could not be applied."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._root = -1
+        self._guard = threading.Lock()
+        self._folders: dict[Names, list[int]] = {}  # names -> [descriptor, users]
+        self._not_owned: Counter[str] = Counter()
+        self._problems: list[str] = []
+
+    def __enter__(self) -> Extraction:
+        try:
+            self._target.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._root = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise InputError(
+                f"{self._target}: {error.strerror}", hint="choose a directory that can be written"
+            ) from error
+        if os.listdir(self._root):
+            os.close(self._root)
+            raise ConflictError(
+                f"{self._target} is not empty",
+                safe="nothing was written",
+                hint="restore into a new or empty directory, and move things from there",
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor, _users in self._folders.values():
+            os.close(descriptor)
+        os.close(self._root)
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be restored as it was, a sentence each."""
+        owners = [f"{count} × {what}" for what, count in sorted(self._not_owned.items())]
+        return [*self._problems, *owners]
+
+    def free_bytes(self) -> int:
+        """Return the bytes that this user may still write here."""
+        status = os.fstatvfs(self._root)
+        return status.f_bavail * status.f_frsize
+
+    def make_folder(self, names: Names) -> None:
+        """Make a directory, for its owner only until `finish_folder`."""
+        with self._translated(names), self._folder(names[:-1]) as above:
+            os.mkdir(names[-1], 0o700, dir_fd=above)
+
+    def finish_folder(self, names: Names, node: Node) -> None:
+        """Give a directory its owner, mode and times, after everything in it is there."""
+        with self._translated(names), self._folder(names[:-1]) as above:
+            descriptor = os.open(names[-1], _FOLDER, dir_fd=above)
+            try:
+                self._describe(descriptor, node, names)
+            finally:
+                os.close(descriptor)
+
+    def create_file(self, names: Names, size: int) -> None:
+        """Create a file of `size` zero bytes that take no room yet."""
+        with self._translated(names), self._open_new(names) as descriptor:
+            os.ftruncate(descriptor, size)
+
+    def write_whole(self, names: Names, data: bytes, node: Node) -> None:
+        """Create a file from its only piece."""
+        with self._translated(names), self._open_new(names) as descriptor:
+            if len(data) > _HOLE and _is_zeros(data):
+                os.ftruncate(descriptor, len(data))
+            else:
+                _write(descriptor, data, 0)
+            self._describe(descriptor, node, names)
+
+    def write_piece(self, names: Names, data: bytes, offset: int) -> None:
+        """Write one piece of a created file; zeros stay a hole."""
+        if _is_zeros(data):
+            return
+        with self._translated(names), self._open_made(names) as descriptor:
+            _write(descriptor, data, offset)
+
+    def finish_file(self, names: Names, node: Node) -> None:
+        """Give a file its owner, mode and times, after its last piece."""
+        with self._translated(names), self._open_made(names) as descriptor:
+            self._describe(descriptor, node, names)
+
+    def link(self, names: Names, to: Names) -> None:
+        """Make `names` a further name of the file `to`."""
+        with self._translated(names), self._folder(to[:-1]) as source, self._folder(names[:-1]) as above:
+            os.link(to[-1], names[-1], src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
+
+    def make_other(self, names: Names, node: Node) -> None:
+        """Make a symbolic link, fifo or device; what this user may not make is a problem."""
+        path = "/".join(names)
+        with self._translated(names), self._folder(names[:-1]) as above:
+            permissions = unix_permissions(node.mode)
+            try:
+                match node.type:
+                    case "symlink":
+                        target = (
+                            node.linktarget_raw if node.linktarget_raw is not None else os.fsencode(node.linktarget)
+                        )
+                        os.symlink(target, os.fsencode(names[-1]), dir_fd=above)
+                    case "fifo":
+                        os.mkfifo(names[-1], permissions, dir_fd=above)
+                    case "dev" | "chardev":
+                        kind = stat.S_IFBLK if node.type == "dev" else stat.S_IFCHR
+                        os.mknod(names[-1], kind | permissions, node.device, dir_fd=above)
+                    case _:
+                        self._problem(f"{path}: a {node.type or 'nameless kind of file'} cannot be restored")
+                        return
+            except PermissionError as error:
+                self._problem(f"{path}: {node.type}: {error.strerror}")
+                return
+            self._describe_other(above, names, node)
+
+    def _describe_other(self, above: int, names: Names, node: Node) -> None:
+        name = names[-1]
+        try:
+            os.chown(name, node.uid, node.gid, dir_fd=above, follow_symlinks=False)
+        except PermissionError:
+            self._owner_problem(os.stat(name, dir_fd=above, follow_symlinks=False), node)
+        if node.type != "symlink":
+            os.chmod(name, unix_permissions(node.mode), dir_fd=above)
+        self._set_xattrs(f"/proc/self/fd/{above}/{name}", node, names)
+        times = (nanoseconds(node.atime), nanoseconds(node.mtime))
+        os.utime(name, ns=times, dir_fd=above, follow_symlinks=False)
+
+    def _describe(self, descriptor: int, node: Node, names: Names) -> None:
+        # chown clears setuid and capabilities, a read-only mode forbids xattrs: so this order
+        try:
+            os.fchown(descriptor, node.uid, node.gid)
+        except PermissionError:
+            self._owner_problem(os.fstat(descriptor), node)
+        self._set_xattrs(descriptor, node, names)
+        os.fchmod(descriptor, unix_permissions(node.mode))
+        os.utime(descriptor, ns=(nanoseconds(node.atime), nanoseconds(node.mtime)))
+
+    def _set_xattrs(self, where: int | str, node: Node, names: Names) -> None:
+        for attribute in node.extended_attributes:
+            try:
+                if isinstance(where, int):
+                    os.setxattr(where, attribute.name, attribute.value or b"")
+                else:
+                    os.setxattr(where, attribute.name, attribute.value or b"", follow_symlinks=False)
+            except OSError as error:
+                self._problem(f"{'/'.join(names)}: {attribute.name}: {error.strerror}")
+
+    def _owner_problem(self, status: os.stat_result, node: Node) -> None:
+        if (status.st_uid, status.st_gid) != (node.uid, node.gid):
+            with self._guard:
+                owner = f"{node.user or node.uid}:{node.group or node.gid}"
+                self._not_owned[f"the owner {owner} could not be set: restore as root to get owners back"] += 1
+
+    def _problem(self, sentence: str) -> None:
+        with self._guard:
+            self._problems.append(sentence)
+
+    @contextmanager
+    def _open_new(self, names: Names) -> Iterator[int]:
+        with self._folder(names[:-1]) as above:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(names[-1], flags, 0o600, dir_fd=above)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def _open_made(self, names: Names) -> Iterator[int]:
+        with self._folder(names[:-1]) as above:
+            descriptor = os.open(names[-1], os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def _folder(self, names: Names) -> Iterator[int]:
+        """Give the descriptor of a directory below the target; recently used ones stay open."""
+        if not names:
+            yield self._root
+            return
+        with self._guard:
+            held = self._folders.pop(names, None) or [self._descend(names), 0]
+            self._folders[names] = held  # the most recent one is last
+            held[1] += 1
+            self._close_unused()
+        try:
+            yield held[0]
+        finally:
+            with self._guard:
+                held[1] -= 1
+
+    def _descend(self, names: Names) -> int:
+        at = os.dup(self._root)
+        for name in names:
+            try:
+                below = os.open(name, _FOLDER, dir_fd=at)
+            finally:
+                os.close(at)
+            at = below
+        return at
+
+    def _close_unused(self) -> None:
+        if len(self._folders) <= _OPEN_FOLDERS:
+            return
+        for names, (descriptor, users) in list(self._folders.items())[: _OPEN_FOLDERS // 4]:
+            if not users:
+                os.close(descriptor)
+                del self._folders[names]
+
+    @contextmanager
+    def _translated(self, names: Names) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            path = "/".join(names)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise SpaceError(
+                    f"no room left in {self._target} while writing {path}",
+                    safe="the backup; what was restored so far is incomplete",
+                    hint="free space, remove the incomplete directory, restore again",
+                ) from error
+            raise BackupError(f"{self._target}/{path}: {error.strerror}", safe="the backup") from error
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def _is_zeros(data: bytes) -> bool:
+    if not data or data[0] or data[-1]:
+        return False
+    return all(data[at : at + len(_ZEROS)] == _ZEROS[: len(data) - at] for at in range(0, len(data), len(_ZEROS)))

@@ -1,0 +1,176 @@
+"""Decide what a restore of files will do, before a byte is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from edurise_backup.errors import DamageError
+from edurise_backup.model.content import BlobId, BlobKind, Node
+from edurise_backup.repository.index import Place
+from edurise_backup.repository.repository import Repository
+
+Names = tuple[str, ...]
+"""A path below the target as its names; empty: the target itself."""
+
+
+@dataclass(slots=True)
+class PlannedFile:
+    """A regular file to be written; `links` are further names of the same file."""
+
+    names: Names
+    node: Node
+    links: list[Names] = field(default_factory=list)
+    left: int = 0
+    """Pieces that are still to be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a file that one blob brings."""
+
+    file: PlannedFile
+    offset: int
+
+
+@dataclass(slots=True)
+class WantedBlob:
+    """A blob to be read once, and all places that it goes to."""
+
+    id: BlobId
+    place: Place
+    pieces: list[Piece] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class RestorePlan:
+    """What will be made: directories from the top down, files, all else; and which packs are read for it."""
+
+    folders: list[tuple[Names, Node]] = field(default_factory=list)
+    files: list[PlannedFile] = field(default_factory=list)
+    others: list[tuple[Names, Node]] = field(default_factory=list)
+    packs: dict[str, list[WantedBlob]] = field(default_factory=dict)
+    bytes: int = 0
+
+    def add_blob(self, blob: WantedBlob) -> None:
+        """Have a blob read with the others of its pack."""
+        self.packs.setdefault(blob.place.pack, []).append(blob)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Chooses what is restored, by paths in the snapshot; what is below a wanted directory is wanted, too."""
+
+    wanted: Callable[[str], bool] = lambda _path: True
+    unwanted: Callable[[str], bool] = lambda _path: False
+
+
+EVERYTHING = Selection()
+
+
+def plan_restore(repository: Repository, tree: str, *, select: Selection = EVERYTHING) -> RestorePlan:
+    """Walk the tree and say what restoring it takes; raises DamageError when a tree or blob is missing."""
+    return _Planner(repository, select).plan(tree)
+
+
+class _Planner:
+    def __init__(self, repository: Repository, select: Selection) -> None:
+        self._repository = repository
+        self._select = select
+        self._plan = RestorePlan()
+        self._wanted: dict[BlobId, WantedBlob] = {}
+        self._linked: dict[tuple[int, int], PlannedFile] = {}
+
+    def plan(self, tree: str) -> RestorePlan:
+        self._walk((), tree, wanted=False)
+        for blob in self._wanted.values():
+            self._plan.add_blob(blob)
+        for blobs in self._plan.packs.values():
+            blobs.sort(key=lambda blob: blob.place.offset)
+        return self._plan
+
+    def _walk(self, names: Names, tree: str, *, wanted: bool) -> bool:
+        """Plan everything below a directory; return whether anything of it is restored."""
+        any_wanted = False
+        for node in self._repository.read_tree(tree):
+            path = (*names, node.name)
+            text = "/" + "/".join(path)
+            if self._select.unwanted(text):
+                continue
+            chosen = wanted or self._select.wanted(text)
+            if node.type == "dir":
+                self._plan.folders.append((path, node))
+                below = node.subtree is not None and self._walk(path, node.subtree, wanted=chosen)
+                if chosen or below:
+                    any_wanted = True
+                else:
+                    self._plan.folders.pop()  # nothing below it is wanted, so it is still the last one
+            elif chosen:
+                any_wanted = True
+                self._take(path, node)
+        return any_wanted
+
+    def _take(self, names: Names, node: Node) -> None:
+        if node.type != "file":
+            self._plan.others.append((names, node))
+            return
+        if node.links > 1:
+            first = self._linked.get((node.device_id, node.inode))
+            if first is not None and first.node.content == node.content:
+                first.links.append(names)
+                return
+        file = PlannedFile(names, node)
+        if node.links > 1:
+            self._linked[node.device_id, node.inode] = file
+        self._plan.files.append(file)
+        self._plan.bytes += node.size
+        self._plan_content(file)
+
+    def _plan_content(self, file: PlannedFile) -> None:
+        offset = 0
+        for blob_id, length in blob_lengths(self._repository, file.node):
+            blob = self._wanted.get(blob_id)
+            if blob is None:
+                place = self._repository.index.find(BlobKind.DATA, blob_id)
+                if place is None:
+                    raise DamageError(f"blob {blob_id.hex()} of {'/'.join(file.names)} is in no index")
+                blob = self._wanted[blob_id] = WantedBlob(blob_id, place)
+            blob.pieces.append(Piece(file, offset))
+            file.left += 1
+            offset += length
+        if offset != file.node.size:
+            raise DamageError(
+                f"/{'/'.join(file.names)} has {file.node.size} bytes, its blobs have {offset}", hint="run `check`"
+            )
+
+
+def blob_lengths(repository: Repository, node: Node) -> Iterator[tuple[BlobId, int]]:
+    """Yield (id, plaintext bytes) of a file's blobs in order; raises DamageError for one in no index."""
+    for name in node.content or ():
+        blob_id = BlobId(bytes.fromhex(name))
+        place = repository.index.find(BlobKind.DATA, blob_id)
+        if place is None:
+            raise DamageError(
+                f"blob {name} of {node.name!r} is in no index",
+                safe="nothing was written; other files and snapshots are not affected",
+                hint="run `check`; another snapshot, or a copy of the repository, may have the file",
+            )
+        yield blob_id, place.plain_length
+
+
+def walk_files(
+    repository: Repository, tree: str, *, select: Callable[[str], bool] | None = None
+) -> Iterator[tuple[str, Node]]:
+    """Yield (path in the snapshot, node) of everything, directories before what they hold."""
+    yield from _walk_files(repository, "", tree, select)
+
+
+def _walk_files(
+    repository: Repository, prefix: str, tree: str, select: Callable[[str], bool] | None
+) -> Iterator[tuple[str, Node]]:
+    for node in repository.read_tree(tree):
+        path = f"{prefix}/{node.name}"
+        if select is None or select(path):
+            yield path, node
+        if node.type == "dir" and node.subtree is not None:
+            yield from _walk_files(repository, path, node.subtree, select)

@@ -1,0 +1,188 @@
+"""Restore files: read each pack once, write its blobs to all their places, prove each blob by its id."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from edurise_backup.errors import DamageError, NotFoundError, SpaceError
+from edurise_backup.model.content import BlobKind, Node
+from edurise_backup.pipeline.codec import open_blob
+from edurise_backup.ports import Progress
+from edurise_backup.recovery.extraction import Extraction
+from edurise_backup.recovery.planning import PlannedFile, RestorePlan, WantedBlob, blob_lengths, walk_files
+from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.repository.repository import Repository
+
+_GAP = 128 * 1024
+"""Bytes between two wanted blobs that are read over rather than asked for separately."""
+
+_RUN = 8 * 1024 * 1024
+"""Bytes that one read brings at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was written; `problems` says what is not as it was."""
+
+    files: int
+    folders: int
+    bytes: int
+    problems: tuple[str, ...]
+
+
+def restore(
+    repository: Repository, plan: RestorePlan, target: Path, *, progress: Progress, workers: int = 0
+) -> Restored:
+    """Write what `plan` says into the new or empty directory `target`.
+
+    Raises ConflictError (not empty), SpaceError (before anything is written),
+    DamageError (a blob is missing or damaged: the target is incomplete).
+    """
+    with Extraction(target) as extraction:
+        _refuse_without_room(extraction, plan)
+        for names, _node in plan.folders:
+            extraction.make_folder(names)
+        for file in plan.files:
+            _prepare(extraction, file)
+        with ThreadPoolExecutor(workers or (os.cpu_count() or 2), thread_name_prefix="restore") as pool:
+            _Restore(repository, extraction, progress).run(plan, pool)
+        for file in plan.files:
+            for names in file.links:
+                extraction.link(names, file.names)
+        for names, node in plan.others:
+            extraction.make_other(names, node)
+        for names, node in reversed(plan.folders):
+            extraction.finish_folder(names, node)
+        return Restored(len(plan.files), len(plan.folders), plan.bytes, tuple(extraction.problems))
+
+
+def _refuse_without_room(extraction: Extraction, plan: RestorePlan) -> None:
+    free = extraction.free_bytes()
+    if plan.bytes > free:
+        raise SpaceError(
+            f"the restore needs {plan.bytes:,} bytes, {free:,} are free there",
+            safe="nothing was written",
+            hint="choose a larger disk, or restore a part with --include",
+        )
+
+
+def _prepare(extraction: Extraction, file: PlannedFile) -> None:
+    if file.left == 0:
+        extraction.write_whole(file.names, b"", file.node)
+    elif file.left > 1:
+        extraction.create_file(file.names, file.node.size)
+
+
+class _Restore:
+    def __init__(self, repository: Repository, extraction: Extraction, progress: Progress) -> None:
+        self._repository = repository
+        self._extraction = extraction
+        self._progress = progress
+        self._guard = Lock()
+
+    def run(self, plan: RestorePlan, pool: ThreadPoolExecutor) -> None:
+        under_way: set[Future[None]] = set()
+        try:
+            for pack, blobs in plan.packs.items():
+                for run in runs(blobs):
+                    if len(under_way) >= 8:
+                        done, under_way = wait(under_way, return_when="FIRST_COMPLETED")
+                        for future in done:
+                            future.result()
+                    under_way.add(pool.submit(self._restore_run, pack, run))
+            for future in under_way:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+    def _restore_run(self, pack: str, blobs: list[WantedBlob]) -> None:
+        self._progress.raise_if_cancelled()
+        start = blobs[0].place.offset
+        length = blobs[-1].place.offset + blobs[-1].place.length - start
+        try:
+            sealed = memoryview(self._repository.store.get(object_name(Kind.PACK, pack), offset=start, length=length))
+        except (NotFoundError, DamageError):
+            sealed = memoryview(b"")  # each blob is then looked for elsewhere
+        for blob in blobs:
+            at = blob.place.offset - start
+            self._write(blob, self._opened(blob, sealed[at : at + blob.place.length]))
+
+    def _opened(self, blob: WantedBlob, sealed: memoryview) -> bytes:
+        try:
+            return open_blob(self._repository.box.key, sealed, wanted=blob.id, raw_length=blob.place.raw_length)
+        except DamageError:
+            pass  # perhaps another pack has a whole copy
+        try:
+            return self._repository.read_blob(BlobKind.DATA, blob.id)
+        except DamageError as error:
+            first = "/".join(blob.pieces[0].file.names)
+            raise DamageError(
+                f"/{first} cannot be restored: {error.message}",
+                safe="the damaged bytes were not written; what was restored so far is incomplete",
+                hint="run `check --read-data` to see what else is damaged, and restore from a copy or another snapshot",
+            ) from error
+
+    def _write(self, blob: WantedBlob, data: bytes) -> None:
+        for piece in blob.pieces:
+            file = piece.file
+            if len(file.node.content or ()) == 1:
+                self._extraction.write_whole(file.names, data, file.node)
+            else:
+                self._extraction.write_piece(file.names, data, piece.offset)
+                with self._guard:
+                    file.left -= 1
+                    last = file.left == 0
+                if last:
+                    self._extraction.finish_file(file.names, file.node)
+            self._progress.advance(bytes_done=len(data))
+
+
+def runs(blobs: list[WantedBlob]) -> Iterator[list[WantedBlob]]:
+    """Cut a pack's wanted blobs (in the order of their offsets) into runs, each worth one read."""
+    run: list[WantedBlob] = []
+    for blob in blobs:
+        if run:
+            end = run[-1].place.offset + run[-1].place.length
+            if blob.place.offset - end > _GAP or blob.place.offset + blob.place.length - run[0].place.offset > _RUN:
+                yield run
+                run = []
+        run.append(blob)
+    if run:
+        yield run
+
+
+def prove_files(
+    repository: Repository, tree: str, root: Path, *, progress: Progress, select: Callable[[str], bool] | None = None
+) -> tuple[int, list[str]]:
+    """Read what was restored below `root` and compare it with the snapshot; return (files compared, differences)."""
+    compared = 0
+    differences: list[str] = []
+    for path, node in walk_files(repository, tree, select=select):
+        progress.raise_if_cancelled()
+        found = root / path.lstrip("/")
+        if not os.path.lexists(found):
+            differences.append(f"{path} is missing")
+        elif node.type == "file":
+            compared += 1
+            differences += _compare_file(repository, found, path, node)
+            progress.advance(bytes_done=node.size, files_done=1)
+        elif node.type == "symlink" and os.fsencode(found.readlink()) != (
+            node.linktarget_raw or os.fsencode(node.linktarget)
+        ):
+            differences.append(f"{path} points elsewhere")
+    return compared, differences
+
+
+def _compare_file(repository: Repository, found: Path, path: str, node: Node) -> list[str]:
+    with found.open("rb") as stream:
+        for blob_id, length in blob_lengths(repository, node):
+            if hashlib.sha256(stream.read(length)).digest() != blob_id:
+                return [f"{path} has other bytes than the backup"]
+        return [f"{path} is longer than in the backup"] if stream.read(1) else []

@@ -1,0 +1,219 @@
+"""Locks that stock restic honours, and ours honour its.
+
+A shared lock lets others read and add; an exclusive one is held alone. A lock
+is dead by the format's rule: older than 30 minutes, or of a process of this
+host that is gone (restic's `internal/repository/lock_file.go`). Dead locks are
+removed by whoever wants the repository, so nobody has to unlock by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from edurise_backup.errors import BackupError, DamageError, LockedError, NotFoundError
+from edurise_backup.model.content import nanoseconds, rfc3339
+from edurise_backup.repository.keys import user_name
+from edurise_backup.repository.layout import Kind, object_id, object_name
+from edurise_backup.repository.objects import ObjectBox
+
+DEAD_AFTER = timedelta(minutes=30)
+REFRESH_EVERY = timedelta(minutes=5)
+SETTLE = timedelta(milliseconds=200)
+"""Pause between writing a lock and looking for others: two that start at once see each other."""
+
+
+class LockFile(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The JSON of an object in `locks/`."""
+
+    time: str
+    exclusive: bool
+    hostname: str = ""
+    username: str = ""
+    pid: int
+    uid: int = 0
+    gid: int = 0
+
+    def dead(self, now: datetime) -> bool:
+        """Whether the format's rule says that nobody holds this lock any more."""
+        if now.timestamp() * 1e9 - nanoseconds(self.time) > DEAD_AFTER.total_seconds() * 1e9:
+            return True
+        return self.hostname == socket.gethostname() and not _process_lives(self.pid)
+
+    def __str__(self) -> str:
+        kind = "exclusively" if self.exclusive else "for reading and adding"
+        return f"{kind} by {self.username or 'somebody'} on {self.hostname} (process {self.pid}) since {self.time}"
+
+
+def read_locks(box: ObjectBox) -> dict[str, LockFile]:
+    """Return all locks by id; one that vanishes while we look is no lock. Raises DamageError."""
+    locks = {}
+    for name, _ in list(box.store.list(Kind.LOCK)):
+        lock_id = object_id(name)
+        if lock_id is None:
+            continue
+        try:
+            locks[lock_id] = msgspec.json.decode(box.load(Kind.LOCK, lock_id), type=LockFile)
+            nanoseconds(locks[lock_id].time)
+        except NotFoundError:
+            continue
+        except (msgspec.DecodeError, ValueError) as error:
+            raise DamageError(
+                f"the lock {lock_id[:12]} is not readable: {error}", hint="`unlock --remove-all` removes it"
+            ) from error
+    return locks
+
+
+def remove_dead(box: ObjectBox, *, now: datetime) -> int:
+    """Remove the locks that nobody holds any more; return how many."""
+    dead = [lock_id for lock_id, lock in read_locks(box).items() if lock.dead(now)]
+    for lock_id in dead:
+        box.store.delete(object_name(Kind.LOCK, lock_id))
+    return len(dead)
+
+
+def remove_all(box: ObjectBox) -> int:
+    """Remove every lock, readable or not; return how many."""
+    names = [name for name, _ in box.store.list(Kind.LOCK)]
+    for name in names:
+        box.store.delete(name)
+    return len(names)
+
+
+class Lock:
+    """A lock that is held, and refreshed by a thread, until `release`."""
+
+    def __init__(self, box: ObjectBox, *, exclusive: bool, now: Callable[[], datetime]) -> None:
+        self._box = box
+        self._exclusive = exclusive
+        self._now = now
+        self._released = threading.Event()
+        self._guard = threading.Lock()
+        self._id: str | None = None
+        self._written_at = now()
+        self._thread = threading.Thread(target=self._keep_fresh, name="lock", daemon=True)
+
+    @classmethod
+    def acquire(
+        cls,
+        box: ObjectBox,
+        *,
+        exclusive: bool,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        settle: timedelta = SETTLE,
+    ) -> Lock:
+        """Lock the repository; raises LockedError that says who holds it, and since when."""
+        lock = cls(box, exclusive=exclusive, now=now)
+        lock._refuse_others()
+        lock._id = lock._write()
+        try:
+            time.sleep(settle.total_seconds())
+            lock._refuse_others()
+        except BackupError:
+            lock._remove(lock._id)
+            raise
+        lock._thread.start()
+        return lock
+
+    def confirm(self) -> None:
+        """Prove that the lock is still there and fresh; asked before anything is published.
+
+        Raises LockedError when somebody removed it, or when it was not refreshed
+        in time (a frozen or cut-off process): others may have acted meanwhile.
+        """
+        with self._guard:
+            age = self._now() - self._written_at
+            if self._id is None or age > DEAD_AFTER:
+                raise self._lost(f"it was not refreshed for {int(age.total_seconds())} s")
+            try:
+                self._box.store.size(object_name(Kind.LOCK, self._id))
+            except NotFoundError as error:
+                raise self._lost("somebody removed it") from error
+
+    def release(self) -> None:
+        """Stop refreshing and remove the lock."""
+        self._released.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._guard:
+            if self._id is not None:
+                self._remove(self._id)
+                self._id = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def refresh(self) -> None:
+        """Write a lock with the present time, then remove the one before."""
+        with self._guard:
+            before = self._id
+            self._id = self._write()
+            if before is not None:
+                self._remove(before)
+
+    def _keep_fresh(self) -> None:
+        while not self._released.wait(REFRESH_EVERY.total_seconds()):
+            try:
+                self.refresh()
+            except BackupError:
+                continue  # the next round tries again; `confirm` refuses once it is too late
+
+    def _refuse_others(self) -> None:
+        now = self._now()
+        for lock_id, other in read_locks(self._box).items():
+            if lock_id == self._id:
+                continue
+            if other.dead(now):
+                self._remove(lock_id)
+            elif self._exclusive or other.exclusive:
+                raise LockedError(
+                    f"the repository {self._box.store.address} is locked {other}",
+                    safe="nothing was changed",
+                    hint="wait until that process has ended; if it has and the lock stays, `unlock` removes it",
+                )
+
+    def _write(self) -> str:
+        self._written_at = self._now()
+        lock = LockFile(
+            time=rfc3339(int(self._written_at.timestamp() * 1e9)),
+            exclusive=self._exclusive,
+            hostname=socket.gethostname(),
+            username=user_name(),
+            pid=os.getpid(),
+            uid=os.getuid(),
+            gid=os.getgid(),
+        )
+        return self._box.save(Kind.LOCK, msgspec.json.encode(lock))
+
+    def _remove(self, lock_id: str) -> None:
+        self._box.store.delete(object_name(Kind.LOCK, lock_id))
+
+    def _lost(self, why: str) -> LockedError:
+        return LockedError(
+            f"the lock on {self._box.store.address} was lost: {why}",
+            safe="every snapshot that was published before; this run published nothing after it",
+            hint="run the same command again: what was stored already is not stored twice",
+        )
+
+
+def _process_lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

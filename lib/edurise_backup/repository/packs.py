@@ -1,0 +1,111 @@
+"""A pack: sealed blobs, one after the other, then a sealed header that lists them, then the header's length.
+
+Source: restic's `doc/design.rst`, "Pack Format". An entry is type (1 byte),
+length (4, little endian), for compressed blobs the plain length (4), id (32).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass, field
+
+from edurise_backup.errors import DamageError
+from edurise_backup.model.content import BlobId, BlobKind
+from edurise_backup.pipeline.codec import OVERHEAD, MasterKey
+from edurise_backup.ports import Buffer
+
+_PLAIN = struct.Struct("<BI32s")
+_COMPRESSED = struct.Struct("<BII32s")
+_LENGTH = struct.Struct("<I")
+MAX_HEADER = 16 * 1024 * 1024
+MAX_BLOBS = (MAX_HEADER - OVERHEAD) // _COMPRESSED.size
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBlob:
+    """One blob in a pack: where its sealed bytes lie; `raw_length` is 0 when it is not compressed."""
+
+    kind: BlobKind
+    id: BlobId
+    offset: int
+    length: int
+    raw_length: int
+
+    @property
+    def plain_length(self) -> int:
+        """Bytes of the plaintext."""
+        return self.raw_length or self.length - OVERHEAD
+
+
+@dataclass(slots=True)
+class OpenPack:
+    """A pack that is being filled; all its blobs are of one kind."""
+
+    kind: BlobKind
+    pieces: list[Buffer] = field(default_factory=list)
+    blobs: list[PackedBlob] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, blob_id: BlobId, sealed: Buffer, raw_length: int) -> None:
+        """Append one sealed blob."""
+        self.blobs.append(PackedBlob(self.kind, blob_id, self.size, len(sealed), raw_length))
+        self.pieces.append(sealed)
+        self.size += len(sealed)
+
+    def seal(self, key: MasterKey) -> str:
+        """Append the header and return the pack's id; the header is opened again before it is trusted."""
+        plain = encode_header(self.blobs)
+        header = key.seal(plain)
+        if key.open(header) != plain:
+            raise DamageError("a pack header came out damaged before it was written: this machine's memory is failing")
+        self.pieces += [header, _LENGTH.pack(len(header))]
+        digest = hashlib.sha256()
+        for piece in self.pieces:
+            digest.update(piece)
+        return digest.hexdigest()
+
+
+def encode_header(blobs: list[PackedBlob]) -> bytes:
+    """Return the header's plaintext."""
+    return b"".join(
+        _COMPRESSED.pack(2 + blob.kind, blob.length, blob.raw_length, blob.id)
+        if blob.raw_length
+        else _PLAIN.pack(blob.kind, blob.length, blob.id)
+        for blob in blobs
+    )
+
+
+def decode_header(plain: bytes) -> list[PackedBlob]:
+    """Return the blobs that a header lists; raises DamageError."""
+    blobs = []
+    at = offset = 0
+    while at < len(plain):
+        kind = plain[at]
+        entry = _COMPRESSED if kind in (2, 3) else _PLAIN
+        if kind > 3 or at + entry.size > len(plain):
+            raise DamageError("a pack header is not readable")
+        fields = entry.unpack_from(plain, at)
+        length, raw_length, blob = fields[1], fields[2] if len(fields) == 4 else 0, fields[-1]
+        blobs.append(PackedBlob(BlobKind(kind & 1), BlobId(blob), offset, length, raw_length))
+        offset += length
+        at += entry.size
+    return blobs
+
+
+def header_length(tail: bytes, pack_size: int) -> int:
+    """Return the sealed header's length, from the pack's last four bytes; raises DamageError."""
+    (length,) = _LENGTH.unpack(tail[-4:]) if len(tail) >= 4 else (0,)
+    if not OVERHEAD < length <= min(MAX_HEADER, pack_size - 4):
+        raise DamageError(f"a pack's header cannot be {length} bytes long")
+    return int(length)
+
+
+def read_header(content: Buffer, key: MasterKey) -> list[PackedBlob]:
+    """Return the blobs of a whole pack's bytes; raises DamageError when they do not fill it exactly."""
+    view = memoryview(content)
+    length = header_length(bytes(view[-4:]), len(view))
+    blobs = decode_header(key.open(view[-4 - length : -4]))
+    if sum(blob.length for blob in blobs) != len(view) - 4 - length:
+        raise DamageError("a pack's header does not fit its length")
+    return blobs

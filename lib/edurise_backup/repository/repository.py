@@ -1,0 +1,311 @@
+"""The repository: START HERE for what lies in a store.
+
+Open it with a passphrase, take a lock, load the index; then read blobs and
+trees, or add them through a writer and publish a snapshot, which is the commit
+point: a backup exists if and only if its snapshot object exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from edurise_backup.errors import (
+    BackupError,
+    ConflictError,
+    DamageError,
+    InputError,
+    NotARepositoryError,
+    NotFoundError,
+    UnsupportedVersionError,
+    WrongPassphraseError,
+)
+from edurise_backup.model.content import BlobId, BlobKind, Node, decode_tree
+from edurise_backup.model.snapshot import (
+    Snapshot,
+    SnapshotId,
+    choose_snapshot,
+    decode_snapshot,
+    encode_snapshot,
+)
+from edurise_backup.pipeline.codec import MasterKey, open_blob
+from edurise_backup.ports import Store
+from edurise_backup.repository import keys
+from edurise_backup.repository.index import Index, Place, decode_index
+from edurise_backup.repository.layout import CONFIG, Kind, object_id, object_name
+from edurise_backup.repository.locks import SETTLE, Lock
+from edurise_backup.repository.objects import ObjectBox
+from edurise_backup.repository.writer import BlobWriter, WriterSettings
+
+POLYNOMIAL = "3da3358b4dc173"
+"""Irreducible over GF(2), of degree 53: stock restic's chunker refuses to open a repository without one."""
+
+_TREE_CACHE = 256
+
+
+class Config(msgspec.Struct):
+    """The JSON of the object `config`."""
+
+    version: int
+    id: str
+    chunker_polynomial: str
+
+
+class Repository:
+    """An opened repository; reading is safe from any number of threads."""
+
+    def __init__(self, box: ObjectBox, config: Config, *, key_id: str) -> None:
+        self.box = box
+        self.config = config
+        self.key_id = key_id
+        self.index = Index()
+        self._trees: dict[BlobId, list[Node]] = {}
+        self._guard = threading.Lock()
+
+    @property
+    def store(self) -> Store:
+        """Where the objects lie."""
+        return self.box.store
+
+    # Opening
+
+    @classmethod
+    def create(
+        cls, store: Store, passphrase: str, *, cost: keys.ScryptCost | None = None, now: int | None = None
+    ) -> tuple[Repository, str]:
+        """Make a new repository; return it and the recovery key, which is shown once and stored nowhere.
+
+        The config object is written last: without it there is no repository.
+        Raises ConflictError over an existing one.
+        """
+        if not passphrase:
+            raise InputError("an empty passphrase protects nothing", hint="put a passphrase into the password file")
+        _refuse_existing(store)
+        cost = cost or keys.ScryptCost()
+        now = now if now is not None else int(datetime.now(UTC).timestamp() * 1e9)
+        key = MasterKey.generate()
+        recovery = keys.new_recovery_key()
+        key_id = _put_key(store, keys.wrap(key, passphrase, cost=cost, now=now))
+        _put_key(store, keys.wrap(key, recovery, cost=cost, now=now, username=keys.RECOVERY_USER))
+        config = Config(version=2, id=secrets.token_hex(32), chunker_polynomial=POLYNOMIAL)
+        store.put(CONFIG, [key.seal(msgspec.json.encode(config))])
+        return cls(ObjectBox(store, key, version=2), config, key_id=key_id), recovery
+
+    @classmethod
+    def open(cls, store: Store, passphrase: str) -> Repository:
+        """Open with any of the repository's passphrases.
+
+        Raises NotARepositoryError, WrongPassphraseError, UnsupportedVersionError, DamageError.
+        """
+        try:
+            sealed = store.get(CONFIG)
+        except NotFoundError as error:
+            raise NotARepositoryError(
+                f"there is no repository at {store.address}",
+                hint="check the address, or make one with `edurise-backup repo init`",
+            ) from error
+        key, key_id = _find_key(store, passphrase)
+        box = ObjectBox(store, key, version=2)
+        try:
+            config = msgspec.json.decode(key.open(sealed), type=Config)
+        except (msgspec.DecodeError, DamageError) as error:
+            raise DamageError(
+                f"the config of {store.address} is damaged", hint="put back the object `config` from a copy"
+            ) from error
+        if config.version not in (1, 2):
+            raise UnsupportedVersionError(
+                f"{store.address} is a repository of version {config.version}, this release knows 1 and 2",
+                hint="install a newer release of edurise-backup",
+            )
+        box.version = config.version
+        return cls(box, config, key_id=key_id)
+
+    # Passphrases
+
+    def key_files(self) -> dict[str, keys.KeyFile]:
+        """Return all key files by id."""
+        return {key_id: keys.read_key_file(self.store.get(object_name(Kind.KEY, key_id))) for key_id in self._key_ids()}
+
+    def add_key(self, passphrase: str, *, cost: keys.ScryptCost | None = None) -> str:
+        """Let one more passphrase open the repository; return the key file's id."""
+        if not passphrase:
+            raise InputError("an empty passphrase protects nothing", hint="put the new passphrase into a file")
+        now = int(datetime.now(UTC).timestamp() * 1e9)
+        return _put_key(self.store, keys.wrap(self.box.key, passphrase, cost=cost or keys.ScryptCost(), now=now))
+
+    def remove_key(self, word: str) -> str:
+        """Take a passphrase away; the one in use stays. A leaked master key is not answered by this."""
+        found = [key_id for key_id in self._key_ids() if word and key_id.startswith(word)]
+        if len(found) != 1:
+            raise NotFoundError(f"{len(found)} keys begin with {word!r}", hint="`key list` shows the ids")
+        if found[0] == self.key_id:
+            raise ConflictError("this is the key in use", hint="open with another passphrase to remove this one")
+        self.store.delete(object_name(Kind.KEY, found[0]))
+        return found[0]
+
+    def _key_ids(self) -> list[str]:
+        return [found for name, _ in self.store.list(Kind.KEY) if (found := object_id(name)) is not None]
+
+    # Locks
+
+    def lock(self, *, exclusive: bool = False, settle: timedelta = SETTLE) -> Lock:
+        """Lock the repository until the lock is released; raises LockedError."""
+        return Lock.acquire(self.box, exclusive=exclusive, settle=settle)
+
+    # Reading
+
+    def load_index(self) -> Index:
+        """Read all index files; raises DamageError for one that is not readable."""
+        index = Index()
+        for index_id in self.box.ids(Kind.INDEX):
+            for pack_id, blobs in decode_index(self.box.load(Kind.INDEX, index_id)):
+                index.add_pack(pack_id, blobs)
+        self.index = index
+        return index
+
+    def read_blob(self, kind: BlobKind, blob_id: BlobId) -> bytes:
+        """Return a blob, proved by its id; a damaged copy is passed over when the index knows another one."""
+        places = self.index.all_places(kind, blob_id)
+        if not places:
+            raise DamageError(f"{kind.word} blob {blob_id.hex()} is in no index", hint="run `check`")
+        for number, place in enumerate(places, 1):
+            try:
+                return self._read_place(place, blob_id)
+            except (DamageError, NotFoundError):
+                if number == len(places):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _read_place(self, place: Place, blob_id: BlobId) -> bytes:
+        name = object_name(Kind.PACK, place.pack)
+        try:
+            sealed = self.store.get(name, offset=place.offset, length=place.length)
+        except NotFoundError as error:
+            raise DamageError(f"pack {place.pack} is missing", hint="run `check`") from error
+        return open_blob(self.box.key, sealed, wanted=blob_id, raw_length=place.raw_length)
+
+    def read_tree(self, tree_id: str) -> list[Node]:
+        """Return a tree's nodes; raises DamageError. The last few hundred trees are remembered."""
+        blob = BlobId(bytes.fromhex(tree_id))
+        nodes = self._trees.get(blob)
+        if nodes is None:
+            nodes = decode_tree(self.read_blob(BlobKind.TREE, blob))
+            with self._guard:
+                if len(self._trees) >= _TREE_CACHE:
+                    self._trees.pop(next(iter(self._trees)))
+                self._trees[blob] = nodes
+        return nodes
+
+    # Snapshots
+
+    def snapshots(self) -> dict[SnapshotId, Snapshot]:
+        """Return all snapshots by id, oldest first; raises DamageError for one that is not readable."""
+        found = {}
+        for snapshot_id in self.box.ids(Kind.SNAPSHOT):
+            try:
+                found[SnapshotId(snapshot_id)] = decode_snapshot(self.box.load(Kind.SNAPSHOT, snapshot_id))
+            except NotFoundError:  # forgotten since the listing
+                continue
+        return dict(sorted(found.items(), key=lambda item: (item[1].nanoseconds, item[0])))
+
+    def find_snapshot(self, word: str) -> tuple[SnapshotId, Snapshot]:
+        """Return the snapshot that a person names; raises NotFoundError, AmbiguousError."""
+        found = self.snapshots()
+        snapshot_id = choose_snapshot(word, found)
+        return snapshot_id, found[snapshot_id]
+
+    def publish(self, snapshot: Snapshot, lock: Lock) -> SnapshotId:
+        """Make a backup exist: the commit point. Everything it refers to must be durable and indexed."""
+        lock.confirm()
+        return SnapshotId(self.box.save(Kind.SNAPSHOT, encode_snapshot(snapshot)))
+
+    def forget(self, snapshot_id: SnapshotId) -> None:
+        """Remove a snapshot; its data stays until a prune."""
+        self.store.delete(object_name(Kind.SNAPSHOT, snapshot_id))
+
+    # Writing
+
+    @contextmanager
+    def writer(self, settings: WriterSettings | None = None) -> Iterator[BlobWriter]:
+        """Give a sink for blobs; leaving the block makes them durable and indexed, an error abandons them."""
+        writer = BlobWriter(self.box, self.index, settings or WriterSettings())
+        try:
+            yield writer
+        except BaseException:
+            writer.abandon()
+            raise
+        writer.finish()
+
+
+def _refuse_existing(store: Store) -> None:
+    if _has(store, lambda: store.size(CONFIG)):
+        raise ConflictError(
+            f"there is a repository at {store.address} already",
+            safe="it was not changed",
+            hint="use it, or choose another place",
+        )
+    for kind in (Kind.SNAPSHOT, Kind.INDEX, Kind.PACK):
+        if any(True for _ in _objects(store, kind)):
+            raise ConflictError(
+                f"{store.address} holds a repository's objects but no config",
+                safe="nothing was changed",
+                hint="put back the object `config` from a copy, or choose another place",
+            )
+    for name in list(_objects(store, Kind.KEY)):
+        store.delete(name)  # of an init that was cut short: nothing was ever sealed with that key
+
+
+def _has(store: Store, look: Callable[[], int]) -> bool:
+    try:
+        look()
+    except NotFoundError:
+        return False
+    return True
+
+
+def _objects(store: Store, kind: Kind) -> Iterator[str]:
+    try:
+        for name, _ in store.list(kind):
+            if object_id(name) is not None:
+                yield name
+    except NotFoundError:
+        return
+
+
+def _put_key(store: Store, content: bytes) -> str:
+    key_id = hashlib.sha256(content).hexdigest()
+    store.put(object_name(Kind.KEY, key_id), [content])
+    return key_id
+
+
+def _find_key(store: Store, passphrase: str) -> tuple[MasterKey, str]:
+    trouble: list[BackupError] = []
+    for name, _ in list(store.list(Kind.KEY)):
+        key_id = object_id(name)
+        if key_id is None:
+            continue
+        try:
+            content = store.get(name)
+            if hashlib.sha256(content).hexdigest() != key_id:
+                raise DamageError(f"{name} holds other bytes than those that were written")
+            key_file = keys.read_key_file(content)
+        except BackupError as error:
+            trouble.append(error)
+            continue
+        try:
+            return keys.unwrap(key_file, passphrase), key_id
+        except DamageError:
+            continue
+    if trouble:
+        raise trouble[0]
+    raise WrongPassphraseError(
+        f"no key of {store.address} opens with this passphrase",
+        safe="nothing was changed",
+        hint="check the password file; the recovery key that `init` printed opens it, too",
+    )

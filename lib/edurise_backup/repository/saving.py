@@ -1,0 +1,119 @@
+"""Make a snapshot of a source: lock, archive, make durable, publish."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from edurise_backup import __version__
+from edurise_backup.model.content import BlobId, BlobKind, rfc3339
+from edurise_backup.model.snapshot import Snapshot, SnapshotId, Summary
+from edurise_backup.pipeline.archiver import Archived, Parent, archive
+from edurise_backup.ports import Progress, Source
+from edurise_backup.repository.keys import user_name
+from edurise_backup.repository.locks import Lock
+from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.writer import WriterSettings, WriterStats
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a snapshot says of itself."""
+
+    paths: Sequence[str]
+    host: str = ""
+    tags: Sequence[str] = ()
+    excludes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A published snapshot, and what it took."""
+
+    id: SnapshotId
+    snapshot: Snapshot
+    archived: Archived
+    added: WriterStats
+
+
+def save_snapshot(
+    repository: Repository,
+    source: Source,
+    label: Label,
+    lock: Lock,
+    *,
+    progress: Progress,
+    read_everything: bool = False,
+    settings: WriterSettings | None = None,
+) -> Saved:
+    """Store what the source offers and publish it; files that did not change since the parent are not read.
+
+    The index must be loaded. Raises what the source and the store raise; then nothing is published.
+    """
+    started = datetime.now(UTC)
+    host = label.host or socket.gethostname()
+    parent_id = None if read_everything else find_parent(repository, label.paths, host)
+    parent = None if parent_id is None else _parent(repository, *parent_id)
+    with repository.writer(settings) as sink:
+        archived = archive(source, sink, progress=progress, parent=parent)
+    snapshot = Snapshot(
+        time=_text(started),
+        parent=parent_id[0] if parent_id else None,
+        tree=archived.tree,
+        paths=list(label.paths),
+        hostname=host,
+        username=user_name(),
+        uid=os.getuid(),
+        gid=os.getgid(),
+        excludes=list(label.excludes),
+        tags=list(label.tags) or None,
+        program_version=f"edurise-backup {__version__}",
+        summary=_summary(archived, sink.stats, started),
+    )
+    return Saved(repository.publish(snapshot, lock), snapshot, archived, sink.stats)
+
+
+def find_parent(repository: Repository, paths: Sequence[str], host: str) -> tuple[SnapshotId, Snapshot] | None:
+    """Return the newest snapshot of the same host and paths, as stock restic chooses it."""
+    same = [
+        (snapshot_id, snapshot)
+        for snapshot_id, snapshot in repository.snapshots().items()
+        if snapshot.hostname == host and sorted(snapshot.paths) == sorted(paths)
+    ]
+    return same[-1] if same else None
+
+
+def _parent(repository: Repository, _id: SnapshotId, snapshot: Snapshot) -> Parent:
+    return Parent(
+        trees=repository,
+        tree=snapshot.tree,
+        started=snapshot.nanoseconds,
+        known=lambda name: (BlobKind.DATA, BlobId(bytes.fromhex(name))) in repository.index,
+    )
+
+
+def _summary(archived: Archived, added: WriterStats, started: datetime) -> Summary:
+    stats = archived.stats
+    return Summary(
+        backup_start=_text(started),
+        backup_end=_text(datetime.now(UTC)),
+        files_new=stats.files_new,
+        files_changed=stats.files_changed,
+        files_unmodified=stats.files_unmodified,
+        dirs_new=stats.dirs_new,
+        dirs_changed=stats.dirs_changed,
+        dirs_unmodified=stats.dirs_unmodified,
+        data_blobs=added.data_blobs,
+        tree_blobs=added.tree_blobs,
+        data_added=added.plain_bytes,
+        data_added_packed=added.stored_bytes,
+        total_files_processed=stats.files,
+        total_bytes_processed=stats.source_bytes,
+    )
+
+
+def _text(moment: datetime) -> str:
+    return rfc3339((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000)

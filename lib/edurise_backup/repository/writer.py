@@ -1,0 +1,216 @@
+"""Takes plaintext pieces, stores those that are new, and answers with their ids.
+
+The way of a piece: hash → look up → compress → seal → open and hash again →
+pack → write and fsync → index. Worker threads do everything up to the pack,
+one thread writes full packs. Nothing refers to a pack before it is durable,
+and nothing to an index before its packs are: a crash leaves data that the next
+prune removes, never a reference to data that is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from edurise_backup.errors import BackupError, DamageError
+from edurise_backup.model.content import BlobId, BlobKind, blob_id
+from edurise_backup.pipeline.codec import compress_if_smaller, open_blob
+from edurise_backup.ports import Buffer
+from edurise_backup.repository.index import Index, encode_index
+from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.repository.objects import ObjectBox
+from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackedBlob
+
+INDEX_BLOBS = 50_000
+"""An index file lists at most about this many blobs, as stock restic's do."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterSettings:
+    """How blobs are stored; `pack_size` and `in_flight` in bytes."""
+
+    pack_size: int = 16 * 1024 * 1024
+    in_flight: int = 48 * 1024 * 1024
+    level: int = 3
+    check: bool = True
+    """Open, decode and hash each blob again before its pack is written."""
+    workers: int = os.cpu_count() or 2
+
+
+@dataclass(slots=True)
+class WriterStats:
+    """What a writer added; bytes."""
+
+    data_blobs: int = 0
+    tree_blobs: int = 0
+    plain_bytes: int = 0
+    stored_bytes: int = 0
+    sent_bytes: int = 0
+
+
+class _Room:
+    """Lets at most `limit` bytes be under way; one piece larger than that goes alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit)
+            self._used += size
+
+    def give(self, size: int) -> None:
+        with self._changed:
+            self._used -= size
+            self._changed.notify_all()
+
+
+class BlobWriter:
+    """The repository's `ports.BlobSink`. After an error it takes nothing more and raises that error."""
+
+    def __init__(self, box: ObjectBox, index: Index, settings: WriterSettings, *, save_index: bool = True) -> None:
+        self.stats = WriterStats()
+        self._box = box
+        self._index = index
+        self._index_limit = INDEX_BLOBS if save_index else None
+        self._settings = settings
+        self._room = _Room(settings.in_flight)
+        self._packs_under_way = threading.BoundedSemaphore(2)
+        self._guard = threading.Lock()
+        self._claimed: set[tuple[BlobKind, BlobId]] = set()
+        self._open: dict[BlobKind, OpenPack] = {}
+        self.written: list[tuple[str, list[PackedBlob]]] = []
+        """Durable packs that no index file lists yet; with `save_index=False` indexing them is the caller's."""
+        self._failure: BackupError | None = None
+        self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="seal")
+        self._pack_writer = ThreadPoolExecutor(1, thread_name_prefix="pack")
+
+    def store(self, kind: BlobKind, pieces: Sequence[Buffer]) -> Future[list[BlobId]]:
+        """Store the new ones of `pieces`; blocks while too much is under way."""
+        if self._failure is not None:
+            raise self._failure
+        size = sum(len(piece) for piece in pieces)
+        self._room.take(size)
+        future = self._workers.submit(self._store_all, kind, pieces)
+        future.add_done_callback(lambda _: self._room.give(size))
+        return future
+
+    def finish(self) -> None:
+        """Make everything durable and indexed; only then may something refer to the blobs. Raises the first error."""
+        self._workers.shutdown(wait=True)
+        for pack in self._open.values():
+            if self._failure is None:
+                self._send(pack)
+        self._open.clear()
+        self._pack_writer.shutdown(wait=True)
+        if self._failure is not None:
+            raise self._failure
+        if self._index_limit:
+            self._save_index()
+
+    def abandon(self) -> None:
+        """Stop without finishing; what was written already waits for a prune, or for the next run to use it."""
+        self._failure = self._failure or BackupError("the writer was abandoned")
+        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._pack_writer.shutdown(wait=True, cancel_futures=True)
+
+    def _store_all(self, kind: BlobKind, pieces: Sequence[Buffer]) -> list[BlobId]:
+        try:
+            ids = [blob_id(piece) for piece in pieces]
+            for wanted, piece in zip(ids, pieces, strict=True):
+                if self._claim(kind, wanted):
+                    self._store(kind, wanted, piece)
+        except BackupError as error:
+            self._failure = self._failure or error
+            raise
+        return ids
+
+    def _claim(self, kind: BlobKind, wanted: BlobId) -> bool:
+        """Whether the caller is the one to store this blob."""
+        blob = (kind, wanted)
+        if blob in self._index:
+            return False
+        with self._guard:
+            if blob in self._claimed:
+                return False
+            self._claimed.add(blob)
+            return True
+
+    def _store(self, kind: BlobKind, wanted: BlobId, plaintext: Buffer) -> None:
+        if self._failure is not None:
+            raise self._failure
+        frame = None if self._box.version == 1 else compress_if_smaller(plaintext, self._settings.level)
+        raw_length = 0 if frame is None else len(plaintext)
+        sealed = self._box.key.seal(plaintext if frame is None else frame)
+        if self._settings.check:
+            self._prove(wanted, sealed, raw_length)
+        full = self._add(kind, wanted, sealed, raw_length, len(plaintext))
+        if full is not None:
+            self._send(full)
+
+    def _prove(self, wanted: BlobId, sealed: Buffer, raw_length: int) -> None:
+        # zstd has written frames that do not decode, and memory flips bits (restic issues 4523, 4677, 4529).
+        try:
+            open_blob(self._box.key, sealed, wanted=wanted, raw_length=raw_length)
+        except DamageError as error:
+            raise DamageError(
+                f"a blob came out damaged before it was written: {error.message}",
+                safe="everything that was published before; the damaged blob was not stored",
+                hint="test this machine's memory, then run the backup again",
+            ) from error
+
+    def _add(
+        self, kind: BlobKind, wanted: BlobId, sealed: Buffer, raw_length: int, plain_length: int
+    ) -> OpenPack | None:
+        """Append to the open pack; return the pack when it is full, to be sent by the caller."""
+        with self._guard:
+            pack = self._open.get(kind)
+            if pack is None:
+                pack = self._open[kind] = OpenPack(kind)
+            pack.add(wanted, sealed, raw_length)
+            self.stats.plain_bytes += plain_length
+            self.stats.stored_bytes += len(sealed)
+            self.stats.data_blobs += kind is BlobKind.DATA
+            self.stats.tree_blobs += kind is BlobKind.TREE
+            if pack.size < self._settings.pack_size and len(pack.blobs) < MAX_BLOBS:
+                return None
+            return self._open.pop(kind)
+
+    def _send(self, pack: OpenPack) -> None:
+        self._packs_under_way.acquire()
+        try:
+            self._pack_writer.submit(self._write, pack)
+        except RuntimeError:  # the writer was abandoned meanwhile
+            self._packs_under_way.release()
+
+    def _write(self, pack: OpenPack) -> None:
+        try:
+            if self._failure is None:
+                pack_id = pack.seal(self._box.key)
+                self._box.store.put(object_name(Kind.PACK, pack_id), pack.pieces)
+                self._index_pack(pack_id, pack)
+        except BackupError as error:
+            self._failure = self._failure or error
+        finally:
+            pack.pieces.clear()
+            self._packs_under_way.release()
+
+    def _index_pack(self, pack_id: str, pack: OpenPack) -> None:
+        self.stats.sent_bytes += sum(len(piece) for piece in pack.pieces)
+        self._index.add_pack(pack_id, pack.blobs)
+        with self._guard:
+            self._claimed.difference_update((blob.kind, blob.id) for blob in pack.blobs)
+        self.written.append((pack_id, pack.blobs))
+        if self._index_limit and sum(len(blobs) for _, blobs in self.written) >= self._index_limit:
+            self._save_index()
+
+    def _save_index(self) -> None:
+        if self.written:
+            plaintext = encode_index(self.written)
+            self._box.save(Kind.INDEX, plaintext)
+            self.written = []

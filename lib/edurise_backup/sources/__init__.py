@@ -1,0 +1,1 @@
+"""What is protected; each satisfies `ports.Source`."""

@@ -1,0 +1,228 @@
+"""Directory trees as a source: one lstat a name, one open a changed file.
+
+The tree begins at `/`, one level for each path component, as stock restic
+makes it, so that either client finds the other's parent snapshot. What a node
+says of a file that is read is the fstat of the open descriptor before the
+first byte; a file that changed meanwhile is reported, never passed over.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+
+from edurise_backup.errors import InputError, SourceError
+from edurise_backup.model.content import ExtendedAttribute, Node, go_mode, rfc3339
+from edurise_backup.ports import Entry
+from edurise_backup.sources.patterns import matcher
+
+_NO_XATTRS = (95, 61, 1, 13, 2)  # ENOTSUP, ENODATA, EPERM, EACCES, ENOENT
+
+
+class FilesSource:
+    """The trees below `paths` (absolute, existing); excluded paths are not looked at."""
+
+    def __init__(self, paths: Sequence[str], *, exclude: Sequence[str] = (), one_file_system: bool = False) -> None:
+        if not paths:
+            raise InputError("there is nothing to back up", hint="name at least one directory or file")
+        self.paths = _without_nested(sorted({os.path.abspath(path) for path in paths}))
+        for path in self.paths:
+            _must_exist(path)
+        self._excluded = matcher(exclude)
+        self._devices = {os.lstat(path).st_dev for path in self.paths} if one_file_system else None
+        self._problems: list[str] = []
+
+    def root(self) -> Entry:
+        """Return `/`; of the directories above the chosen paths only the way down is offered."""
+        return self._above("/", [tuple(path.strip("/").split("/")) for path in self.paths if path != "/"])
+
+    def excludes(self, path: str) -> bool:
+        """Whether `path` is left out by a pattern, itself or with a directory above it."""
+        names = os.path.abspath(path).strip("/").split("/")
+        return any(self._excluded("/" + "/".join(names[:count])) for count in range(1, len(names) + 1))
+
+    def problems(self) -> list[str]:
+        """Return what could not be read, a sentence each."""
+        return list(self._problems)
+
+    def _above(self, path: str, ways: list[tuple[str, ...]]) -> Entry:
+        if not ways or () in ways:
+            return self._entry(path) or _missing(path)
+
+        def children() -> Iterator[Entry]:
+            for name in sorted({way[0] for way in ways}, key=os.fsencode):
+                below = [way[1:] for way in ways if way[0] == name]
+                yield self._above(os.path.join(path, name), below)
+
+        return Entry(self._node(path, os.lstat(path)), path, children=children)
+
+    def _entry(self, path: str, name: str | None = None) -> Entry | None:
+        """Describe one path, or note why it cannot be read."""
+        try:
+            status = os.lstat(path)
+            node = self._node(path, status, name)
+        except FileNotFoundError:
+            return None  # it vanished since its directory was read: as if it had never been
+        except OSError as error:
+            self._problems.append(f"{path}: {error.strerror}")
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            if self._devices is not None and status.st_dev not in self._devices:
+                return Entry(node, path, children=lambda: ())
+            return Entry(node, path, children=lambda: self._children(path))
+        if stat.S_ISREG(status.st_mode):
+            return Entry(node, path, open=lambda: FileContent(path, self._node))
+        return Entry(node, path)
+
+    def _children(self, path: str) -> Iterable[Entry]:
+        try:
+            names = sorted(os.listdir(path), key=os.fsencode)
+        except OSError as error:
+            self._problems.append(f"{path}: {error.strerror}")
+            return
+        prefix = path if path.endswith("/") else path + "/"
+        for name in names:
+            child = prefix + name
+            if not self._excluded(child):
+                entry = self._entry(child, name)
+                if entry is not None:
+                    yield entry
+
+    def _node(self, path: str, status: os.stat_result, name: str | None = None) -> Node:
+        kind, mode = go_mode(status.st_mode)
+        mtime = rfc3339(status.st_mtime_ns)
+        node = Node(
+            name=name if name is not None else os.path.basename(path),
+            type=kind,
+            mode=mode,
+            mtime=mtime,
+            atime=mtime,  # as stock restic does: a changing atime would change every tree
+            ctime=rfc3339(status.st_ctime_ns),
+            uid=status.st_uid,
+            gid=status.st_gid,
+            user=_user(status.st_uid),
+            group=_group(status.st_gid),
+            inode=status.st_ino,
+            content=None,
+        )
+        if kind == "file":
+            node.content = []
+            node.size = status.st_size
+        elif kind == "symlink":
+            _describe_link(node, path)
+        elif kind in ("dev", "chardev"):
+            node.device = status.st_rdev
+        if kind != "dir":
+            node.links = status.st_nlink
+            node.device_id = status.st_dev if status.st_nlink > 1 else 0
+        node.extended_attributes = self._xattrs(path)
+        return node
+
+    def _xattrs(self, path: str) -> list[ExtendedAttribute]:
+        try:
+            names = os.listxattr(path, follow_symlinks=False)
+            return [ExtendedAttribute(name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names)]
+        except OSError as error:
+            if error.errno not in _NO_XATTRS:
+                self._problems.append(f"{path}: extended attributes: {error.strerror}")
+            return []
+
+
+class FileContent:
+    """A regular file that is being read."""
+
+    def __init__(self, path: str, describe: Callable[[str, os.stat_result], Node]) -> None:
+        self._path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror}") from error
+        try:
+            self._before = os.fstat(self._descriptor)
+            if not stat.S_ISREG(self._before.st_mode):
+                raise SourceError(f"{path}: is not a regular file any more")
+            self.node = describe(path, self._before)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        self._read = 0
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the buffer's beginning from the file."""
+        try:
+            count = os.readv(self._descriptor, [buffer])
+        except OSError as error:
+            raise SourceError(f"{self._path}: {error.strerror}") from error
+        self._read += count
+        return count
+
+    def finish(self) -> str | None:
+        """Say whether the file changed while it was read."""
+        now, before = os.fstat(self._descriptor), self._before
+        same = (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == (
+            before.st_size,
+            before.st_mtime_ns,
+            before.st_ctime_ns,
+        )
+        if same and self._read == before.st_size:
+            return None
+        return f"{self._path}: changed while it was read"
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._descriptor)
+
+
+def _describe_link(node: Node, path: str) -> None:
+    target = os.readlink(path)
+    try:
+        target.encode()
+        node.linktarget = target
+    except UnicodeEncodeError:  # bytes that are not UTF-8, as restic's format keeps them
+        raw = os.fsencode(target)
+        node.linktarget, node.linktarget_raw = raw.decode("utf-8", "replace"), raw
+
+
+def _must_exist(path: str) -> None:
+    try:
+        status = os.lstat(path)
+        if stat.S_ISDIR(status.st_mode):
+            os.listdir(path)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}",
+            safe="nothing was backed up or changed",
+            hint="check the path, and that this user may read it",
+        ) from error
+
+
+def _missing(path: str) -> Entry:
+    raise SourceError(f"{path} vanished before it was read")
+
+
+def _without_nested(paths: list[str]) -> list[str]:
+    kept: list[str] = []
+    for path in paths:
+        if not any(path.startswith(above.rstrip("/") + "/") for above in kept):
+            kept.append(path)
+    return kept
+
+
+@lru_cache(maxsize=1024)
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+@lru_cache(maxsize=1024)
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return ""

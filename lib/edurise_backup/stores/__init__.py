@@ -1,0 +1,1 @@
+"""Places that keep a repository's objects; each satisfies `ports.Store`."""

@@ -1,0 +1,192 @@
+"""A store in a directory of the local file system.
+
+An object is written under an exclusive temporary name beside its place, made
+durable, linked to its name (link never replaces), and the directory is made
+durable, too. A crash leaves at most a temporary file, which readers ignore.
+A failed fsync kills the object: the kernel may have dropped the dirty pages,
+so a second fsync on the same descriptor would lie.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edurise_backup.errors import (
+    BackupError,
+    ConflictError,
+    DamageError,
+    InputError,
+    NotFoundError,
+    SpaceError,
+    TransientError,
+)
+from edurise_backup.ports import Buffer
+
+_TEMPORARY = "-tmp-"  # stock restic uses the same mark for its own unfinished objects
+_IOV_MAX = 1024
+
+
+class LocalStore:
+    """Keeps objects as files below `root`; safe for any number of threads and processes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        self._known_folders: set[Path] = set()
+
+    @property
+    def address(self) -> str:
+        """The directory's absolute path."""
+        return str(self._root)
+
+    def put(self, name: str, pieces: Sequence[Buffer]) -> None:
+        """Create the object durably; raises ConflictError, SpaceError."""
+        path = self._path(name)
+        unfinished = path.with_name(f"{path.name}{_TEMPORARY}{secrets.token_hex(4)}")
+        try:
+            self._make_folder(path.parent)
+            self._write(unfinished, pieces)
+            try:
+                os.link(unfinished, path)  # unlike rename, link never replaces
+            finally:
+                unfinished.unlink()
+            _sync_folder(path.parent)
+        except FileExistsError as error:
+            raise ConflictError(f"{name} exists already in {self.address}") from error
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise self._translated(error, name) from error
+
+    def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Return the object, or exactly `length` bytes of it from `offset`."""
+        try:
+            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                wanted = os.fstat(descriptor).st_size - offset if length is None else length
+                data = _read_exactly(descriptor, offset, wanted)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._translated(error, name) from error
+        if len(data) != wanted:
+            raise DamageError(f"{name} ends after {offset + len(data)} bytes, {offset + wanted} were expected")
+        return data
+
+    def size(self, name: str) -> int:
+        """Return the object's size in bytes."""
+        try:
+            return self._path(name).stat().st_size
+        except OSError as error:
+            raise self._translated(error, name) from error
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield every object below `prefix`; unfinished ones are not objects."""
+        try:
+            yield from self._list(self._path(prefix), prefix)
+        except OSError as error:
+            raise self._translated(error, prefix) from error
+
+    def _list(self, folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            if not self._root.is_dir():  # an unmounted disk must not look like an empty repository
+                raise
+            return
+        for entry in entries:
+            name = f"{prefix}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._list(folder / entry.name, name)
+            elif _TEMPORARY not in entry.name:
+                try:
+                    yield name, entry.stat().st_size
+                except FileNotFoundError:  # removed since the directory was read
+                    continue
+
+    def delete(self, name: str) -> None:
+        """Remove the object durably."""
+        path = self._path(name)
+        try:
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                _sync_folder(path.parent)
+        except OSError as error:
+            raise self._translated(error, name) from error
+
+    def _path(self, name: str) -> Path:
+        return self._root / name
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder in self._known_folders:
+            return
+        missing = []
+        at = folder
+        while not at.is_dir():
+            missing.append(at)
+            at = at.parent
+        for path in reversed(missing):
+            path.mkdir(mode=0o700, exist_ok=True)
+            _sync_folder(path.parent)
+        self._known_folders.add(folder)
+
+    def _write(self, path: Path, pieces: Sequence[Buffer]) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        try:
+            for start in range(0, len(pieces), _IOV_MAX):
+                _write_all(descriptor, pieces[start : start + _IOV_MAX])
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _translated(self, error: OSError, name: str) -> BackupError:
+        where = f"{name} in {self.address}"
+        match error.errno:
+            case errno.ENOENT | errno.ENOTDIR:
+                return NotFoundError(f"there is no {where}")
+            case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+                return SpaceError(
+                    f"no room left while writing {where}",
+                    safe="everything that was published before; the unfinished object was removed",
+                    hint="free space on that disk and run the same command again: what was stored is not sent twice",
+                )
+            case errno.EACCES | errno.EPERM | errno.EROFS:
+                return InputError(
+                    f"{where}: {error.strerror}", hint="run as a user who may read and write that directory"
+                )
+            case errno.EIO | errno.EMFILE | errno.ENFILE | errno.EINTR | errno.EAGAIN | errno.ESTALE:
+                return TransientError(f"{where}: {error.strerror}")
+            case _:
+                return BackupError(f"{where}: {error.strerror}")
+
+
+def _write_all(descriptor: int, pieces: Sequence[Buffer]) -> None:
+    left = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
+    while left:
+        written = os.writev(descriptor, left)
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if written:
+            left[0] = left[0][written:]
+
+
+def _read_exactly(descriptor: int, offset: int, length: int) -> bytes:
+    data = os.pread(descriptor, length, offset)
+    if len(data) == length or not data:
+        return data
+    parts = [data]  # pread returns at most 2 GiB at once
+    done = len(data)
+    while done < length and (data := os.pread(descriptor, length - done, offset + done)):
+        parts.append(data)
+        done += len(data)
+    return b"".join(parts)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Reads back what is stored and says whether it can be restored."""
