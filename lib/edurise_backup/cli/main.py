@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edurise_backup import __version__
-from edurise_backup.cli import repo
+from edurise_backup.cli import jobs, repo, upkeep
 
 app = typer.Typer(
     name="edurise-backup",
@@ -16,6 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with local variables could show a secret
     add_completion=False,
 )
+jobs.add_commands(app)
+upkeep.add_commands(app)
 app.add_typer(repo.app, name="repo")
 
 

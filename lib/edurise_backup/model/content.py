@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import lru_cache
-from typing import NewType
+from typing import Annotated, NewType
 
 import msgspec
 
@@ -22,6 +23,14 @@ from edurise_backup.errors import DamageError
 
 BlobId = NewType("BlobId", bytes)
 """SHA-256 of a blob's plaintext, 32 bytes."""
+
+
+HexId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+"""An object's or blob's id in JSON; anything else is refused while it is read."""
+
+_U32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+_U63 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+_Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class BlobKind(IntEnum):
@@ -57,25 +66,25 @@ class Node(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     name: str
     type: str
-    mode: int = 0
+    mode: _U32 = 0
     mtime: str
     atime: str
     ctime: str
-    uid: int
-    gid: int
+    uid: _U32
+    gid: _U32
     user: str = ""
     group: str = ""
-    inode: int = 0
-    device_id: int = 0
-    size: int = 0
-    links: int = 0
+    inode: _Unsigned = 0
+    device_id: _Unsigned = 0
+    size: _U63 = 0
+    links: _Unsigned = 0
     linktarget: str = ""
     linktarget_raw: bytes | None = None
     extended_attributes: list[ExtendedAttribute] = []
     generic_attributes: dict[str, msgspec.Raw] = {}
-    device: int = 0
-    content: list[str] | None
-    subtree: str | None = None
+    device: _U63 = 0
+    content: list[HexId] | None
+    subtree: HexId | None = None
     error: str = ""
 
 
@@ -195,7 +204,10 @@ def _unescape(match: re.Match[str]) -> bytes:
     if octal:
         return bytes([int(octal, 8)])
     if short or long:
-        return chr(int(short or long, 16)).encode()
+        code = int(short or long, 16)
+        if code > sys.maxunicode:
+            raise ValueError(f"\\U{long} is no character")
+        return chr(code).encode()
     if char not in _GO_UNESCAPES:
         raise ValueError(f"unknown escape \\{char}")
     return _GO_UNESCAPES[char].encode()

@@ -167,7 +167,7 @@ class RecoveryTarget:
     """Where a recovery goes: a fresh directory and, for databases, a server and a suffix for their new names."""
 
     directory: str
-    """Files go to DIRECTORY/files, configuration to DIRECTORY/configuration, metadata to DIRECTORY/metadata."""
+    """What is not a database goes to DIRECTORY/PART/SOURCE, each file below it under its own absolute path."""
     database_source: str | None = None
     """The name of the configured database source whose server receives the databases; None: the one backed up."""
     database_suffix: str = "_restored"

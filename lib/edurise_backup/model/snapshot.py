@@ -7,7 +7,7 @@ from typing import NewType
 import msgspec
 
 from edurise_backup.errors import AmbiguousError, DamageError, NotFoundError
-from edurise_backup.model.content import nanoseconds
+from edurise_backup.model.content import HexId, nanoseconds
 
 SnapshotId = NewType("SnapshotId", str)
 """SHA-256 of the stored snapshot object, 64 hex digits."""
@@ -37,7 +37,7 @@ class Snapshot(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     time: str
     parent: str | None = None
-    tree: str
+    tree: HexId
     paths: list[str]
     hostname: str = ""
     username: str = ""
@@ -77,7 +77,6 @@ def decode_snapshot(plaintext: bytes) -> Snapshot:
     try:
         snapshot = _decoder.decode(plaintext)
         nanoseconds(snapshot.time)
-        bytes.fromhex(snapshot.tree)
     except (msgspec.DecodeError, ValueError) as error:
         raise DamageError(f"a snapshot object is not readable: {error}") from error
     return snapshot

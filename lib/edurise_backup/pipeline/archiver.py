@@ -197,4 +197,7 @@ def _finished(child: _Child) -> Node | None:
 
 
 def _same_time(one: str, other: str) -> bool:
-    return one == other or nanoseconds(one) == nanoseconds(other)
+    try:
+        return one == other or nanoseconds(one) == nanoseconds(other)
+    except ValueError:  # the parent's time is none: the file is read
+        return False

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
 from edurise_backup.errors import DamageError
-from edurise_backup.model.content import BlobId, BlobKind
+from edurise_backup.model.content import BlobId, BlobKind, HexId
 from edurise_backup.pipeline.codec import OVERHEAD
 from edurise_backup.repository.packs import PackedBlob
 
+_U32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+
 
 class _IndexBlob(msgspec.Struct, omit_defaults=True):
-    id: str
+    id: HexId
     type: str
-    offset: int
-    length: int
-    uncompressed_length: int = 0
+    offset: _U32
+    length: Annotated[int, msgspec.Meta(ge=1, le=(1 << 32) - 1)]
+    uncompressed_length: _U32 = 0
 
 
 class _IndexPack(msgspec.Struct):
-    id: str
+    id: HexId
     blobs: list[_IndexBlob]
 
 
@@ -62,7 +65,6 @@ def decode_index(plaintext: bytes) -> Iterator[tuple[str, list[PackedBlob]]]:
     try:
         packs = _decoder.decode(plaintext).packs
         for pack in packs:
-            bytes.fromhex(pack.id)
             yield (
                 pack.id,
                 [

@@ -85,7 +85,7 @@ def read_key_file(content: bytes) -> KeyFile:
     """Return the key file; raises DamageError, and UnsupportedVersionError for an unknown derivation."""
     try:
         key_file = msgspec.json.decode(content, type=KeyFile)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise DamageError(f"a key file is not readable: {error}") from error
     if key_file.kdf != "scrypt":
         raise UnsupportedVersionError(f"a key file uses the unknown key derivation {key_file.kdf!r}")
@@ -101,7 +101,7 @@ def unwrap(key_file: KeyFile, passphrase: str) -> MasterKey:
     plain = _derive(passphrase, key_file.salt, cost).open(key_file.data)
     try:
         wrapped = msgspec.json.decode(plain, type=_Wrapped)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise DamageError(f"a key file holds no key: {error}") from error
     return MasterKey(encrypt=wrapped.encrypt, mac_k=wrapped.mac.k, mac_r=wrapped.mac.r)
 
@@ -121,7 +121,9 @@ def user_name() -> str:
 
 def _derive(passphrase: str, salt: bytes, cost: ScryptCost) -> MasterKey:
     memory = 128 * cost.n * cost.r
-    material = hashlib.scrypt(
-        passphrase.encode(), salt=salt, n=cost.n, r=cost.r, p=cost.p, dklen=64, maxmem=memory + (32 << 20)
-    )
+    secret = passphrase.encode()
+    try:
+        material = hashlib.scrypt(secret, salt=salt, n=cost.n, r=cost.r, p=cost.p, dklen=64, maxmem=memory + (32 << 20))
+    except ValueError as error:  # OpenSSL's own limits, such as N < 2^(16 r)
+        raise DamageError(f"a key file asks for impossible scrypt parameters: {error}") from error
     return MasterKey.from_bytes(material)

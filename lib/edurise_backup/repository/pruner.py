@@ -148,7 +148,18 @@ def _repack(repository: Repository, plan: PrunePlan, progress: Progress) -> dict
         writer.abandon()
         raise
     writer.finish()
-    return dict(writer.written)
+    new = dict(writer.written)
+    _prove_kept(plan, kept, new)
+    return new
+
+
+def _prove_kept(plan: PrunePlan, kept: Index, new: dict[str, list[PackedBlob]]) -> None:
+    """Raise DamageError when a wanted blob would be lost with its old pack: the last look before anything goes."""
+    for pack, blobs in new.items():
+        kept.add_pack(pack, blobs)
+    lost = sum((blob.kind, blob.id) not in kept for blobs in plan.wanted.values() for blob in blobs)
+    if lost:
+        raise DamageError(f"{lost} blobs that snapshots refer to were not written again", safe="nothing was removed")
 
 
 def _save_indexes(repository: Repository, packs: dict[str, list[PackedBlob]]) -> set[str]:

@@ -114,7 +114,7 @@ class Repository:
         box = ObjectBox(store, key, version=2)
         try:
             config = msgspec.json.decode(key.open(sealed), type=Config)
-        except (msgspec.DecodeError, DamageError) as error:
+        except (msgspec.DecodeError, UnicodeError, DamageError) as error:
             raise DamageError(
                 f"the config of {store.address} is damaged", hint="put back the object `config` from a copy"
             ) from error
@@ -213,6 +213,16 @@ class Repository:
             except NotFoundError:  # forgotten since the listing
                 continue
         return dict(sorted(found.items(), key=lambda item: (item[1].nanoseconds, item[0])))
+
+    def load_snapshot(self, snapshot_id: SnapshotId) -> Snapshot:
+        """Return one snapshot; raises NotFoundError when it was forgotten, DamageError."""
+        try:
+            return decode_snapshot(self.box.load(Kind.SNAPSHOT, snapshot_id))
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"the snapshot {snapshot_id[:12]} is not in {self.store.address} any more",
+                hint="choose another backup; `rebuild-catalog` lists what the repository has",
+            ) from error
 
     def find_snapshot(self, word: str) -> tuple[SnapshotId, Snapshot]:
         """Return the snapshot that a person names; raises NotFoundError, AmbiguousError."""

@@ -86,7 +86,7 @@ class BlobWriter:
         self._open: dict[BlobKind, OpenPack] = {}
         self.written: list[tuple[str, list[PackedBlob]]] = []
         """Durable packs that no index file lists yet; with `save_index=False` indexing them is the caller's."""
-        self._failure: BackupError | None = None
+        self._failure: BaseException | None = None
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="seal")
         self._pack_writer = ThreadPoolExecutor(1, thread_name_prefix="pack")
 
@@ -125,8 +125,8 @@ class BlobWriter:
             for wanted, piece in zip(ids, pieces, strict=True):
                 if self._claim(kind, wanted):
                     self._store(kind, wanted, piece)
-        except BackupError as error:
-            self._failure = self._failure or error
+        except BaseException as error:
+            self._failure = self._failure or error  # of any class: a claimed blob that was not stored is missing
             raise
         return ids
 
@@ -194,8 +194,8 @@ class BlobWriter:
                 pack_id = pack.seal(self._box.key)
                 self._box.store.put(object_name(Kind.PACK, pack_id), pack.pieces)
                 self._index_pack(pack_id, pack)
-        except BackupError as error:
-            self._failure = self._failure or error
+        except BaseException as error:  # noqa: BLE001
+            self._failure = self._failure or error  # the thread's border: raised again in `store` and `finish`
         finally:
             pack.pieces.clear()
             self._packs_under_way.release()

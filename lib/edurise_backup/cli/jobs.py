@@ -1,0 +1,254 @@
+"""`edurise-backup backup | list | show | verify | recover | stats | rebuild-catalog`: jobs with rows in the catalog."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from edurise_backup.cli.command import Product, command
+from edurise_backup.cli.output import duration, printable, size, table
+from edurise_backup.errors import InputError
+
+if TYPE_CHECKING:
+    from edurise_backup.model.jobs import BackupJob, RecoveryJob, Verification
+
+BackupWord = Annotated[str, typer.Argument(help="A backup: its id, the beginning of it, or `latest`.")]
+DUMP_NOTE = "A dump is always read whole; incremental is what is stored of it."
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put the commands on the top level."""
+    for function, name in (
+        (backup, "backup"),
+        (list_backups, "list"),
+        (show, "show"),
+        (verify, "verify"),
+        (recover, "recover"),
+        (stats, "stats"),
+        (rebuild, "rebuild-catalog"),
+    ):
+        command(app, Product, name)(function)
+
+
+def backup(
+    product: Product,
+    type: Annotated[str, typer.Argument(help="full, database, files, configuration or metadata.")] = "full",  # noqa: A002
+    source: Annotated[str | None, typer.Option(help="Only this configured source.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tag of the backup; may be repeated.")] = None,
+    full_read: Annotated[bool, typer.Option("--full-read", help="Read unchanged files, too.")] = False,
+) -> int:
+    """Back up the platform, or one part of it; exit status 3 when it is completed with warnings."""
+    from edurise_backup.operations import create_backup
+
+    settings = product.settings()
+    with product.output.progress() as progress:
+        job = create_backup(
+            type, settings=settings, source=source, incremental=not full_read, tags=tag or (), progress=progress
+        )
+    product.output.result(job, backup_text(job))
+    return 3 if job.warnings else 0
+
+
+def list_backups(
+    product: Product,
+    type: Annotated[str | None, typer.Option(help="Only this type.")] = None,  # noqa: A002
+    status: Annotated[str | None, typer.Option(help="Only this status.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Started at or after this time (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Started before this time (UTC).")] = None,
+    verified: Annotated[bool | None, typer.Option(help="Only what passed a verification, or did not.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
+    recovery_set: Annotated[str | None, typer.Option("--set", help="Only this recovery set.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+) -> None:
+    """List backups, newest first."""
+    from edurise_backup.model.jobs import BackupFilters, JobStatus
+    from edurise_backup.operations import get_backups
+    from edurise_backup.operations.backups import backup_type
+
+    try:
+        filters = BackupFilters(
+            type=backup_type(type) if type else None,
+            status=JobStatus(status) if status else None,
+            source=source,
+            since=since.replace(tzinfo=UTC) if since else None,
+            until=until.replace(tzinfo=UTC) if until else None,
+            verified=verified,
+            tag=tag,
+            set_id=UUID(recovery_set) if recovery_set else None,
+            limit=limit,
+        )
+    except ValueError as error:
+        raise InputError(
+            f"a filter is wrong: {error}", hint="`edurise-backup list --help` says what is possible"
+        ) from error
+    jobs = get_backups(filters, settings=product.settings())
+    rows = [
+        [
+            str(job.id)[:8],
+            job.type.value,
+            job.status.value.replace("_", " "),
+            _time(job.started_at),
+            _took(job),
+            size(job.size) if job.size is not None else "",
+            size(job.stored_bytes) if job.stored_bytes is not None else "",
+            job.verification_status.value if job.verification_status else "",
+        ]
+        for job in jobs
+    ]
+    head = ["ID", "Type", "Status", "Started (UTC)", "Took", "Size", "Stored", "Verified"]
+    product.output.result(jobs, table(head, rows) if rows else "no backup matches")
+
+
+def show(product: Product, backup: BackupWord) -> None:
+    """Show one backup with its parts, phases and warnings."""
+    from edurise_backup.operations.backups import find_backup
+    from edurise_backup.operations.catalogs import open_catalog
+
+    with open_catalog(product.settings()) as catalog:
+        job = find_backup(catalog, backup)
+    product.output.result(job, backup_text(job))
+
+
+def verify(product: Product, backup: BackupWord = "latest") -> int:
+    """Read every byte of a backup back and prove it; exit status 1 when it does not pass."""
+    from edurise_backup.model.jobs import Verdict
+    from edurise_backup.operations import verify_backup
+
+    settings = product.settings()
+    with product.output.progress() as progress:
+        done = verify_backup(backup, settings=settings, progress=progress)
+    product.output.result(done, verification_text(done))
+    return 0 if done.verification_status is Verdict.PASSED else 1
+
+
+def recover(
+    product: Product,
+    backup: BackupWord,
+    target: Annotated[Path, typer.Option("--target", "-t", help="A new or empty directory.")],
+    part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
+    database_suffix: Annotated[
+        str, typer.Option(help="Appended to each database's name; empty brings them back under their own.")
+    ] = "_restored",
+    database_source: Annotated[str | None, typer.Option(help="The configured server that gets the databases.")] = None,
+) -> int:
+    """Restore into fresh databases and a fresh directory, and prove it; exit status 1 when the proof fails."""
+    from edurise_backup.model.jobs import RecoveryTarget, Verdict
+    from edurise_backup.operations import initiate_recovery
+    from edurise_backup.operations.backups import backup_type
+
+    where = RecoveryTarget(
+        str(target.absolute()), database_source, database_suffix, tuple(backup_type(word) for word in part or ())
+    )
+    settings = product.settings()
+    with product.output.progress() as progress:
+        done = initiate_recovery(backup, where, settings=settings, progress=progress)
+    product.output.result(done, recovery_text(done))
+    return 0 if done.verification_status is Verdict.PASSED else 1
+
+
+def stats(product: Product) -> None:
+    """Show figures over all backups."""
+    from edurise_backup.operations import get_backup_stats
+
+    found = get_backup_stats(settings=product.settings())
+    rows = [
+        [
+            kind.type.value,
+            str(kind.completed),
+            str(kind.warned),
+            str(kind.failed),
+            _time(kind.last_good_at),
+            duration(kind.last_good_age.total_seconds()) if kind.last_good_age is not None else "never",
+            duration(kind.median_duration.total_seconds()) if kind.median_duration is not None else "",
+        ]
+        for kind in found.types
+    ]
+    ratio = f"{found.dedup_ratio:.2f}" if found.dedup_ratio else "unknown"
+    product.output.result(
+        found,
+        table(["Type", "Completed", "Warned", "Failed", "Last good (UTC)", "Age", "Median"], rows)
+        + f"\noriginal {size(found.source_bytes)}, stored {size(found.stored_bytes)}, ratio {ratio}"
+        f"\nverified {found.verified} of {found.verified + found.unverified} backups; "
+        f"recoveries passed {found.recoveries_passed}, failed {found.recoveries_failed}",
+    )
+
+
+def rebuild(product: Product) -> None:
+    """Write every job that the repository knows into the catalog."""
+    from edurise_backup.operations import rebuild_catalog
+
+    done = rebuild_catalog(settings=product.settings())
+    product.output.result(
+        done,
+        "\n".join(
+            [
+                *map(printable, done.remarks),
+                f"{done.written} jobs written, {done.kept} were there already, "
+                f"{done.from_snapshots} of them known by their snapshot alone",
+            ]
+        ),
+    )
+
+
+def backup_text(job: BackupJob) -> str:
+    """Describe a backup for a person."""
+    lines = [f"backup {job.id}: {job.type.value}, {job.status.value.replace('_', ' ')}"]
+    if job.error:
+        lines += [printable(job.error), *([f"To do: {job.hint}"] if job.hint else [])]
+    if job.size is not None:
+        lines.append(
+            f"{size(job.size)} in {job.files or 0} files, read {size(job.read_bytes or 0)}, "
+            f"stored {size(job.stored_bytes or 0)}, took {_took(job)}"
+        )
+    for part in job.parts:
+        lines.append(
+            f"  {part.part.value:<14} {printable(part.source):<16} snapshot {part.snapshot_id[:8]}  "
+            f"{size(part.source_bytes):>10}  stored {size(part.stored_bytes)}"
+        )
+        if part.lsn:
+            lines.append(f"  {'':<14} shows {_time(part.snapshot_time)} UTC, LSN {part.lsn}. {DUMP_NOTE}")
+    lines += [f"warning: {printable(warning)}" for warning in job.warnings]
+    if job.verification_status:
+        lines.append(f"verified {_time(job.verified_at)} UTC: {job.verification_status.value}")
+    return "\n".join(lines)
+
+
+def verification_text(done: Verification) -> str:
+    """Describe a verification for a person."""
+    return "\n".join(
+        [
+            f"verification {done.id} of backup {done.backup_id}: {done.verification_status.value}",
+            f"{size(done.bytes_read)} read and proved in {_took(done)}",
+            *(f"damage: {printable(finding)}" for finding in done.findings),
+        ]
+    )
+
+
+def recovery_text(done: RecoveryJob) -> str:
+    """Describe a recovery for a person."""
+    return "\n".join(
+        [
+            f"recovery {done.id} of backup {done.backup_id}: {done.status.value.replace('_', ' ')}, "
+            f"proof {done.verification_status.value}",
+            f"{size(done.restored_bytes or 0)} restored to {done.target.directory if done.target else 'nowhere'}, "
+            f"took {_took(done)}",
+            *(f"proved: {printable(check)}" for check in done.checks),
+            *(f"warning: {printable(warning)}" for warning in done.warnings),
+            *(f"differs: {printable(finding)}" for finding in done.findings),
+        ]
+    )
+
+
+def _took(job: BackupJob | Verification | RecoveryJob) -> str:
+    if job.started_at is None or job.completed_at is None:
+        return ""
+    return duration((job.completed_at - job.started_at).total_seconds())
+
+
+def _time(moment: datetime | None) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else ""

@@ -1,0 +1,238 @@
+"""Read the configuration: a TOML file and a few environment variables become frozen settings.
+
+The file is the one that is named, else EDURISE_CONFIG, else `edurise-backup.toml`
+in the working directory, else none (then only the data directory is known).
+Relative paths are relative to the file. Secrets are named by file, never written
+into the configuration. A mistake is told with its key and its line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from edurise_backup.errors import ConfigError
+
+FILE_NAME = "edurise-backup.toml"
+PREFECT_API = "http://127.0.0.1:4200/api"
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class RepositorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where backups are kept, and the file with the passphrase."""
+
+    location: str = ""
+    password_file: str = ""
+
+
+class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The catalog's database; without a URL an embedded server in the data directory."""
+
+    url: str = ""
+    password_file: str = ""
+    allow_plaintext: bool = False
+
+
+class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The Prefect server that runs flows."""
+
+    api_url: str = PREFECT_API
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A PostgreSQL server whose databases are dumped."""
+
+    name: Name
+    url: str
+    password_file: str = ""
+    allow_plaintext: bool = False
+    exclude: tuple[str, ...] = ()
+    """Databases that are left out."""
+    large_table_mib: Positive = 32
+    """A table of at least this size gets an archive of its own, so that it is dumped and restored in parallel."""
+    parallel: Positive = 2
+    lock_timeout_seconds: Positive = 30
+    bindir: str = ""
+    """The folder of the client tools; found by themselves otherwise."""
+
+
+class FilesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Directory trees."""
+
+    name: Name
+    paths: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    exclude: tuple[str, ...] = ()
+    one_file_system: bool = False
+    objects_of: str = ""
+    """The database source whose `storage.objects` rows name the files `PATH/BUCKET/NAME` below the first path."""
+    pre_hook: tuple[str, ...] = ()
+    """A command that is run before the files are read, for instance to take a file system snapshot."""
+    post_hook: tuple[str, ...] = ()
+    """A command that is run afterwards, also when the backup failed."""
+
+
+class ConfigurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Configuration files: of the platform, its web server, its vault."""
+
+    name: Name
+    paths: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    exclude: tuple[str, ...] = ()
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    data_directory: str = ""
+    host: str = ""
+    repository: RepositorySettings = RepositorySettings()
+    catalog: CatalogSettings = CatalogSettings()
+    prefect: PrefectSettings = PrefectSettings()
+    database: tuple[DatabaseSettings, ...] = ()
+    files: tuple[FilesSettings, ...] = ()
+    configuration: tuple[ConfigurationSettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an operation needs to know; all paths are absolute."""
+
+    path: Path | None
+    data_directory: Path
+    host: str
+    """The host name of snapshots: stays the same when the machine's name changes, if it is set."""
+    repository: RepositorySettings
+    catalog: CatalogSettings
+    prefect_api_url: str
+    databases: tuple[DatabaseSettings, ...]
+    files: tuple[FilesSettings, ...]
+    configuration: tuple[ConfigurationSettings, ...]
+
+
+def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the configuration; raises ConfigError that names the key and the line."""
+    given = os.environ if environment is None else environment
+    chosen = _choose(path, given)
+    if chosen is None:
+        return _settings(_File(), None, Path.cwd(), given)
+    try:
+        text = chosen.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"the configuration {chosen} cannot be read: {error.strerror}", hint="check --config or EDURISE_CONFIG"
+        ) from error
+    return _settings(_parse(text, chosen), chosen, chosen.parent, given)
+
+
+def _choose(path: Path | None, environment: Mapping[str, str]) -> Path | None:
+    if path is None and environment.get("EDURISE_CONFIG"):
+        path = Path(environment["EDURISE_CONFIG"])
+    if path is None and Path(FILE_NAME).is_file():
+        path = Path(FILE_NAME)
+    return path.absolute() if path else None
+
+
+def _parse(text: str, path: Path) -> _File:
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}", hint="mend that line") from error
+    try:
+        found = msgspec.convert(tree, _File, strict=True)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        key = where.strip("`").removeprefix("$").removeprefix(".")
+        unknown = re.search(r"unknown field `([^`]+)`", what)
+        if unknown:
+            key = f"{key}.{unknown[1]}".strip(".")
+        raise _mistake(path, text, key, what) from error
+    _check_names(found, path, text)
+    return found
+
+
+def _check_names(found: _File, path: Path, text: str) -> None:
+    seen: set[str] = set()
+    groups = {
+        "database": [source.name for source in found.database],
+        "files": [source.name for source in found.files],
+        "configuration": [source.name for source in found.configuration],
+    }
+    for kind, names in groups.items():
+        for number, name in enumerate(names):
+            if name in seen:
+                raise _mistake(path, text, f"{kind}[{number}].name", f"two sources are named {name!r}")
+            seen.add(name)
+    databases = {database.name for database in found.database}
+    for number, files in enumerate(found.files):
+        if files.objects_of and files.objects_of not in databases:
+            raise _mistake(
+                path, text, f"files[{number}].objects_of", f"no database source is named {files.objects_of!r}"
+            )
+
+
+def _mistake(path: Path, text: str, key: str, what: str) -> ConfigError:
+    line = _line_of(text, key)
+    where = f"{path}, line {line}" if line else str(path)
+    return ConfigError(
+        f"{where}: {key or 'the file'}: {what}",
+        safe="nothing was done",
+        hint="docs/operations/configuration.md lists the keys",
+    )
+
+
+def _line_of(text: str, key: str) -> int | None:
+    """Return the line of a key such as `database[1].url`, or of its table when the key is missing there."""
+    *tables, last = key.split(".")
+    table = ".".join(tables)
+    assignment = re.compile(rf"\s*\"?{re.escape(last.partition('[')[0])}\"?\s*=")
+    at, header, counts = "", None, dict[str, int]()
+    for number, line in enumerate(text.splitlines(), 1):
+        if head := re.match(r"\s*(\[\[?)\s*([\w.-]+)\s*\]", line):
+            name = head[2]
+            if head[1] == "[[":
+                counts[name] = counts.get(name, -1) + 1
+                name = f"{name}[{counts[name]}]"
+            at = name
+            header = number if at in (table, key) else header
+        elif at == table and assignment.match(line):
+            return number
+    return header
+
+
+def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[str, str]) -> Settings:
+    def absolute(text: str) -> str:
+        return str((base / Path(text).expanduser()).absolute()) if text else ""
+
+    location = environment.get("EDURISE_REPOSITORY") or absolute(found.repository.location)
+    password_file = environment.get("EDURISE_PASSWORD_FILE") or absolute(found.repository.password_file)
+    data = absolute(found.data_directory) or str(_default_data_directory(environment))
+    return Settings(
+        path=path,
+        data_directory=Path(data),
+        host=found.host or socket.gethostname(),
+        repository=RepositorySettings(location=location, password_file=password_file),
+        catalog=msgspec.structs.replace(found.catalog, password_file=absolute(found.catalog.password_file)),
+        prefect_api_url=environment.get("PREFECT_API_URL") or found.prefect.api_url,
+        databases=tuple(
+            msgspec.structs.replace(
+                database, password_file=absolute(database.password_file), bindir=absolute(database.bindir)
+            )
+            for database in found.database
+        ),
+        files=tuple(msgspec.structs.replace(files, paths=tuple(map(absolute, files.paths))) for files in found.files),
+        configuration=tuple(
+            msgspec.structs.replace(source, paths=tuple(map(absolute, source.paths))) for source in found.configuration
+        ),
+    )
+
+
+def _default_data_directory(environment: Mapping[str, str]) -> Path:
+    data = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "edurise-backup"

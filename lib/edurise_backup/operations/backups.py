@@ -1,0 +1,257 @@
+"""Back up the platform: collect each part, publish a snapshot of it, tie the snapshots together as one job."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from edurise_backup import __version__
+from edurise_backup.catalog.heartbeat import JobReporter
+from edurise_backup.config import Settings, load_settings
+from edurise_backup.errors import ConfigError, InputError, NotFoundError
+from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
+from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.collection import Collected, Collector, Platform
+from edurise_backup.operations.engine import locked, open_repository, read_passphrase
+from edurise_backup.operations.jobs import run_job
+from edurise_backup.operations.records import keep_record
+from edurise_backup.ports import Progress
+from edurise_backup.recovery.planning import walk_files
+from edurise_backup.repository.locks import Lock
+from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.saving import Label, Saved, save_snapshot
+
+_SHOWN_WARNINGS = 1000
+
+
+def create_backup(
+    type: BackupType | str = BackupType.FULL,  # noqa: A002  the mission's word
+    *,
+    settings: Settings | None = None,
+    source: str | None = None,
+    incremental: bool = True,
+    tags: Sequence[str] = (),
+    job_id: JobId | None = None,
+    flow_run_id: UUID | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> BackupJob:
+    """Take a backup and return its finished job.
+
+    `full` is a recovery set of database, files, configuration and metadata; the
+    other types are one part. `source` limits a part to one configured source.
+    `incremental` takes unchanged files from the last snapshot without reading
+    them; a dump is always read whole, only what is stored of it is incremental.
+    `job_id` names a row that `queue_backup` made. Raises BackupError after the
+    job's row says failed or cancelled; what was published before stays whole.
+    """
+    settings = settings or load_settings()
+    kind = backup_type(type)
+    with open_catalog(settings) as catalog:
+        repository = opened_repository(settings)
+        job = _new_job(settings, kind, source, incremental, tags, job_id)
+
+        def work(reporter: JobReporter, started: BackupJob) -> BackupJob:
+            done = _Backup(settings, catalog, repository, reporter, started).run(source, incremental)
+            usage = reporter.usage(sent_bytes=done.usage.sent_bytes)
+            keep_record(repository, replace(done, usage=usage, phases=reporter.phases()))
+            return done
+
+        return run_job(catalog.jobs, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop)
+
+
+def queue_backup(
+    type: BackupType | str = BackupType.FULL,  # noqa: A002  the mission's word
+    *,
+    settings: Settings | None = None,
+    source: str | None = None,
+    incremental: bool = True,
+    tags: Sequence[str] = (),
+) -> JobId:
+    """Write the row of a backup that a flow run will take; return its id."""
+    settings = settings or load_settings()
+    with open_catalog(settings) as catalog:
+        job = _new_job(settings, backup_type(type), source, incremental, tags, None)
+        catalog.jobs.create(job)
+        return job.id
+
+
+def get_backups(filters: BackupFilters | None = None, *, settings: Settings | None = None) -> list[BackupJob]:
+    """Return backup jobs, newest first, that the filters choose; raises UnreachableError, InputError."""
+    with open_catalog(settings or load_settings()) as catalog:
+        return list(catalog.jobs.find(filters or BackupFilters()))
+
+
+def find_backup(catalog: Catalog, word: UUID | str) -> BackupJob:
+    """Return the backup that a person names: an id, its beginning, or `latest` (the newest good one)."""
+    if word == "latest":
+        good = [
+            job
+            for status in JobStatus
+            if status.good
+            for job in catalog.jobs.find(BackupFilters(status=status, limit=1))
+        ]
+        if not good:
+            raise NotFoundError("there is no good backup yet", hint="take one with `edurise-backup backup`")
+        return max(good, key=lambda job: job.completed_at or datetime.min.replace(tzinfo=UTC))
+    return catalog.jobs.get(word if isinstance(word, UUID) else catalog.jobs.resolve(word))
+
+
+def backup_type(word: BackupType | str) -> BackupType:
+    """Return the type that a word names; raises InputError."""
+    try:
+        return BackupType(word)
+    except ValueError as error:
+        raise InputError(
+            f"there is no backup type {word!r}", hint=f"choose {', '.join(kind.value for kind in BackupType)}"
+        ) from error
+
+
+def opened_repository(settings: Settings) -> Repository:
+    """Open the configured repository; raises ConfigError, WrongPassphraseError, NotARepositoryError."""
+    if not settings.repository.location:
+        raise ConfigError(
+            "no repository is configured",
+            hint="name one in [repository] of the configuration, or set EDURISE_REPOSITORY",
+        )
+    if not settings.repository.password_file:
+        raise ConfigError(
+            "no password file is configured",
+            hint="name one in [repository] of the configuration, or set EDURISE_PASSWORD_FILE",
+        )
+    return open_repository(settings.repository.location, read_passphrase(Path(settings.repository.password_file)))
+
+
+def set_checksum(snapshot_ids: Sequence[str]) -> str:
+    """Return a job's checksum: SHA-256 over its snapshot ids, sorted, one a line."""
+    return hashlib.sha256("\n".join(sorted(snapshot_ids)).encode()).hexdigest()
+
+
+def _new_job(
+    settings: Settings,
+    kind: BackupType,
+    source: str | None,
+    incremental: bool,
+    tags: Sequence[str],
+    job_id: JobId | None,
+) -> BackupJob:
+    if any("," in tag for tag in tags):
+        raise InputError("a tag holds no comma", hint="give several tags separately")
+    return BackupJob(
+        id=job_id or JobId(uuid4()),
+        type=kind,
+        status=JobStatus.QUEUED,
+        incremental=incremental,
+        set_id=uuid4() if kind is BackupType.FULL else None,
+        source=source or "",
+        tags=tuple(tags),
+        host=settings.host,
+        product_version=__version__,
+    )
+
+
+class _Backup:
+    """One running backup job."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        repository: Repository,
+        progress: Progress,
+        job: BackupJob,
+    ) -> None:
+        self._settings = settings
+        self._repository = repository
+        self._progress = progress
+        self._job = job
+        self._collector = Collector(settings, catalog, progress)
+        self._parts: list[PartResult] = []
+        self._warnings: list[str] = []
+        self._sent = 0
+
+    def run(self, source: str | None, incremental: bool) -> BackupJob:
+        chosen = [(part, name) for part in self._job.type.parts for name in self._collector.names(part, source)]
+        if not any(part is not BackupType.METADATA for part, _ in chosen) and self._job.type is not BackupType.METADATA:
+            raise ConfigError(
+                f"nothing is configured to back up as {self._job.type.value}" + (f" from {source!r}" if source else ""),
+                hint="name sources in the configuration: [[database]], [[files]], [[configuration]]",
+            )
+        with locked(self._repository) as lock:
+            for part, name in chosen:
+                self._progress.phase(part.value if len(chosen) <= len(BackupType) else f"{part.value} {name}")
+                with self._collector.open(part, name) as collected:
+                    self._save(collected, lock, read_everything=not incremental or part is BackupType.DATABASE)
+        return self._finished()
+
+    def _save(self, collected: Collected, lock: Lock, *, read_everything: bool) -> None:
+        label = Label(collected.paths, self._settings.host, self._tags(collected), collected.exclude)
+        saved = save_snapshot(
+            self._repository, collected.source, label, lock, progress=self._progress, read_everything=read_everything
+        )
+        self._warnings += saved.archived.problems
+        self._sent += saved.added.sent_bytes
+        self._parts.append(_result(collected, saved))
+        if collected.part is BackupType.FILES:
+            self._compare_objects(collected, saved, self._collector.platform)
+
+    def _tags(self, collected: Collected) -> list[str]:
+        tags = ["edurise", f"type={collected.part.value}", f"source={collected.name}", f"job={self._job.id}"]
+        return [*tags, *([f"set={self._job.set_id}"] if self._job.set_id else []), *self._job.tags]
+
+    def _compare_objects(self, collected: Collected, saved: Saved, platform: Platform) -> None:
+        """Warn of each row of `storage.objects` whose file is not in the backup that was taken after it."""
+        settings = next(files for files in self._settings.files if files.name == collected.name)
+        sizes = {
+            path: node.size for path, node in walk_files(self._repository, saved.snapshot.tree) if node.type == "file"
+        }
+        platform.files[collected.name] = {"files": len(sizes), "bytes": sum(sizes.values())}
+        root = settings.paths[0]
+        for row in platform.objects.get(settings.objects_of, ()):
+            size = sizes.get(f"{root}/{row.path}")
+            if size is None:
+                self._warnings.append(f"storage.objects of {row.database} names {row.path}, which has no file")
+            elif row.size is not None and size != row.size:
+                self._warnings.append(
+                    f"storage.objects of {row.database} says that {row.path} has {row.size} bytes, it has {size}"
+                )
+
+    def _finished(self) -> BackupJob:
+        ids = [part.snapshot_id for part in self._parts]
+        warnings = self._warnings
+        if len(warnings) > _SHOWN_WARNINGS:
+            warnings = [*warnings[:_SHOWN_WARNINGS], f"and {len(warnings) - _SHOWN_WARNINGS} more"]
+        return replace(
+            self._job,
+            status=JobStatus.COMPLETED_WITH_WARNINGS if warnings else JobStatus.COMPLETED,
+            completed_at=datetime.now(UTC),
+            size=sum(part.source_bytes for part in self._parts),
+            location=f"{self._repository.store.address} {','.join(ids)}",
+            checksum=set_checksum(ids),
+            stored_bytes=sum(part.stored_bytes for part in self._parts),
+            read_bytes=sum(part.read_bytes for part in self._parts),
+            files=sum(part.files for part in self._parts),
+            warnings=tuple(warnings),
+            parts=tuple(self._parts),
+            usage=Usage(sent_bytes=self._sent),
+        )
+
+
+def _result(collected: Collected, saved: Saved) -> PartResult:
+    database = collected.database
+    return PartResult(
+        part=collected.part,
+        snapshot_id=saved.id,
+        source=collected.name,
+        source_bytes=saved.archived.stats.source_bytes,
+        stored_bytes=saved.added.sent_bytes,
+        read_bytes=saved.archived.stats.read_bytes,
+        files=saved.archived.stats.files,
+        lsn=database.lsn if database else None,
+        snapshot_time=database.snapshot_time if database else None,
+    )

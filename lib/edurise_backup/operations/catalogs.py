@@ -1,0 +1,113 @@
+"""Open the catalog that the settings name: a PostgreSQL database, or an embedded server of our own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edurise_backup.catalog.jobs import BackupJobs
+from edurise_backup.catalog.migrate import migrate
+from edurise_backup.catalog.reconcile import EndedJob, reconcile_dead
+from edurise_backup.catalog.recoveries import RecoveryJobs
+from edurise_backup.catalog.sessions import Sessions
+from edurise_backup.catalog.verifications import Verifications
+from edurise_backup.config import Settings
+from edurise_backup.errors import InputError
+from edurise_backup.model.database import Secret
+from edurise_backup.postgres.connection import Address, parse_address
+from edurise_backup.postgres.server import Server
+from edurise_backup.postgres.tools import find_server
+
+_USER = "edurise_catalog"
+
+
+class Catalog:
+    """The job tables; jobs whose process has died are ended when it is opened."""
+
+    def __init__(self, sessions: Sessions, held: ExitStack) -> None:
+        self.sessions = sessions
+        self.jobs = BackupJobs(sessions)
+        self.verifications = Verifications(sessions)
+        self.recoveries = RecoveryJobs(sessions)
+        self._held = held
+
+    def reconcile(self) -> tuple[EndedJob, ...]:
+        """Mark jobs as failed whose process died or that were never started; return them."""
+        return reconcile_dead(self.sessions, datetime.now(UTC))
+
+    def close(self) -> None:
+        """Let go of the connections; an embedded server that nobody else uses is stopped."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """Open the catalog, brought to this release's schema; raises UnreachableError, UnsupportedVersionError."""
+    with ExitStack() as stack:
+        address = _address(settings, stack)
+        sessions = Sessions.to(address)
+        stack.callback(sessions.close)
+        migrate(sessions)
+        catalog = Catalog(sessions, stack.pop_all())
+    catalog.reconcile()
+    return catalog
+
+
+def _address(settings: Settings, stack: ExitStack) -> Address:
+    if settings.catalog.url:
+        password_file = Path(settings.catalog.password_file) if settings.catalog.password_file else None
+        return parse_address(
+            settings.catalog.url, password_file=password_file, allow_plaintext=settings.catalog.allow_plaintext
+        )
+    return stack.enter_context(_embedded(settings.data_directory))
+
+
+@contextmanager
+def _embedded(data_directory: Path) -> Iterator[Address]:
+    """Have the embedded server run; whoever leaves last stops it."""
+    try:
+        data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        password = Secret(_kept_password(data_directory / "catalog.password"))
+        users = os.open(data_directory / "catalog.users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InputError(
+            f"the data directory {data_directory} cannot be used: {error.strerror}",
+            hint="set data_directory to a folder that this user may write",
+        ) from error
+    try:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        server = Server(data_directory / "catalog", binaries=find_server(), password=password, user=_USER)
+        server.initialise()
+        yield server.start()
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # somebody else uses it
+        server.stop()
+    finally:
+        os.close(users)
+
+
+def _kept_password(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        password = secrets.token_urlsafe(24)
+        file.write(password + "\n")
+    return password

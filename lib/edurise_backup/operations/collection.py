@@ -1,0 +1,224 @@
+"""Open what the configuration names as sources: the one place that knows every kind of source."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from edurise_backup import __version__
+from edurise_backup.catalog.export import export
+from edurise_backup.config import DatabaseSettings, FilesSettings, Settings
+from edurise_backup.errors import NotFoundError, ToolError
+from edurise_backup.model.jobs import BackupType
+from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.engine import refuse_nested
+from edurise_backup.ports import Progress, Source
+from edurise_backup.postgres.connection import Address, connect, parse_address
+from edurise_backup.postgres.tools import Tools, find_tools
+from edurise_backup.sources.database import DatabaseSource
+from edurise_backup.sources.files import FilesSource
+from edurise_backup.sources.generated import GeneratedSource, JoinedSource, Produce
+from edurise_backup.sources.server_facts import read_configuration, read_inventory, to_json
+from edurise_backup.sources.stored_objects import StoredObject, read_stored_objects
+
+NamedT = TypeVar("NamedT", DatabaseSettings, FilesSettings)
+SERVERS = "/edurise/servers"
+INVENTORY = "/edurise/inventory"
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """An opened source, and how its snapshot is labelled."""
+
+    part: BackupType
+    name: str
+    source: Source
+    paths: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    database: DatabaseSource | None = None
+
+
+@dataclass(slots=True)
+class Platform:
+    """What was learnt while collecting, for the parts that are collected later."""
+
+    objects: dict[str, list[StoredObject]]
+    """Rows of `storage.objects` by database source, read in the snapshot that is dumped."""
+    files: dict[str, dict[str, int]]
+    """By files source: how many files and bytes the backup holds."""
+
+
+class Collector:
+    """Opens the sources of a backup, in the order in which they must be read."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, progress: Progress) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._progress = progress
+        self.platform = Platform({}, {})
+
+    def names(self, part: BackupType, wanted: str | None) -> list[str]:
+        """Return the sources of a part: the one that is wanted, or all that are configured."""
+        names = {
+            BackupType.DATABASE: [source.name for source in self._settings.databases],
+            BackupType.FILES: [source.name for source in self._settings.files],
+            BackupType.CONFIGURATION: [source.name for source in self._settings.configuration]
+            or (["servers"] if self._settings.databases else []),
+            BackupType.METADATA: ["platform"],
+        }[part]
+        return [name for name in names if wanted in (None, name)]
+
+    @contextmanager
+    def open(self, part: BackupType, name: str) -> Iterator[Collected]:
+        """Open one source; leaving the block lets go of it."""
+        match part:
+            case BackupType.DATABASE:
+                with self._database(_named(self._settings.databases, name)) as collected:
+                    yield collected
+            case BackupType.FILES:
+                with self._files(_named(self._settings.files, name)) as collected:
+                    yield collected
+            case BackupType.CONFIGURATION:
+                yield self._configuration(name)
+            case _:
+                yield self._metadata()
+
+    @contextmanager
+    def _database(self, source: DatabaseSettings) -> Iterator[Collected]:
+        address = database_address(source)
+        with DatabaseSource(
+            address,
+            name=source.name,
+            tools=database_tools(source, address),
+            exclude_databases=source.exclude,
+            large_table_bytes=source.large_table_mib * 1024 * 1024,
+            parallel=source.parallel,
+            lock_timeout=timedelta(seconds=source.lock_timeout_seconds),
+            progress=self._progress,
+        ) as opened:
+            if any(files.objects_of == source.name for files in self._settings.files):
+                self.platform.objects[source.name] = [
+                    row for name in opened.databases for row in read_stored_objects(opened, name)
+                ]
+            yield Collected(BackupType.DATABASE, source.name, opened, ("/databases",), database=opened)
+
+    @contextmanager
+    def _files(self, source: FilesSettings) -> Iterator[Collected]:
+        try:
+            _run_hook(source.pre_hook, f"pre_hook of {source.name}")
+            files = FilesSource(source.paths, exclude=source.exclude, one_file_system=source.one_file_system)
+            self._refuse_own(files)
+            yield Collected(BackupType.FILES, source.name, files, tuple(files.paths), source.exclude)
+        finally:
+            _run_hook(source.post_hook, f"post_hook of {source.name}")
+
+    def _configuration(self, name: str) -> Collected:
+        generated = GeneratedSource(self._server_files(), moment=_now())
+        listed = [source for source in self._settings.configuration if source.name == name]
+        if not listed:
+            return Collected(BackupType.CONFIGURATION, name, generated, (SERVERS,))
+        files = FilesSource(listed[0].paths, exclude=listed[0].exclude)
+        self._refuse_own(files)
+        first = listed[0] is self._settings.configuration[0]  # the servers' settings go with the first set of files
+        source: Source = JoinedSource(files, generated) if first and self._settings.databases else files
+        return Collected(BackupType.CONFIGURATION, name, source, tuple(files.paths), listed[0].exclude)
+
+    def _server_files(self) -> dict[str, Produce]:
+        def produce(source: DatabaseSettings) -> Produce:
+            def content() -> Iterator[bytes]:
+                address = database_address(source)
+                yield read_configuration(address, list_databases(address, source.exclude)).to_json()
+
+            return content
+
+        return {f"{SERVERS}/{source.name}.json": produce(source) for source in self._settings.databases}
+
+    def _metadata(self) -> Collected:
+        def inventory() -> Iterator[bytes]:
+            servers = {}
+            for source in self._settings.databases:
+                address = database_address(source)
+                servers[source.name] = read_inventory(address, list_databases(address, source.exclude))
+            yield to_json({"servers": servers, "files": self.platform.files})
+
+        def versions() -> Iterator[bytes]:
+            yield to_json(
+                {
+                    "edurise_backup": __version__,
+                    "python": platform.python_version(),
+                    "system": platform.platform(),
+                    "tools": {source.name: self._tool_version(source) for source in self._settings.databases},
+                }
+            )
+
+        def catalog() -> Iterator[bytes]:
+            with self._catalog.sessions.transaction() as connection:
+                yield from export(connection)
+
+        files = {
+            f"{INVENTORY}/inventory.json": inventory,
+            f"{INVENTORY}/versions.json": versions,
+            f"{INVENTORY}/catalog.jsonl": catalog,
+        }
+        return Collected(BackupType.METADATA, "platform", GeneratedSource(files, moment=_now()), (INVENTORY,))
+
+    def _tool_version(self, source: DatabaseSettings) -> str:
+        return str(database_tools(source, database_address(source)).version)
+
+    def _refuse_own(self, files: FilesSource) -> None:
+        refuse_nested(files, self._settings.repository.location.removeprefix("local:"))
+        refuse_nested(files, str(self._settings.data_directory))
+
+
+def database_address(source: DatabaseSettings) -> Address:
+    """Return where a configured server is; raises ConfigError."""
+    password_file = Path(source.password_file) if source.password_file else None
+    return parse_address(source.url, password_file=password_file, allow_plaintext=source.allow_plaintext)
+
+
+def database_tools(source: DatabaseSettings, address: Address) -> Tools:
+    """Return client tools that fit the server; raises UnreachableError, UnsupportedVersionError."""
+    with connect(address, autocommit=True) as connection:
+        major = connection.info.server_version // 10000
+    return find_tools(major, bindir=Path(source.bindir) if source.bindir else None)
+
+
+def list_databases(address: Address, exclude: Sequence[str]) -> list[str]:
+    """Return the databases of a server that are backed up."""
+    query = b"SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+    with connect(address, autocommit=True) as connection:
+        names = [str(row[0]) for row in connection.execute(query)]
+    return [name for name in names if name not in exclude]
+
+
+def _named(sources: Sequence[NamedT], name: str) -> NamedT:
+    for source in sources:
+        if source.name == name:
+            return source
+    raise NotFoundError(f"no source is named {name!r}", hint="the configuration lists the sources")
+
+
+def _run_hook(command: Sequence[str], name: str) -> None:
+    if not command:
+        return
+    try:
+        done = subprocess.run(list(command), capture_output=True, text=True, timeout=3600, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolError(f"the {name} did not run: {error}", hint="check the command in the configuration") from error
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise ToolError(
+            f"the {name} ended with status {done.returncode}: {last[0]}",
+            safe="nothing was published",
+            hint="run the command by hand as this user",
+        )
+
+
+def _now() -> int:
+    return int(datetime.now(UTC).timestamp()) * 1_000_000_000

@@ -1,0 +1,137 @@
+"""One screen of what could stop a recovery tomorrow, each with the remedy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from edurise_backup.catalog.statistics import backup_stats
+from edurise_backup.config import Settings
+from edurise_backup.errors import BackupError
+from edurise_backup.operations.backups import opened_repository
+from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.collection import database_address, database_tools
+from edurise_backup.repository.keys import RECOVERY_USER
+from edurise_backup.repository.locks import read_locks
+from edurise_backup.sources.files import FilesSource
+
+TOO_OLD = timedelta(days=2)
+"""A last good full backup older than this is a warning."""
+
+LITTLE_ROOM = 5 * 1024**3
+"""Bytes: a repository's disk with less room is a warning."""
+
+_FLOORS = {18: 7, 17: 12, 16: 16, 15: 20, 14: 25}
+"""Client tools below these minor versions can be made to run code by a hostile dump (CVE-2026-116314, -18408)."""
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    FINE = "fine"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    message: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything a recovery needs; a fault means that it would not work now. Raises nothing of its own."""
+    looks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
+        ("configuration", _configuration),
+        ("repository", _repository),
+        ("catalog", _catalog),
+        ("databases", _databases),
+        ("files", _files),
+    ]
+    found: list[Finding] = []
+    for subject, look in looks:
+        try:
+            found += look(settings)
+        except BackupError as error:
+            found.append(Finding(Level.FAULT, subject, error.message, error.hint))
+    return found
+
+
+def _configuration(settings: Settings) -> Iterator[Finding]:
+    if settings.path is None:
+        yield Finding(Level.WARNING, "configuration", "no configuration file is used", "write edurise-backup.toml")
+    for kind, sources in (
+        ("database", settings.databases),
+        ("files", settings.files),
+        ("configuration", settings.configuration),
+    ):
+        if not sources:
+            yield Finding(
+                Level.WARNING,
+                "configuration",
+                f"no source of the kind {kind} is configured: a full backup holds none",
+                f"name one in [[{kind}]]",
+            )
+        else:
+            yield Finding(Level.FINE, "configuration", f"{len(sources)} {kind} source(s)")
+
+
+def _repository(settings: Settings) -> Iterator[Finding]:
+    password_file = Path(settings.repository.password_file)
+    if settings.repository.password_file and password_file.exists() and password_file.stat().st_mode & 0o077:
+        yield Finding(Level.WARNING, "repository", f"others may read {password_file}", f"chmod 600 {password_file}")
+    repository = opened_repository(settings)
+    count = len(repository.snapshots())
+    yield Finding(Level.FINE, "repository", f"{repository.store.address} opens, {count} snapshots")
+    if not any(key.username == RECOVERY_USER for key in repository.key_files().values()):
+        yield Finding(Level.WARNING, "repository", "it has no recovery key", "add a second passphrase: `repo key add`")
+    locks = read_locks(repository.box)
+    dead = sum(lock.dead(datetime.now(UTC)) for lock in locks.values())
+    if dead:
+        yield Finding(Level.WARNING, "repository", f"{dead} locks of dead processes", "`repo unlock` removes them")
+    free = shutil.disk_usage(settings.repository.location.removeprefix("local:")).free
+    if free < LITTLE_ROOM:
+        yield Finding(Level.WARNING, "repository", f"its disk has {free:,} bytes left", "free space or move it")
+
+
+def _catalog(settings: Settings) -> Iterator[Finding]:
+    with open_catalog(settings) as catalog:
+        stats = backup_stats(catalog.sessions, datetime.now(UTC))
+    yield Finding(Level.FINE, "catalog", "it answers, its schema is of this release")
+    ages = [kind.last_good_age for kind in stats.types if kind.last_good_age is not None]
+    if not ages:
+        yield Finding(Level.FAULT, "catalog", "there is no good backup yet", "`edurise-backup backup`")
+    elif min(ages) > TOO_OLD:
+        yield Finding(Level.WARNING, "catalog", f"the last good backup is {min(ages).days} days old", "take one now")
+    if stats.unverified and not stats.verified:
+        yield Finding(Level.WARNING, "catalog", "no backup was verified yet", "`edurise-backup verify`")
+
+
+def _databases(settings: Settings) -> Iterator[Finding]:
+    for source in settings.databases:
+        address = database_address(source)
+        version = database_tools(source, address).version
+        floor = _FLOORS.get(version.major, 0)
+        if version.minor < floor:
+            yield Finding(
+                Level.WARNING,
+                source.name,
+                f"pg_dump {version} has known holes; {version.major}.{floor} mends them",
+                "upgrade the client tools; restore no dump of unknown origin with these",
+            )
+        else:
+            yield Finding(Level.FINE, source.name, f"{address} answers, pg_dump is {version}")
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    for source in settings.files:
+        FilesSource(source.paths, exclude=source.exclude)
+        yield Finding(Level.FINE, source.name, f"{', '.join(source.paths)} can be read")

@@ -1,0 +1,105 @@
+"""Bring the catalog back from the repository alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+from edurise_backup.catalog.export import import_rows
+from edurise_backup.catalog.records import JobRecord
+from edurise_backup.config import Settings, load_settings
+from edurise_backup.errors import BackupError
+from edurise_backup.model.content import nanoseconds
+from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus, PartResult
+from edurise_backup.model.snapshot import Snapshot, SnapshotId
+from edurise_backup.operations.backups import opened_repository, set_checksum
+from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.records import kept_records
+from edurise_backup.repository.repository import Repository
+
+_NAMESPACE = UUID("6f1c9a6e-0d3b-4f5e-9f43-6a0b2c1d7e88")
+"""Of the ids that jobs get which are known by their snapshot only; the same snapshot gives the same id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild found."""
+
+    written: int
+    kept: int
+    from_snapshots: int
+    """Backups known by their snapshot alone: of stock restic, of `repo backup`, of a set that was cut short."""
+    remarks: tuple[str, ...]
+
+
+def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
+    """Write every job that the repository knows into the catalog; rows that tell more are kept.
+
+    Raises UnreachableError, WrongPassphraseError, NotARepositoryError.
+    """
+    settings = settings or load_settings()
+    repository = opened_repository(settings)
+    snapshots = repository.snapshots()
+    records: list[JobRecord] = []
+    remarks: list[str] = []
+    for record in kept_records(repository):
+        if isinstance(record, BackupError):
+            remarks.append(record.message)
+        elif isinstance(record, BackupJob) and not _whole(record, snapshots):
+            remarks.append(f"the backup {record.id} was forgotten: its snapshots are gone")
+        else:
+            records.append(record)
+    known = {part.snapshot_id for job in records if isinstance(job, BackupJob) for part in job.parts}
+    alone = [
+        _from_snapshot(repository, snapshot_id, snapshot)
+        for snapshot_id, snapshot in snapshots.items()
+        if snapshot_id not in known
+    ]
+    with open_catalog(settings) as catalog:
+        result = import_rows(catalog.sessions, [*alone, *records], now=datetime.now(UTC))
+    return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))
+
+
+def _whole(job: BackupJob, snapshots: dict[SnapshotId, Snapshot]) -> bool:
+    return all(part.snapshot_id in snapshots for part in job.parts)
+
+
+def _from_snapshot(repository: Repository, snapshot_id: SnapshotId, snapshot: Snapshot) -> BackupJob:
+    """Describe a snapshot that no kept job names."""
+    started = _moment(snapshot.time)
+    summary = snapshot.summary
+    ours = snapshot.tag("job") is not None
+    part = PartResult(
+        part=BackupType(snapshot.tag("type") or BackupType.FILES),
+        snapshot_id=snapshot_id,
+        source=snapshot.tag("source") or "",
+        source_bytes=summary.total_bytes_processed if summary else 0,
+        stored_bytes=summary.data_added_packed if summary else 0,
+        read_bytes=0,
+        files=summary.total_files_processed if summary else 0,
+    )
+    return BackupJob(
+        id=JobId(uuid5(_NAMESPACE, snapshot_id)),
+        type=part.part,
+        status=JobStatus.COMPLETED_WITH_WARNINGS if ours else JobStatus.COMPLETED,
+        started_at=started,
+        completed_at=_moment(summary.backup_end) if summary else started,
+        size=part.source_bytes,
+        location=f"{repository.store.address} {snapshot_id}",
+        checksum=set_checksum([snapshot_id]),
+        stored_bytes=part.stored_bytes,
+        read_bytes=part.read_bytes,
+        files=part.files,
+        source=part.source,
+        tags=tuple(snapshot.tags or ()),
+        host=snapshot.hostname,
+        warnings=("its job was cut short after this snapshot was published",) if ours else (),
+        parts=(part,),
+        created_at=started,
+        product_version=snapshot.program_version,
+    )
+
+
+def _moment(text: str) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=nanoseconds(text) // 1000)

@@ -1,0 +1,249 @@
+"""Bring a backup back into fresh databases and a fresh directory, and prove that it is what was backed up.
+
+Nothing live is touched: what exists already is a reason to refuse, before a
+byte is written.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from edurise_backup.catalog.heartbeat import JobReporter
+from edurise_backup.config import DatabaseSettings, Settings, load_settings
+from edurise_backup.errors import ConflictError, InputError, NotFoundError
+from edurise_backup.model.database import DatabaseRecord, Globals, decode_record
+from edurise_backup.model.jobs import (
+    BackupJob,
+    BackupType,
+    JobId,
+    JobStatus,
+    PartResult,
+    RecoveryJob,
+    RecoveryTarget,
+    Verdict,
+)
+from edurise_backup.model.snapshot import SnapshotId
+from edurise_backup.operations.backups import find_backup, opened_repository
+from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.collection import database_address, database_tools, list_databases
+from edurise_backup.operations.engine import locked
+from edurise_backup.operations.jobs import run_job
+from edurise_backup.operations.records import keep_record
+from edurise_backup.operations.verifications import refuse_incomplete
+from edurise_backup.ports import Progress
+from edurise_backup.recovery.database import restore_database
+from edurise_backup.recovery.database_proof import prove_database
+from edurise_backup.recovery.planning import plan_restore
+from edurise_backup.recovery.restorer import prove_files, restore
+from edurise_backup.recovery.streaming import SnapshotFiles
+from edurise_backup.repository.repository import Repository
+from edurise_backup.sources.database import GLOBALS
+
+_SHOWN = 1000
+
+
+def initiate_recovery(
+    backup_id: UUID | str,
+    target: RecoveryTarget,
+    *,
+    settings: Settings | None = None,
+    job_id: JobId | None = None,
+    flow_run_id: UUID | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> RecoveryJob:
+    """Restore a backup, or the parts of it that `target` names, and prove the result; return the finished job.
+
+    Databases come back as NAME + `target.database_suffix`. Files come back as
+    `target.directory`/PART/SOURCE/their path. `verification_status` is the
+    proof's verdict: row counts, table checksums, schema objects, file hashes; a
+    recovery whose proof fails has the status `failed` and its `findings`.
+    Raises InputError (and its kinds: nothing was changed) when the target is in
+    use, and BackupError when the restore failed.
+    """
+    settings = settings or load_settings()
+    with open_catalog(settings) as catalog:
+        backup = find_backup(catalog, backup_id)
+        refuse_incomplete(backup)
+        parts = chosen_parts(backup, target)
+        repository = opened_repository(settings)
+        recovery = _Recovery(settings, repository, target, parts)
+        recovery.refuse_used_target()
+        job = _new_job(backup, target, job_id)
+
+        def work(reporter: JobReporter, started: RecoveryJob) -> RecoveryJob:
+            done = recovery.run(reporter, started)
+            keep_record(repository, replace(done, phases=reporter.phases()))
+            return done
+
+        return run_job(catalog.recoveries, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop)
+
+
+def queue_recovery(backup_id: UUID | str, target: RecoveryTarget, *, settings: Settings | None = None) -> JobId:
+    """Write the row of a recovery that a flow run will do; return its id."""
+    with open_catalog(settings or load_settings()) as catalog:
+        backup = find_backup(catalog, backup_id)
+        refuse_incomplete(backup)
+        chosen_parts(backup, target)
+        job = _new_job(backup, target, None)
+        catalog.recoveries.create(job)
+        return job.id
+
+
+def chosen_parts(backup: BackupJob, target: RecoveryTarget) -> list[PartResult]:
+    """Return the parts of the backup to bring back; raises InputError, NotFoundError."""
+    if not target.directory:
+        raise InputError("no target directory is named", hint="name a new or empty directory")
+    missing = [part.value for part in target.parts if part not in {result.part for result in backup.parts}]
+    if missing:
+        raise NotFoundError(
+            f"the backup {backup.id} does not hold {', '.join(missing)}",
+            hint=f"it holds {', '.join(part.part.value for part in backup.parts)}",
+        )
+    return [part for part in backup.parts if not target.parts or part.part in target.parts]
+
+
+def _new_job(backup: BackupJob, target: RecoveryTarget, job_id: JobId | None) -> RecoveryJob:
+    times = [part.snapshot_time for part in backup.parts if part.snapshot_time]
+    return RecoveryJob(
+        id=job_id or JobId(uuid4()),
+        backup_id=backup.id,
+        type=target.parts[0] if len(target.parts) == 1 else backup.type,
+        status=JobStatus.QUEUED,
+        target_time=min(times, default=backup.started_at),
+        target=target,
+    )
+
+
+class _Recovery:
+    """One running recovery job."""
+
+    def __init__(
+        self, settings: Settings, repository: Repository, target: RecoveryTarget, parts: list[PartResult]
+    ) -> None:
+        self._settings = settings
+        self._repository = repository
+        self._target = target
+        self._parts = parts
+        self._checks: list[str] = []
+        self._findings: list[str] = []
+        self._warnings: list[str] = []
+        self._bytes = 0
+
+    def refuse_used_target(self) -> None:
+        """Raise ConflictError when the directory is not empty or a database of a new name exists."""
+        directory = Path(self._target.directory)
+        if not directory.is_absolute():
+            raise InputError(f"{directory} is not an absolute path", hint="name the target directory from the root")
+        if directory.exists() and (not directory.is_dir() or os.listdir(directory)):  # noqa: PTH208
+            raise ConflictError(
+                f"{directory} is not an empty directory", safe="nothing was changed", hint="choose a new directory"
+            )
+        for part in self._parts:
+            if part.part is BackupType.DATABASE:
+                self._refuse_taken_names(part)
+
+    def _refuse_taken_names(self, part: PartResult) -> None:
+        settings = self._server(part)
+        existing = set(list_databases(database_address(settings), ()))
+        self._repository.load_index()
+        for record in self._records(self._files(part)):
+            name = record.name + self._target.database_suffix
+            if name in existing:
+                raise ConflictError(
+                    f"a database named {name} exists on {settings.name}",
+                    safe="nothing was changed",
+                    hint="choose another --database-suffix, or drop that database yourself first",
+                )
+
+    def run(self, progress: Progress, job: RecoveryJob) -> RecoveryJob:
+        """Restore part after part, each proved right after it is there."""
+        with locked(self._repository):
+            for part in self._parts:
+                if part.part is BackupType.DATABASE:
+                    self._databases(part, progress)
+                else:
+                    self._tree(part, progress)
+        passed = not self._findings
+        return replace(
+            job,
+            status=(JobStatus.COMPLETED_WITH_WARNINGS if self._warnings else JobStatus.COMPLETED)
+            if passed
+            else JobStatus.FAILED,
+            completed_at=datetime.now(UTC),
+            verification_status=Verdict.PASSED if passed else Verdict.FAILED,
+            restored_bytes=self._bytes,
+            findings=tuple(self._findings[:_SHOWN]),
+            checks=tuple(self._checks),
+            warnings=tuple(self._warnings[:_SHOWN]),
+            error=None if passed else f"what was restored differs from the backup in {len(self._findings)} places",
+            hint=None if passed else "verify the backup, then recover into another fresh target",
+        )
+
+    def _databases(self, part: PartResult, progress: Progress) -> None:
+        settings = self._server(part)
+        address = database_address(settings)
+        tools = database_tools(settings, address)
+        files = self._files(part)
+        server_globals = decode_record(files.read(GLOBALS), Globals)
+        for record in self._records(files):
+            name = record.name + self._target.database_suffix
+            progress.phase(f"restore database {name}")
+            restored = restore_database(
+                files,
+                record,
+                address=address,
+                new_name=name,
+                tools=tools,
+                server_globals=server_globals,
+                parallel=settings.parallel,
+                progress=progress,
+            )
+            self._checks += restored.notes
+            progress.phase(f"prove database {name}")
+            proof = prove_database(
+                record, address=address, new_name=name, parallel=settings.parallel, progress=progress
+            )
+            self._checks += [f"{name}: {check}" for check in proof.checks]
+            self._findings += [f"{name}: {finding}" for finding in proof.findings]
+        self._bytes += part.source_bytes
+
+    def _tree(self, part: PartResult, progress: Progress) -> None:
+        tree = self._tree_of(part)
+        directory = Path(self._target.directory) / part.part.value / part.source
+        plan = plan_restore(self._repository, tree)
+        progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
+        restored = restore(self._repository, plan, directory, progress=progress)
+        self._bytes += restored.bytes
+        self._warnings += restored.problems
+        progress.phase(f"prove {part.part.value} {part.source}", bytes_total=plan.bytes)
+        compared, differences = prove_files(self._repository, tree, directory, progress=progress)
+        self._checks.append(f"{part.part.value} {part.source}: {compared} files have the bytes of the backup")
+        self._findings += differences
+
+    def _server(self, part: PartResult) -> DatabaseSettings:
+        wanted = self._target.database_source or part.source
+        for source in self._settings.databases:
+            if source.name == wanted:
+                return source
+        raise NotFoundError(
+            f"no database source is named {wanted!r}",
+            hint="name the server that receives the databases with --database-source",
+        )
+
+    def _records(self, files: SnapshotFiles) -> list[DatabaseRecord]:
+        return [
+            decode_record(files.read(f"/databases/{folder}/database.json"), DatabaseRecord)
+            for folder in files.names("/databases")
+        ]
+
+    def _files(self, part: PartResult) -> SnapshotFiles:
+        return SnapshotFiles(self._repository, self._tree_of(part))
+
+    def _tree_of(self, part: PartResult) -> str:
+        return self._repository.load_snapshot(SnapshotId(part.snapshot_id)).tree

@@ -1,0 +1,94 @@
+"""Verify a backup: read every byte of it back from the repository, and prove it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from edurise_backup.catalog.heartbeat import JobReporter
+from edurise_backup.config import Settings, load_settings
+from edurise_backup.errors import InputError
+from edurise_backup.model.jobs import BackupJob, JobId, JobStatus, Verdict, Verification
+from edurise_backup.operations.backups import find_backup, opened_repository, set_checksum
+from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.jobs import run_job
+from edurise_backup.operations.records import keep_record
+from edurise_backup.ports import Progress
+from edurise_backup.repository.repository import Repository
+from edurise_backup.verification.checker import check
+
+_SHOWN = 1000
+
+
+def verify_backup(
+    backup_id: UUID | str,
+    *,
+    settings: Settings | None = None,
+    job_id: JobId | None = None,
+    flow_run_id: UUID | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Verification:
+    """Read the backup's structure and every byte that it needs, and return the finished verification.
+
+    A backup that does not pass is no error: `verification_status` is then
+    `failed`, and `findings` says what is wrong. Raises NotFoundError,
+    AmbiguousError, InputError for a backup that did not end well, and BackupError
+    when the verification itself could not be done.
+    """
+    settings = settings or load_settings()
+    with open_catalog(settings) as catalog:
+        backup = find_backup(catalog, backup_id)
+        refuse_incomplete(backup)
+        repository = opened_repository(settings)
+        job = _new_job(backup, job_id)
+
+        def work(reporter: JobReporter, started: Verification) -> Verification:
+            done = _verify(repository, backup, reporter, started)
+            keep_record(repository, replace(done, phases=reporter.phases()))
+            return done
+
+        return run_job(catalog.verifications, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop)
+
+
+def queue_verification(backup_id: UUID | str, *, settings: Settings | None = None) -> JobId:
+    """Write the row of a verification that a flow run will do; return its id."""
+    with open_catalog(settings or load_settings()) as catalog:
+        backup = find_backup(catalog, backup_id)
+        refuse_incomplete(backup)
+        job = _new_job(backup, None)
+        catalog.verifications.create(job)
+        return job.id
+
+
+def refuse_incomplete(backup: BackupJob) -> None:
+    """Raise InputError for a backup that has not ended well: it has nothing to verify or restore."""
+    if not backup.status.good:
+        raise InputError(
+            f"the backup {backup.id} is {backup.status.value.replace('_', ' ')}",
+            hint="choose one that is completed: `edurise-backup list` shows them",
+        )
+
+
+def _new_job(backup: BackupJob, job_id: JobId | None) -> Verification:
+    return Verification(id=job_id or JobId(uuid4()), backup_id=backup.id, status=JobStatus.QUEUED)
+
+
+def _verify(repository: Repository, backup: BackupJob, progress: Progress, job: Verification) -> Verification:
+    ids = [part.snapshot_id for part in backup.parts]
+    with repository.lock():
+        result = check(repository, progress=progress, read_data=True, snapshots=ids)
+    findings = list(result.findings)
+    if set_checksum(ids) != backup.checksum:
+        findings.append("the backup's checksum does not fit its snapshots: the catalog's row was changed")
+    return replace(
+        job,
+        status=JobStatus.COMPLETED,
+        completed_at=datetime.now(UTC),
+        verification_status=Verdict.FAILED if findings else Verdict.PASSED,
+        bytes_read=result.bytes_read,
+        blobs=result.blobs,
+        findings=tuple(findings[:_SHOWN]),
+    )

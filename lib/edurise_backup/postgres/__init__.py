@@ -1,0 +1,1 @@
+"""PostgreSQL from outside: client tools by version, servers of our own, connections."""

@@ -1,0 +1,45 @@
+"""The rows of `storage.objects`, read in the snapshot that is dumped: each names a file that must be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import psycopg
+
+from edurise_backup.postgres.session import translated
+from edurise_backup.sources.database import DatabaseSource
+
+_THERE = b"SELECT to_regclass('storage.objects') IS NOT NULL"
+_ROWS = b"""
+    SELECT bucket_id, name, (metadata ->> 'size')::bigint FROM storage.objects
+    WHERE name IS NOT NULL ORDER BY bucket_id, name"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One row: the file BUCKET/NAME, and its size in bytes where the row tells it."""
+
+    database: str
+    bucket: str
+    name: str
+    size: int | None
+
+    @property
+    def path(self) -> str:
+        """The file's path below the storage's root."""
+        return f"{self.bucket}/{self.name}"
+
+
+def read_stored_objects(source: DatabaseSource, database: str) -> Iterator[StoredObject]:
+    """Yield the rows of one captured database, none when it has no Supabase storage."""
+    with source.reading(database) as connection:
+        try:
+            if connection.execute(_THERE).fetchone() != (True,):
+                return
+            rows = cast("list[tuple[str, str, int | None]]", connection.execute(_ROWS).fetchall())
+        except psycopg.Error as error:
+            raise translated(error, f"storage.objects of {database}") from error
+    for bucket, name, size in rows:
+        yield StoredObject(database, bucket, name, size)
