@@ -5,6 +5,7 @@ Options, snapshot words and restored paths are stock restic's.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from edurise_backup.model.snapshot import Snapshot, SnapshotId
 
 app = typer.Typer(no_args_is_help=True, help="Work on a repository directly, without catalog or Prefect.")
+NoLock = Annotated[bool, typer.Option("--no-lock", help="Write no lock: for a medium that cannot be written.")]
 SnapshotWord = Annotated[str, typer.Argument(help="A snapshot: an id, the beginning of one, or `latest`.")]
 
 
 @command(app, Engine)
 def init(engine: Engine) -> None:
     """Make a new repository and print its recovery key, once."""
-    from edurise_backup.operations.engine import open_store
-    from edurise_backup.repository.repository import Repository
+    from edurise_backup.operations.engine import create_repository
 
-    repository, recovery_key = Repository.create(open_store(engine.place()), engine.passphrase())
+    repository, recovery_key = create_repository(engine.place(), engine.passphrase())
     engine.output.result(
         {"id": repository.config.id, "location": repository.store.address, "recovery_key": recovery_key},
         f"created repository {repository.config.id[:10]} at {repository.store.address}\n"
@@ -136,12 +137,13 @@ def ls(
 def check(
     engine: Engine,
     read_data: Annotated[bool, typer.Option("--read-data", help="Read and prove every byte.")] = False,
+    no_lock: NoLock = False,
 ) -> int:
     """Check that every snapshot can be restored; exit status 1 when something is wrong."""
     from edurise_backup.verification.checker import check as check_repository
 
     repository = engine.repository()
-    with engine.output.progress() as progress, repository.lock():
+    with engine.output.progress() as progress, nullcontext() if no_lock else repository.lock():
         found = check_repository(repository, progress=progress, read_data=read_data)
     verdict = "no errors were found" if found.sound else f"{len(found.findings)} errors were found"
     engine.output.result(
@@ -174,15 +176,16 @@ def restore(
     target: Annotated[Path, typer.Option("--target", "-t", help="A new or empty directory; /a/b goes to DIR/a/b.")],
     include: Annotated[list[str] | None, typer.Option(help="Restore only what matches; may be repeated.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Leave out what matches; may be repeated.")] = None,
+    no_lock: NoLock = False,
 ) -> int:
     """Restore a snapshot; each byte is proved while it is written. Exit status 3 with problems."""
-    from edurise_backup.operations.engine import locked, selection
+    from edurise_backup.operations.engine import readable, selection
     from edurise_backup.recovery.planning import plan_restore
     from edurise_backup.recovery.restorer import restore as restore_files
 
     repository = engine.repository()
     snapshot_id, shot = repository.find_snapshot(snapshot)
-    with engine.output.progress() as progress, locked(repository):
+    with engine.output.progress() as progress, readable(repository, lock=not no_lock):
         plan = plan_restore(repository, shot.tree, select=selection(include or (), exclude or ()))
         if include and not (plan.files or plan.others or plan.folders):
             raise NotFoundError(f"nothing in {snapshot_id[:8]} matches {', '.join(include)}", hint="`ls` lists it")

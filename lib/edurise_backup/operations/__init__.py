@@ -3,7 +3,7 @@
 `engine` works on a repository alone; everything else writes jobs into the catalog.
 """
 
-from edurise_backup.operations.backups import create_backup, get_backups, queue_backup
+from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.rebuilding import rebuild_catalog
 from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
@@ -16,6 +16,7 @@ __all__ = [
     "get_backup_stats",
     "get_backups",
     "initiate_recovery",
+    "make_repository",
     "open_catalog",
     "queue_backup",
     "queue_recovery",

@@ -17,7 +17,7 @@ from edurise_backup.errors import ConfigError, InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, Platform
-from edurise_backup.operations.engine import locked, open_repository, read_passphrase
+from edurise_backup.operations.engine import create_repository, locked, open_repository, read_passphrase
 from edurise_backup.operations.jobs import run_job
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
@@ -112,8 +112,18 @@ def backup_type(word: BackupType | str) -> BackupType:
         ) from error
 
 
+def make_repository(settings: Settings) -> tuple[str, str]:
+    """Make the configured repository; return its id and its recovery key, to be shown once. Raises ConflictError."""
+    repository, recovery_key = create_repository(*_place(settings))
+    return repository.config.id, recovery_key
+
+
 def opened_repository(settings: Settings) -> Repository:
     """Open the configured repository; raises ConfigError, WrongPassphraseError, NotARepositoryError."""
+    return open_repository(*_place(settings))
+
+
+def _place(settings: Settings) -> tuple[str, str]:
     if not settings.repository.location:
         raise ConfigError(
             "no repository is configured",
@@ -124,7 +134,7 @@ def opened_repository(settings: Settings) -> Repository:
             "no password file is configured",
             hint="name one in [repository] of the configuration, or set EDURISE_PASSWORD_FILE",
         )
-    return open_repository(settings.repository.location, read_passphrase(Path(settings.repository.password_file)))
+    return settings.repository.location, read_passphrase(Path(settings.repository.password_file))
 
 
 def set_checksum(snapshot_ids: Sequence[str]) -> str:

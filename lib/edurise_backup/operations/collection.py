@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,8 +30,10 @@ from edurise_backup.sources.server_facts import read_configuration, read_invento
 from edurise_backup.sources.stored_objects import StoredObject, read_stored_objects
 
 NamedT = TypeVar("NamedT", DatabaseSettings, FilesSettings)
-SERVERS = "/edurise/servers"
-INVENTORY = "/edurise/inventory"
+VAULT_KEYS = ("/etc/postgresql-custom/pgsodium_root.key",)
+"""Without this key nothing in a Supabase vault can be read again."""
+SERVERS = "/.edurise/servers"
+INVENTORY = "/.edurise/inventory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,25 +123,25 @@ class Collector:
             _run_hook(source.post_hook, f"post_hook of {source.name}")
 
     def _configuration(self, name: str) -> Collected:
-        generated = GeneratedSource(self._server_files(), moment=_now())
-        listed = [source for source in self._settings.configuration if source.name == name]
-        if not listed:
-            return Collected(BackupType.CONFIGURATION, name, generated, (SERVERS,))
-        files = FilesSource(listed[0].paths, exclude=listed[0].exclude)
+        listed = next((source for source in self._settings.configuration if source.name == name), None)
+        if listed is None:
+            return Collected(BackupType.CONFIGURATION, name, self._servers(), (SERVERS,))
+        files = FilesSource([*listed.paths, *_vault_keys(listed.paths)], exclude=listed.exclude)
         self._refuse_own(files)
-        first = listed[0] is self._settings.configuration[0]  # the servers' settings go with the first set of files
-        source: Source = JoinedSource(files, generated) if first and self._settings.databases else files
-        return Collected(BackupType.CONFIGURATION, name, source, tuple(files.paths), listed[0].exclude)
+        first = listed is self._settings.configuration[0]  # the servers' settings go with the first set of files
+        source: Source = JoinedSource(files, self._servers()) if first and self._settings.databases else files
+        return Collected(BackupType.CONFIGURATION, name, source, tuple(files.paths), listed.exclude)
 
-    def _server_files(self) -> dict[str, Produce]:
-        def produce(source: DatabaseSettings) -> Produce:
-            def content() -> Iterator[bytes]:
-                address = database_address(source)
-                yield read_configuration(address, list_databases(address, source.exclude)).to_json()
-
-            return content
-
-        return {f"{SERVERS}/{source.name}.json": produce(source) for source in self._settings.databases}
+    def _servers(self) -> GeneratedSource:
+        """Offer what is read from each server: its settings, access rules and extensions."""
+        files: dict[str, Produce] = {}
+        problems: list[str] = []
+        for source in self._settings.databases:
+            address = database_address(source)
+            found = read_configuration(address, list_databases(address, source.exclude))
+            files[f"{SERVERS}/{source.name}.json"] = partial(_once, found.to_json())
+            problems += [f"{source.name}: {problem}" for problem in found.problems]
+        return GeneratedSource(files, moment=_now(), problems=problems)
 
     def _metadata(self) -> Collected:
         def inventory() -> Iterator[bytes]:
@@ -202,6 +206,15 @@ def _named(sources: Sequence[NamedT], name: str) -> NamedT:
         if source.name == name:
             return source
     raise NotFoundError(f"no source is named {name!r}", hint="the configuration lists the sources")
+
+
+def _vault_keys(listed: Sequence[str]) -> list[str]:
+    """Return the vault's root keys at the places that Supabase gives them, unless they are listed anyway."""
+    return [key for key in VAULT_KEYS if os.access(key, os.R_OK) and key not in listed]
+
+
+def _once(content: bytes) -> Iterator[bytes]:
+    yield content
 
 
 def _run_hook(command: Sequence[str], name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.sources.patterns import matcher
 from edurise_backup.stores.local import LocalStore
+from edurise_backup.stores.retrying import RetryingStore
 
 
 def open_store(location: str) -> Store:
@@ -30,7 +31,7 @@ def open_store(location: str) -> Store:
     scheme = path.split(":", 1)[0]
     if scheme in ("s3", "sftp", "rest", "rclone", "b2", "azure", "gs", "swift"):
         raise InputError(f"stores of the kind {scheme!r} are not supported yet", hint="use a directory")
-    return LocalStore(Path(path))
+    return RetryingStore(LocalStore(Path(path)))
 
 
 def read_passphrase(path: Path) -> str:
@@ -47,9 +48,22 @@ def read_passphrase(path: Path) -> str:
     return passphrase
 
 
+def create_repository(location: str, passphrase: str) -> tuple[Repository, str]:
+    """Make a repository; return it and its recovery key, shown once. Raises ConflictError over an existing one."""
+    return Repository.create(open_store(location), passphrase)
+
+
 def open_repository(location: str, passphrase: str) -> Repository:
     """Open the repository at `location`."""
     return Repository.open(open_store(location), passphrase)
+
+
+@contextmanager
+def readable(repository: Repository, *, lock: bool = True) -> Iterator[None]:
+    """Have the index loaded for reading; without a lock also on a medium that cannot be written."""
+    with repository.lock() if lock else nullcontext():
+        repository.load_index()
+        yield
 
 
 @contextmanager

@@ -78,7 +78,10 @@ FROM pg_catalog.unnest(%s::bigint[]::oid[]) WITH ORDINALITY AS wanted (oid, plac
 """
 
 SEQUENCES = f"""
-SELECT c.oid::bigint, n.nspname::text, c.relname::text
+SELECT c.oid::bigint, n.nspname::text, c.relname::text,
+       (SELECT d.refobjid::bigint FROM pg_catalog.pg_depend d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.objsubid = 0
+          AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i') LIMIT 1)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {_USER_SCHEMA} AND {_extension("pg_class", "c.oid")} IS NULL
 ORDER BY n.nspname::text COLLATE "C", c.relname::text COLLATE "C"

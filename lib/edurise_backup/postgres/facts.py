@@ -73,6 +73,8 @@ class Sequence:
     oid: int
     schema: str
     name: str
+    table: int | None
+    """The table whose column owns it (serial, identity)."""
 
 
 def read_properties(connection: Connection, database: str) -> DatabaseProperties:
@@ -171,7 +173,8 @@ def hidden_by_policies(connection: Connection, relations: list[Relation]) -> lis
 def read_sequences(connection: Connection) -> list[Sequence]:
     """Return every sequence of users that a dump brings back, sorted; raises psycopg.Error."""
     return [
-        Sequence(_int(oid), _text(schema), _text(name)) for oid, schema, name in fetch(connection, queries.SEQUENCES)
+        Sequence(_int(oid), _text(schema), _text(name), _optional(table, int))
+        for oid, schema, name, table in fetch(connection, queries.SEQUENCES)
     ]
 
 

@@ -140,7 +140,8 @@ def _sequences(record: DatabaseRecord, found: FoundDatabase, checks: list[str]) 
         if actual is None:
             yield f"The sequence {one.schema}.{one.name} is missing."
         elif not _fits(one, *actual):
-            yield f"The sequence {one.schema}.{one.name} stands at {actual[0]} instead of {one.before}."
+            wanted = f"{one.before}" if one.before == one.after else f"{one.before} to {one.after}"
+            yield f"The sequence {one.schema}.{one.name} stands at {actual[0]} instead of {wanted}."
     known = {(one.schema, one.name) for one in record.sequences}
     for schema, name in sorted(found.sequences.keys() - known):
         yield f"The sequence {schema}.{name} was not in the backup."

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edurise_backup.errors import BackupError, ConflictError, InputError, SpaceError
+from edurise_backup.errors import BackupError, ConflictError, DamageError, InputError, SpaceError
 from edurise_backup.model.content import Node, nanoseconds, unix_permissions
 from edurise_backup.recovery.planning import Names
 
@@ -249,6 +249,8 @@ class Extraction:
                     hint="free space, remove the incomplete directory, restore again",
                 ) from error
             raise BackupError(f"{self._target}/{path}: {error.strerror}", safe="the backup") from error
+        except (ValueError, OverflowError) as error:  # a time that is none, a link to a NUL: a hostile or broken tree
+            raise DamageError(f"/{'/'.join(names)} is described impossibly: {error}", safe="the backup") from error
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:

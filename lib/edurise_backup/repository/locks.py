@@ -130,13 +130,16 @@ class Lock:
         in time (a frozen or cut-off process): others may have acted meanwhile.
         """
         with self._guard:
-            age = self._now() - self._written_at
-            if self._id is None or age > DEAD_AFTER:
-                raise self._lost(f"it was not refreshed for {int(age.total_seconds())} s")
-            try:
-                self._box.store.size(object_name(Kind.LOCK, self._id))
-            except NotFoundError as error:
-                raise self._lost("somebody removed it") from error
+            self._confirm()
+
+    def _confirm(self) -> None:
+        age = self._now() - self._written_at
+        if self._id is None or age > DEAD_AFTER:
+            raise self._lost(f"it was not refreshed for {int(age.total_seconds())} s")
+        try:
+            self._box.store.size(object_name(Kind.LOCK, self._id))
+        except NotFoundError as error:
+            raise self._lost("somebody removed it") from error
 
     def release(self) -> None:
         """Stop refreshing and remove the lock."""
@@ -157,8 +160,12 @@ class Lock:
         self.release()
 
     def refresh(self) -> None:
-        """Write a lock with the present time, then remove the one before."""
+        """Write a lock with the present time, then remove the one before.
+
+        A lock that was lost stays lost (LockedError): while it was gone others may have pruned.
+        """
         with self._guard:
+            self._confirm()
             before = self._id
             self._id = self._write()
             if before is not None:
@@ -186,9 +193,9 @@ class Lock:
                 )
 
     def _write(self) -> str:
-        self._written_at = self._now()
+        now = self._now()
         lock = LockFile(
-            time=rfc3339(int(self._written_at.timestamp() * 1e9)),
+            time=rfc3339(int(now.timestamp() * 1e9)),
             exclusive=self._exclusive,
             hostname=socket.gethostname(),
             username=user_name(),
@@ -196,7 +203,9 @@ class Lock:
             uid=os.getuid(),
             gid=os.getgid(),
         )
-        return self._box.save(Kind.LOCK, msgspec.json.encode(lock))
+        written = self._box.save(Kind.LOCK, msgspec.json.encode(lock))
+        self._written_at = now  # only once it is there: others judge by the lock that they can see
+        return written
 
     def _remove(self, lock_id: str) -> None:
         self._box.store.delete(object_name(Kind.LOCK, lock_id))

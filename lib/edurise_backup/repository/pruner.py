@@ -137,7 +137,7 @@ def _repack(repository: Repository, plan: PrunePlan, progress: Progress) -> dict
     kept = Index()
     for pack, blobs in plan.keep.items():
         kept.add_pack(pack, blobs)
-    writer = BlobWriter(repository.box, kept, WriterSettings(), save_index=False)
+    writer = BlobWriter(repository.box, kept, WriterSettings(), confirm=None)
     try:
         for blobs in plan.wanted.values():
             progress.raise_if_cancelled()

@@ -129,8 +129,12 @@ class Repository:
     # Passphrases
 
     def key_files(self) -> dict[str, keys.KeyFile]:
-        """Return all key files by id."""
-        return {key_id: keys.read_key_file(self.store.get(object_name(Kind.KEY, key_id))) for key_id in self._key_ids()}
+        """Return all key files by id; raises DamageError for one that is not readable."""
+        return {key_id: self.key_file(key_id) for key_id in self.key_ids()}
+
+    def key_file(self, key_id: str) -> keys.KeyFile:
+        """Return one key file; raises NotFoundError, DamageError."""
+        return _load_key(self.store, key_id)
 
     def add_key(self, passphrase: str, *, cost: keys.ScryptCost | None = None) -> str:
         """Let one more passphrase open the repository; return the key file's id."""
@@ -141,7 +145,7 @@ class Repository:
 
     def remove_key(self, word: str) -> str:
         """Take a passphrase away; the one in use stays. A leaked master key is not answered by this."""
-        found = [key_id for key_id in self._key_ids() if word and key_id.startswith(word)]
+        found = [key_id for key_id in self.key_ids() if word and key_id.startswith(word)]
         if len(found) != 1:
             raise NotFoundError(f"{len(found)} keys begin with {word!r}", hint="`key list` shows the ids")
         if found[0] == self.key_id:
@@ -149,8 +153,9 @@ class Repository:
         self.store.delete(object_name(Kind.KEY, found[0]))
         return found[0]
 
-    def _key_ids(self) -> list[str]:
-        return [found for name, _ in self.store.list(Kind.KEY) if (found := object_id(name)) is not None]
+    def key_ids(self) -> list[str]:
+        """Return the ids of all key files, readable or not."""
+        return _key_ids(self.store)
 
     # Locks
 
@@ -242,9 +247,12 @@ class Repository:
     # Writing
 
     @contextmanager
-    def writer(self, settings: WriterSettings | None = None) -> Iterator[BlobWriter]:
-        """Give a sink for blobs; leaving the block makes them durable and indexed, an error abandons them."""
-        writer = BlobWriter(self.box, self.index, settings or WriterSettings())
+    def writer(self, lock: Lock, settings: WriterSettings | None = None) -> Iterator[BlobWriter]:
+        """Give a sink for blobs; leaving the block makes them durable and indexed, an error abandons them.
+
+        Raises LockedError when `lock` was lost meanwhile.
+        """
+        writer = BlobWriter(self.box, self.index, settings or WriterSettings(), confirm=lock.confirm)
         try:
             yield writer
         except BaseException:
@@ -294,17 +302,22 @@ def _put_key(store: Store, content: bytes) -> str:
     return key_id
 
 
+def _key_ids(store: Store) -> list[str]:
+    return [found for name, _ in store.list(Kind.KEY) if (found := object_id(name)) is not None]
+
+
+def _load_key(store: Store, key_id: str) -> keys.KeyFile:
+    content = store.get(object_name(Kind.KEY, key_id))
+    if hashlib.sha256(content).hexdigest() != key_id:
+        raise DamageError(f"{object_name(Kind.KEY, key_id)} holds other bytes than those that were written")
+    return keys.read_key_file(content)
+
+
 def _find_key(store: Store, passphrase: str) -> tuple[MasterKey, str]:
     trouble: list[BackupError] = []
-    for name, _ in list(store.list(Kind.KEY)):
-        key_id = object_id(name)
-        if key_id is None:
-            continue
+    for key_id in _key_ids(store):
         try:
-            content = store.get(name)
-            if hashlib.sha256(content).hexdigest() != key_id:
-                raise DamageError(f"{name} holds other bytes than those that were written")
-            key_file = keys.read_key_file(content)
+            key_file = _load_key(store, key_id)
         except BackupError as error:
             trouble.append(error)
             continue

@@ -57,7 +57,7 @@ def save_snapshot(
     host = label.host or socket.gethostname()
     parent_id = None if read_everything else find_parent(repository, label.paths, host)
     parent = None if parent_id is None else _parent(repository, *parent_id)
-    with repository.writer(settings) as sink:
+    with repository.writer(lock, settings) as sink:
         archived = archive(source, sink, progress=progress, parent=parent)
     snapshot = Snapshot(
         time=_text(started),

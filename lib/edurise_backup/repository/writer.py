@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class WriterSettings:
     """How blobs are stored; `pack_size` and `in_flight` in bytes."""
 
     pack_size: int = 16 * 1024 * 1024
-    in_flight: int = 48 * 1024 * 1024
+    in_flight: int = 24 * 1024 * 1024
     level: int = 3
     check: bool = True
     """Open, decode and hash each blob again before its pack is written."""
@@ -71,13 +71,19 @@ class _Room:
 
 
 class BlobWriter:
-    """The repository's `ports.BlobSink`. After an error it takes nothing more and raises that error."""
+    """The repository's `ports.BlobSink`. After an error it takes nothing more and raises that error.
 
-    def __init__(self, box: ObjectBox, index: Index, settings: WriterSettings, *, save_index: bool = True) -> None:
+    `confirm` is the lock's: asked before each index file, because an index of packs that somebody's
+    prune removed meanwhile would make later backups trust them. None: indexing is the caller's.
+    """
+
+    def __init__(
+        self, box: ObjectBox, index: Index, settings: WriterSettings, *, confirm: Callable[[], None] | None
+    ) -> None:
         self.stats = WriterStats()
         self._box = box
         self._index = index
-        self._index_limit = INDEX_BLOBS if save_index else None
+        self._confirm = confirm
         self._settings = settings
         self._room = _Room(settings.in_flight)
         self._packs_under_way = threading.BoundedSemaphore(2)
@@ -85,7 +91,7 @@ class BlobWriter:
         self._claimed: set[tuple[BlobKind, BlobId]] = set()
         self._open: dict[BlobKind, OpenPack] = {}
         self.written: list[tuple[str, list[PackedBlob]]] = []
-        """Durable packs that no index file lists yet; with `save_index=False` indexing them is the caller's."""
+        """Durable packs that no index file lists yet; without `confirm` indexing them is the caller's."""
         self._failure: BaseException | None = None
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="seal")
         self._pack_writer = ThreadPoolExecutor(1, thread_name_prefix="pack")
@@ -110,8 +116,7 @@ class BlobWriter:
         self._pack_writer.shutdown(wait=True)
         if self._failure is not None:
             raise self._failure
-        if self._index_limit:
-            self._save_index()
+        self._save_index()
 
     def abandon(self) -> None:
         """Stop without finishing; what was written already waits for a prune, or for the next run to use it."""
@@ -206,11 +211,12 @@ class BlobWriter:
         with self._guard:
             self._claimed.difference_update((blob.kind, blob.id) for blob in pack.blobs)
         self.written.append((pack_id, pack.blobs))
-        if self._index_limit and sum(len(blobs) for _, blobs in self.written) >= self._index_limit:
+        if self._confirm is not None and sum(len(blobs) for _, blobs in self.written) >= INDEX_BLOBS:
             self._save_index()
 
     def _save_index(self) -> None:
-        if self.written:
+        if self.written and self._confirm is not None:
+            self._confirm()
             plaintext = encode_index(self.written)
             self._box.save(Kind.INDEX, plaintext)
             self.written = []

@@ -246,12 +246,17 @@ class DatabaseSource:
 
     def _data_archive(self, capture: DatabaseCapture, oid: int, node: Node) -> Content:
         table = next(one for one in capture.relations if one.oid == oid)
+        # a table brings the values of its own sequences along, read now and thus later than the main archive's
+        own = [one for one in capture.contents.sequences if one.table == oid]
         return self._dump(
             capture,
-            ["--data-only", "--strict-names", f"--table={exact_pattern(table.schema, table.name)}"],
+            ["--data-only", "--strict-names", f"--table={exact_pattern(table.schema, table.name)}"]
+            + [f"--exclude-table-data={exact_pattern(one.schema, one.name)}" for one in own],
             node=node,
             listed=Future(),
-            check=partial(check_listing, archive=f"{capture.folder}/{capture.large[oid]}", loaded=[table]),
+            check=partial(
+                check_listing, archive=f"{capture.folder}/{capture.large[oid]}", loaded=[table], nothing_else=True
+            ),
         )
 
     def _dump(

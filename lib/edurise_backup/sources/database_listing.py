@@ -17,11 +17,17 @@ _LINE = re.compile(r"^\d+; (\d+) (\d+) (TABLE DATA|TABLE ATTACH|[A-Z])", re.MULT
 
 
 def check_listing(
-    text: str, *, archive: str, defined: Iterable[Relation] = (), loaded: Iterable[Relation] = ()
+    text: str,
+    *,
+    archive: str,
+    defined: Iterable[Relation] = (),
+    loaded: Iterable[Relation] = (),
+    nothing_else: bool = False,
 ) -> None:
-    """Raise ToolError unless the archive defines and loads every one of these relations."""
+    """Raise ToolError unless the archive defines and loads every one of these relations (and `nothing_else`)."""
     definitions, data = set(), set()
-    for catalog, oid, kind in _LINE.findall(text):
+    entries = _LINE.findall(text)
+    for catalog, oid, kind in entries:
         if kind == "TABLE DATA":
             data.add(int(oid))
         elif catalog == _PG_CLASS and kind != "TABLE ATTACH":
@@ -35,3 +41,5 @@ def check_listing(
             safe="nothing was published",
             hint="check the backup role's rights, then back up again",
         )
+    if nothing_else and len(entries) != len(data):
+        raise ToolError(f"the archive {archive} holds more than rows", safe="nothing was published")

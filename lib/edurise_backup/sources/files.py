@@ -76,6 +76,8 @@ class FilesSource:
             return Entry(node, path, children=lambda: self._children(path))
         if stat.S_ISREG(status.st_mode):
             return Entry(node, path, open=lambda: FileContent(path, self._node))
+        if stat.S_ISSOCK(status.st_mode):
+            return None  # as stock restic does: a socket is made by the server that listens on it
         return Entry(node, path)
 
     def _children(self, path: str) -> Iterable[Entry]:
@@ -107,6 +109,7 @@ class FilesSource:
             user=_user(status.st_uid),
             group=_group(status.st_gid),
             inode=status.st_ino,
+            device_id=status.st_dev,
             content=None,
         )
         if kind == "file":
@@ -116,16 +119,16 @@ class FilesSource:
             _describe_link(node, path)
         elif kind in ("dev", "chardev"):
             node.device = status.st_rdev
-        if kind != "dir":
+        if kind not in ("dir", "fifo"):
             node.links = status.st_nlink
-            node.device_id = status.st_dev if status.st_nlink > 1 else 0
         node.extended_attributes = self._xattrs(path)
         return node
 
     def _xattrs(self, path: str) -> list[ExtendedAttribute]:
         try:
             names = os.listxattr(path, follow_symlinks=False)
-            return [ExtendedAttribute(name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names)]
+            # in the kernel's order, as stock restic keeps them: the same directory gives the same tree
+            return [ExtendedAttribute(name, os.getxattr(path, name, follow_symlinks=False)) for name in names]
         except OSError as error:
             if error.errno not in _NO_XATTRS:
                 self._problems.append(f"{path}: extended attributes: {error.strerror}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edurise_backup.model.content import Node, go_mode, name_bytes, rfc3339
@@ -14,10 +14,14 @@ Produce = Callable[[], Iterator[bytes]]
 
 
 class GeneratedSource:
-    """Files by absolute path, each from a function; `moment` (nanoseconds since 1970) is their time."""
+    """Files by absolute path, each from a function; `moment` (nanoseconds since 1970) is their time.
 
-    def __init__(self, files: Mapping[str, Produce], *, moment: int) -> None:
+    `problems` tells what the files do not hold although they should, a sentence each.
+    """
+
+    def __init__(self, files: Mapping[str, Produce], *, moment: int, problems: Sequence[str] = ()) -> None:
         self._files = dict(files)
+        self._problems = list(problems)
         self._time = rfc3339(moment)
 
     def root(self) -> Entry:
@@ -25,8 +29,8 @@ class GeneratedSource:
         return self._folder("/", {tuple(path.strip("/").split("/")): make for path, make in self._files.items()})
 
     def problems(self) -> list[str]:
-        """Return nothing: what cannot be produced is an error."""
-        return []
+        """Return what is missing from the files; what cannot be produced at all is an error."""
+        return list(self._problems)
 
     def _folder(self, path: str, files: Mapping[tuple[str, ...], Produce]) -> Entry:
         def children() -> Iterator[Entry]:

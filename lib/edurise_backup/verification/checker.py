@@ -61,6 +61,8 @@ class _Check:
 
     def run(self, read_data: bool, chosen: list[str] | None) -> CheckResult:
         self._progress.phase("index")
+        if chosen is None:
+            self._check_keys()
         self._load_indexes()
         sizes = self._pack_sizes()
         self._progress.phase("trees")
@@ -76,6 +78,14 @@ class _Check:
             self._progress.phase("read", bytes_total=sum(sizes[pack] for pack in present))
             self._read_packs(present)
         return self._result
+
+    def _check_keys(self) -> None:
+        """A damaged key is found now, not when it is the only one that somebody has left."""
+        for key_id in self._repository.key_ids():
+            try:
+                self._repository.key_file(key_id)
+            except BackupError as error:
+                self._result.findings.append(f"key {key_id[:8]}: {error.message}")
 
     def _load_indexes(self) -> None:
         index = Index()
@@ -176,7 +186,8 @@ class _Check:
         if hashlib.sha256(content).hexdigest() != pack:
             findings.append(f"pack {pack[:8]} holds other bytes than those that were written")
         try:
-            if read_header(content, self._repository.box.key) != blobs:
+            # stock restic's index files list a pack's blobs in any order
+            if read_header(content, self._repository.box.key) != sorted(blobs, key=lambda blob: blob.offset):
                 findings.append(f"pack {pack[:8]}: its header and the index disagree")
         except DamageError as error:
             findings.append(f"pack {pack[:8]}: {error.message}")

@@ -1,0 +1,71 @@
+"""A store around any store: calls that failed for a passing reason are made again.
+
+Names are hashes of what they name, so a `put` that was reported as failed but
+did arrive is told apart from a conflict by its length and left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import tenacity
+
+from edurise_backup.errors import ConflictError, TransientError
+from edurise_backup.ports import Buffer, Store
+
+T = TypeVar("T")
+
+
+class RetryingStore:
+    """Passes every call on to `store`; a TransientError is answered by at most `attempts` calls in all."""
+
+    def __init__(self, store: Store, *, attempts: int = 5, first_wait: float = 0.1, longest_wait: float = 10.0) -> None:
+        self._store = store
+        self._attempts = attempts
+        self._wait = tenacity.wait_random_exponential(multiplier=first_wait, max=longest_wait)
+
+    @property
+    def address(self) -> str:
+        """Where the store is."""
+        return self._store.address
+
+    def put(self, name: str, pieces: Sequence[Buffer]) -> None:
+        """Create the object; one that an earlier attempt made although it failed counts as created."""
+        attempts = 0
+
+        def attempt() -> None:
+            nonlocal attempts
+            attempts += 1
+            try:
+                self._store.put(name, pieces)
+            except ConflictError:
+                if attempts == 1 or self._store.size(name) != sum(len(piece) for piece in pieces):
+                    raise
+
+        self._retried(attempt)
+
+    def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Return the object's bytes."""
+        return self._retried(lambda: self._store.get(name, offset=offset, length=length))
+
+    def size(self, name: str) -> int:
+        """Return the object's size in bytes."""
+        return self._retried(lambda: self._store.size(name))
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield names and sizes; a listing that breaks off is begun anew, never passed on in part."""
+        yield from self._retried(lambda: [*self._store.list(prefix)])
+
+    def delete(self, name: str) -> None:
+        """Remove the object."""
+        self._retried(lambda: self._store.delete(name))
+
+    def _retried(self, call: Callable[[], T]) -> T:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            stop=tenacity.stop_after_attempt(self._attempts),
+            wait=self._wait,
+            reraise=True,
+        )
+        return retrying(call)
