@@ -1,0 +1,63 @@
+# Two commands on a fresh Debian 12 with python3, python3-venv, pip, make and git: `make demo`, `make test`.
+# Programs are called as modules of .venv's Python: a checkout's path may be longer than a script's first line may be.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+UV_VERSION := 0.13.9
+CHECKED := lib flows dashboard tests
+# What is unpacked counts only where nothing is installed.
+export PATH := $(PATH):$(CURDIR)/.tools/usr/bin
+
+.PHONY: help install tools demo up test test-slow test-full check lint format types layers clean
+.DEFAULT_GOAL := help
+
+help:  ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+install: $(INSTALLED)  ## make .venv with everything in it
+
+# uv takes seconds where pip takes minutes; where it fails, pip does the same by itself.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (once per change of pyproject.toml or constraints.txt)"
+	@{ $(RUN) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) \
+	    && $(RUN) -m uv pip install --quiet --python $(RUN) -c constraints.txt -e '.[dev]'; } \
+	  || $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+tools:  ## unpack what tests need from Debian into .tools/, where it is not installed
+	@sh scripts/unpack_tools.sh restic
+
+demo: install  ## back up a platform, lose it, bring it back, compare every row and byte
+	@$(RUN) -m flows.demo
+
+up: install  ## run catalog, Prefect, flows and dashboard until Ctrl-C
+	@exec $(RUN) -m flows.up
+
+test: install tools  ## the tests, but the slow ones
+	@$(RUN) -m pytest -q -m "not slow"
+
+test-slow: install tools
+	@$(RUN) -m pytest -q -m slow
+
+test-full: test test-slow  ## all tests
+
+check: lint format types layers  ## ruff, formatting, types, layers
+
+lint: install
+	$(RUN) -m ruff check $(CHECKED)
+
+format: install
+	$(RUN) -m ruff format --check $(CHECKED)
+
+types: install
+	$(RUN) -m mypy
+
+layers: install
+	$(VENV)/bin/lint-imports
+
+clean:  ## remove what was built or unpacked; the demonstration's results, too
+	rm -rf $(VENV) .tools .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	find lib flows dashboard tests -name __pycache__ -type d -prune -exec rm -rf {} +

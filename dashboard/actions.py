@@ -1,0 +1,152 @@
+"""The door to Prefect: everything that a person can start from a page goes through here.
+
+A job row is queued first, and its id is the run's idempotency key: however
+often a click or a request arrives, there is one run. When Prefect cannot take
+the run, the row is withdrawn, and the error says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+import tenacity
+
+from edurise_backup import operations
+from edurise_backup.config import Settings
+from edurise_backup.errors import BackupError, InputError, NotFoundError, TransientError, UnreachableError
+from edurise_backup.model.jobs import BackupType, JobId, RecoveryTarget
+
+DEPLOYMENT = "edurise"
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What was started: a job row and the flow run that works on it."""
+
+    kind: str
+    """backup, verification or recovery."""
+    job_id: JobId
+    flow_run_id: UUID
+    flow_run_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """How a flow run stands with Prefect."""
+
+    type: str
+    name: str
+    message: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to the run."""
+        return self.type in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+class Actions:
+    """What a person may start; `withdraw` ends a queued row (of a kind, by its id) that no run took up."""
+
+    def __init__(self, settings: Settings, *, withdraw: Callable[[str, JobId], object]) -> None:
+        self._settings = settings
+        self._url = settings.prefect_api_url.rstrip("/")
+        self._withdraw = withdraw
+
+    def back_up(self, backup_type: BackupType) -> Launched:
+        """Queue a backup and start its run; raises UnreachableError, NotFoundError, ConfigError."""
+        return self._launch(
+            "backup",
+            "backup",
+            lambda: operations.queue_backup(backup_type, settings=self._settings),
+            {"type": backup_type.value},
+        )
+
+    def verify(self, backup_id: JobId) -> Launched:
+        """Queue a verification of the backup and start its run; raises as `back_up`."""
+        return self._launch(
+            "verification",
+            "verify",
+            lambda: operations.queue_verification(backup_id, settings=self._settings),
+            {"backup_id": str(backup_id)},
+        )
+
+    def recover(self, backup_id: JobId, target: RecoveryTarget) -> Launched:
+        """Queue a recovery into a fresh target and start its run; raises as `back_up`."""
+        return self._launch(
+            "recovery",
+            "recover",
+            lambda: operations.queue_recovery(backup_id, target, settings=self._settings),
+            {
+                "backup_id": str(backup_id),
+                "directory": target.directory,
+                "database_suffix": target.database_suffix,
+            },
+        )
+
+    def state(self, flow_run_id: UUID) -> RunState:
+        """Return how the run stands; raises UnreachableError, NotFoundError."""
+        with self._client() as client:
+            state = _call(client, "GET", f"/flow_runs/{flow_run_id}").get("state") or {}
+        return RunState(state.get("type") or "PENDING", state.get("name") or "Pending", state.get("message") or "")
+
+    def _launch(self, kind: str, flow: str, queue: Callable[[], JobId], parameters: Mapping[str, object]) -> Launched:
+        with self._client() as client:
+            # asked first: without Prefect nothing is queued
+            deployment = _call(client, "GET", f"/deployments/name/{flow}/{DEPLOYMENT}")["id"]
+            job_id = queue()
+            body = {"parameters": {**parameters, "job_id": str(job_id)}, "idempotency_key": str(job_id)}
+            try:
+                run = _call(client, "POST", f"/deployments/{deployment}/create_flow_run", body)
+            except BackupError:
+                with suppress(BackupError):  # the reconciler ends a row that nobody starts, only later
+                    self._withdraw(kind, job_id)
+                raise
+        return Launched(kind, job_id, UUID(run["id"]), run["name"])
+
+    def _client(self) -> httpx.Client:
+        here = httpx.URL(self._url).host in ("127.0.0.1", "::1", "localhost")
+        return httpx.Client(base_url=self._url, timeout=_SECONDS, trust_env=not here)
+
+
+# Prefect's SQLite database is busy at times (HTTP 503); every call may be repeated: a run has its job's key.
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(TransientError),
+    stop=tenacity.stop_after_delay(_SECONDS),
+    wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
+    reraise=True,
+)
+def _call(client: httpx.Client, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+    try:
+        response = client.request(method, path, json=body)
+    except httpx.HTTPError as error:
+        raise UnreachableError(
+            f"Prefect at {client.base_url} does not answer, so nothing can be started from here",
+            safe="nothing was started; backups and running jobs are not affected",
+            hint="start it with `make up`, or run `edurise-backup backup` on the command line, which needs no Prefect",
+        ) from error
+    if response.status_code == httpx.codes.NOT_FOUND:
+        raise NotFoundError(
+            f"Prefect does not know {path.removeprefix('/')}",
+            safe="nothing was started",
+            hint="start `python -m flows.serve`, which registers the deployments (`make up` runs it)",
+        )
+    if response.is_server_error:
+        raise TransientError(
+            f"Prefect could not take the request (HTTP {response.status_code})",
+            safe="nothing was started",
+            hint="look at the Prefect server's log, then try again",
+        )
+    if response.is_error:
+        raise InputError(
+            f"Prefect refused the request (HTTP {response.status_code}): {response.text[:300]}",
+            safe="nothing was started",
+            hint="the flows that are served may be of another version: start `make up` again",
+        )
+    answer: dict[str, Any] = response.json()
+    return answer

@@ -1,0 +1,1 @@
+"""Prefect flows: they schedule, retry and show; the library does the work and writes the job rows."""

@@ -1,0 +1,77 @@
+"""The one list of deployments; `flows.serve` and `prefect.yaml` both follow it.
+
+Parameters are stored by the Prefect server and shown to whoever may read it:
+ids and names only, never a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, cast
+
+from prefect import Flow
+from prefect.deployments.runner import RunnerDeployment
+from prefect.types.entrypoint import EntrypointType
+
+from flows.backup import backup
+from flows.recover import recover
+from flows.verify import verify
+
+NAME = "edurise"
+"""Every deployment's own name; Prefect addresses it as `FLOW/edurise`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A flow as it can be started from outside."""
+
+    flow: Flow[..., Any]
+    entrypoint: str
+    """Module path of the flow, so that the folder from which it is started does not matter."""
+    description: str
+    tags: tuple[str, ...]
+    parameters: Mapping[str, str | bool] = field(default_factory=lambda: MappingProxyType({}))
+    """What a run gets that names nothing else."""
+
+    @property
+    def full_name(self) -> str:
+        """The name under which Prefect's API finds it."""
+        return f"{self.flow.name}/{NAME}"
+
+
+DEPLOYMENTS: tuple[Deployment, ...] = (
+    Deployment(
+        flow=backup,
+        entrypoint="flows.backup.backup",
+        description="Back up the platform, or one part of it.",
+        tags=("edurise", "backup"),
+        parameters=MappingProxyType({"type": "full", "incremental": True}),
+    ),
+    Deployment(
+        flow=verify,
+        entrypoint="flows.verify.verify",
+        description="Read a backup's bytes back from the repository and prove them.",
+        tags=("edurise", "verify"),
+    ),
+    Deployment(
+        flow=recover,
+        entrypoint="flows.recover.recover",
+        description="Bring a backup back into fresh databases and a fresh directory, and prove it.",
+        tags=("edurise", "recover"),
+        parameters=MappingProxyType({"database_suffix": "_restored"}),
+    ),
+)
+
+
+def registered(deployment: Deployment) -> RunnerDeployment:
+    """Return the deployment as Prefect's `serve` takes it."""
+    made = deployment.flow.to_deployment(
+        name=NAME,
+        description=deployment.description,
+        tags=list(deployment.tags),
+        parameters=dict(deployment.parameters),
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    return cast(RunnerDeployment, made)  # outside of an event loop it is never a coroutine

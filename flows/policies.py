@@ -1,0 +1,56 @@
+"""When a task is tried again, and how an error of the library becomes a run's message.
+
+Only a whole operation that failed with `TransientError` is repeated, here and
+nowhere else: single calls are retried inside the library already. No result is
+kept by Prefect; a failed run's exception is written to its disk even so, as
+JSON (`result_serializer`), because a pickle can be made to run code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+from uuid import UUID
+
+from prefect import Task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
+from prefect.states import Cancelled
+
+from edurise_backup.errors import BackupError, CancelledError, TransientError
+
+P = ParamSpec("P")
+
+RETRIES = 3
+RETRY_DELAYS = [10.0, 60.0, 300.0]
+"""Seconds before each further attempt."""
+
+
+def is_transient(task: Task[..., object], task_run: TaskRun, state: State[object]) -> bool:
+    """Tell Prefect whether another attempt may succeed (a `retry_condition_fn`)."""
+    return isinstance(state.result(raise_on_failure=False), TransientError)
+
+
+def told_in_full(flow_body: Callable[P, str]) -> Callable[P, str | State[object]]:
+    """Make an error's three parts (what happened, what is safe, what to do) the run's message.
+
+    Prefect shows an exception's text only, and `BackupError` keeps two parts
+    beside it. A run that a person stopped ends as Cancelled, not as Failed.
+    """
+
+    @wraps(flow_body)
+    def body(*args: P.args, **kwargs: P.kwargs) -> str | State[object]:
+        try:
+            return flow_body(*args, **kwargs)
+        except CancelledError as error:
+            return Cancelled(message="\n".join(error.lines()))
+        except BackupError as error:
+            raise type(error)("\n".join(error.lines())) from error
+
+    return body
+
+
+def current_flow_run() -> UUID:
+    """Return the id of the run that this is; the job row carries it, so that both can be laid side by side."""
+    return UUID(str(flow_run.id))

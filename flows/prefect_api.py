@@ -1,0 +1,121 @@
+"""The few calls of Prefect's HTTP interface that starting and following a run needs.
+
+Plain httpx, because importing Prefect's own client takes seconds and 85 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+import httpx
+import tenacity
+
+from edurise_backup.errors import InputError, NotFoundError, TransientError, UnreachableError
+
+ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+"""State types after which nothing more happens to a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRun:
+    """A run as the server has it now."""
+
+    id: UUID
+    name: str
+    state_type: str
+    """COMPLETED, FAILED, CRASHED, CANCELLED, or one of those that are not the end."""
+    state: str
+    """The state's name, as Prefect's page shows it."""
+    message: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state_type in ENDED
+
+
+class PrefectApi:
+    """A connection to one Prefect server; `url` ends with `/api`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        here = httpx.URL(self.url).host in ("127.0.0.1", "::1", "localhost")
+        # a proxy of the environment is for the way out, never for a server on this machine
+        self._client = httpx.Client(base_url=self.url, timeout=15.0, trust_env=not here)
+
+    def __enter__(self) -> PrefectApi:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def healthy(self) -> bool:
+        """Tell whether the server answers and can use its database."""
+        try:
+            return self._client.get("/ready", timeout=5.0).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def deployment_id(self, full_name: str) -> UUID:
+        """Return the id of the deployment `FLOW/NAME`; raises NotFoundError when it was never served."""
+        answer = self._call("GET", f"/deployments/name/{full_name}")
+        return UUID(answer["id"])
+
+    def create_run(self, full_name: str, parameters: Mapping[str, object], *, idempotency_key: str) -> FlowRun:
+        """Ask for a run of the deployment; the same key gives the same run however often it is sent."""
+        body = {"parameters": dict(parameters), "idempotency_key": idempotency_key}
+        path = f"/deployments/{self.deployment_id(full_name)}/create_flow_run"
+        return _flow_run(self._call("POST", path, body))
+
+    def run(self, run_id: UUID) -> FlowRun:
+        """Return the run as it stands; raises NotFoundError."""
+        return _flow_run(self._call("GET", f"/flow_runs/{run_id}"))
+
+    def set_state(self, run_id: UUID, state_type: str, *, message: str = "", force: bool = False) -> None:
+        """Propose a state; `force` also overrides an end that was reached."""
+        state = {"type": state_type, "name": state_type.capitalize(), "message": message}
+        self._call("POST", f"/flow_runs/{run_id}/set_state", {"state": state, "force": force})
+
+    # Prefect's SQLite database is busy at times (HTTP 503); every call may be repeated: runs have keys.
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(TransientError),
+        stop=tenacity.stop_after_delay(20),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=3),
+        reraise=True,
+    )
+    def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        try:
+            response = self._client.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise UnreachableError(
+                f"the Prefect server at {self.url} does not answer: {error}",
+                safe="nothing was started; existing backups are untouched",
+                hint="start it with `make up`, or set `prefect_api_url` to where it runs",
+            ) from error
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise NotFoundError(
+                f"the Prefect server at {self.url} does not know {path}",
+                hint="let `python -m flows.serve` run beside it, which registers the deployments",
+            )
+        if response.is_server_error:
+            raise TransientError(f"the Prefect server failed on {path} (HTTP {response.status_code})")
+        if response.is_error:
+            raise InputError(f"the Prefect server refused {path}: {response.text[:500]}")
+        return response.json()
+
+
+def _flow_run(answer: dict[str, Any]) -> FlowRun:
+    state = answer.get("state") or {}
+    return FlowRun(
+        id=UUID(answer["id"]),
+        name=answer["name"],
+        state_type=state.get("type") or "PENDING",
+        state=state.get("name") or "Pending",
+        message=state.get("message") or "",
+    )

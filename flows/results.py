@@ -1,0 +1,145 @@
+"""A run's result as it stands on its page in Prefect: Markdown with sizes, times, ids and warnings.
+
+Names of sources, files and tables are data that anybody may have chosen: they
+are escaped, so that none of them becomes markup.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from edurise_backup.model.jobs import BackupJob, Phase, RecoveryJob, Verification
+
+SHOWN = 50
+"""Lines of a list that are shown; the rest is counted."""
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&-])")
+
+
+def backup_markdown(job: BackupJob) -> str:
+    """Describe a backup: what it holds, what it cost, what it says beside."""
+    facts = [
+        ("Job", str(job.id)),
+        ("Type", job.type.value),
+        ("Status", job.status.value.replace("_", " ")),
+        ("Duration", duration(job.started_at, job.completed_at)),
+        ("Source", size(job.size)),
+        ("Read", size(job.read_bytes)),
+        ("Stored", size(job.stored_bytes)),
+        ("Source bytes for each stored byte", ratio(job.size, job.stored_bytes)),
+        ("Files", "unknown" if job.files is None else f"{job.files:,}"),
+        ("CPU time", f"{job.usage.cpu_seconds:.1f} s"),
+        ("Peak memory", size(job.usage.peak_memory)),
+        ("Recovery set", str(job.set_id or "none")),
+        ("Location", job.location or "none"),
+    ]
+    parts = [
+        (part.part.value, part.source, part.snapshot_id[:8], size(part.source_bytes), size(part.stored_bytes))
+        for part in job.parts
+    ]
+    return _page(
+        f"Backup: {job.type.value}",
+        _table(("", ""), facts),
+        _section("Snapshots", _table(("Part", "Source", "Snapshot", "Source bytes", "Stored"), parts), parts),
+        _phases(job.phases),
+        _section("Warnings", _list(job.warnings), job.warnings),
+    )
+
+
+def verification_markdown(verification: Verification) -> str:
+    """Describe a verification: what was read, and every finding."""
+    facts = [
+        ("Verification", str(verification.id)),
+        ("Backup", str(verification.backup_id)),
+        ("Verdict", verification.verification_status.value),
+        ("Duration", duration(verification.started_at, verification.completed_at)),
+        ("Read", size(verification.bytes_read)),
+        ("Blobs", f"{verification.blobs:,}"),
+    ]
+    return _page(
+        f"Verification: {verification.verification_status.value}",
+        _table(("", ""), facts),
+        _section("Findings", _list(verification.findings), verification.findings),
+        _phases(verification.phases),
+    )
+
+
+def recovery_markdown(job: RecoveryJob) -> str:
+    """Describe a recovery: where it went, what was compared, what differs."""
+    facts = [
+        ("Recovery", str(job.id)),
+        ("Backup", str(job.backup_id)),
+        ("Proof", job.verification_status.value),
+        ("Target", job.target.directory if job.target else "unknown"),
+        ("Duration", duration(job.started_at, job.completed_at)),
+        ("Restored", size(job.restored_bytes)),
+    ]
+    return _page(
+        f"Recovery: {job.verification_status.value}",
+        _table(("", ""), facts),
+        _section("Differences", _list(job.findings), job.findings),
+        _section("Compared", _list(job.checks), job.checks),
+        _section("Warnings", _list(job.warnings), job.warnings),
+        _phases(job.phases),
+    )
+
+
+def size(count: int | None) -> str:
+    """Return a number of bytes in binary units, or "unknown"."""
+    if count is None:
+        return "unknown"
+    value, units = float(count), iter(("KiB", "MiB", "GiB", "TiB", "PiB"))
+    unit = "bytes"
+    while value >= 1024 and unit != "PiB":
+        value, unit = value / 1024, next(units)
+    return f"{count:,} bytes" if unit == "bytes" else f"{value:,.1f} {unit}"
+
+
+def duration(started: datetime | None, ended: datetime | None) -> str:
+    """Return the time between two moments, or "unknown"."""
+    if started is None or ended is None:
+        return "unknown"
+    seconds = (ended - started) / timedelta(seconds=1)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def ratio(original: int | None, stored: int | None) -> str:
+    """Return how many original bytes one stored byte stands for."""
+    return f"{original / stored:.1f}" if original is not None and stored else "nothing new stored"
+
+
+def escaped(text: str) -> str:
+    """Return `text` so that Markdown shows it as it is, on one line."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def _page(title: str, *sections: str) -> str:
+    return "\n\n".join([f"# {escaped(title)}", *filter(None, sections)]) + "\n"
+
+
+def _section(title: str, body: str, content: Iterable[object]) -> str:
+    return f"## {title}\n\n{body}" if tuple(content) else ""
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *(tuple(map(escaped, row)) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _list(sentences: tuple[str, ...]) -> str:
+    lines = [f"- {escaped(sentence)}" for sentence in sentences[:SHOWN]]
+    more = len(sentences) - SHOWN
+    return "\n".join(lines + ([f"- … and {more:,} more, in the job's row"] if more > 0 else []))
+
+
+def _phases(phases: tuple[Phase, ...]) -> str:
+    rows = [
+        (phase.name, duration(phase.started_at, phase.completed_at), size(phase.bytes_done), f"{phase.files_done:,}")
+        for phase in phases
+    ]
+    return _section("Phases", _table(("Phase", "Duration", "Bytes", "Files"), rows), rows)

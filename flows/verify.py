@@ -1,0 +1,65 @@
+"""The verification flow: one run is one verification job (one more for each repetition)."""
+
+# No `from __future__ import annotations` here: Prefect checks a run's parameters against real types, not their names.
+
+from pathlib import Path
+from uuid import UUID
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
+
+from edurise_backup import operations
+from edurise_backup.config import load_settings
+from edurise_backup.errors import BackupError, DamageError
+from edurise_backup.model.jobs import JobId, Verdict, Verification
+from flows.phases import run_showing_phases
+from flows.policies import RETRIES, RETRY_DELAYS, current_flow_run, is_transient, told_in_full
+from flows.results import verification_markdown
+
+
+@flow(name="verify", persist_result=False, result_serializer="json")
+@told_in_full
+def verify(backup_id: UUID, job_id: UUID | None = None, config_path: Path | None = None) -> str:
+    """Read the backup's bytes back from the repository and prove them; returns the verification's id.
+
+    `job_id` is the row that was queued for this run, if there is one.
+    """
+    verification = prove_backup(backup_id, job_id, config_path)
+    create_markdown_artifact(
+        verification_markdown(verification), key="verification", description=f"Verification {verification.id}"
+    )
+    if verification.verification_status is not Verdict.PASSED:
+        raise DamageError(
+            f"backup {backup_id} did not pass: {'; '.join(verification.findings[:5]) or 'no finding recorded'}",
+            safe="nothing was changed; other backups are judged by their own verification",
+            hint="make a new full backup now, then verify the other backups",
+        )
+    return str(verification.id)
+
+
+@task(
+    name="prove backup",
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS,
+    retry_jitter_factor=0.2,
+    retry_condition_fn=is_transient,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def prove_backup(backup_id: UUID, job_id: UUID | None, config_path: Path | None) -> Verification:
+    """Verify the backup; raises when the verification could not be carried out."""
+    settings = load_settings(config_path)
+    queued = JobId(job_id) if job_id and task_run.run_count == 1 else None
+    verification = run_showing_phases(
+        lambda progress: operations.verify_backup(
+            backup_id, settings=settings, job_id=queued, flow_run_id=current_flow_run(), progress=progress
+        )
+    )
+    if not verification.status.good and verification.verification_status is not Verdict.FAILED:
+        raise BackupError(
+            verification.error or f"the verification ended as {verification.status.value}",
+            hint=verification.hint or "",
+        )
+    return verification

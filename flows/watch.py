@@ -1,0 +1,98 @@
+"""Say when everything answers, then look after jobs whose process died: `python -m flows.watch`.
+
+A job that was killed hard cannot write its own end. Every half minute such rows
+are ended as failed, and their Prefect runs, which would count as running for
+ever, as Crashed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from uuid import UUID
+
+import httpx
+
+from edurise_backup import operations
+from edurise_backup.catalog.records import JobKind
+from edurise_backup.config import Settings, load_settings
+from edurise_backup.errors import BackupError, NotFoundError
+from edurise_backup.model.jobs import BackupJob, RecoveryJob, Verification
+from flows.local import SERVER_SECONDS, served
+from flows.prefect_api import PrefectApi
+from flows.processes import LOOPBACK, wait_until
+
+EVERY_SECONDS = 30.0
+
+
+def main() -> int:
+    """Announce the addresses, then watch until a signal ends the process."""
+    settings = load_settings()
+    dashboard = f"http://{LOOPBACK}:{os.environ['EDURISE_DASHBOARD_PORT']}"
+    with PrefectApi(settings.prefect_api_url) as api:
+        wait_until(api.healthy, "the Prefect server", seconds=SERVER_SECONDS)
+        wait_until(lambda: served(api), "the flow runner", seconds=SERVER_SECONDS)
+        wait_until(lambda: dashboard_answers(dashboard), "the dashboard", seconds=SERVER_SECONDS)
+        say(announcement(settings, dashboard))
+        while True:
+            look_after_the_dead(settings, api)
+            time.sleep(EVERY_SECONDS)
+
+
+def announcement(settings: Settings, dashboard: str) -> str:
+    """Return the lines that a person waits for."""
+    return "\n".join(
+        (
+            "EduRise Backup is up.",
+            f"  dashboard      {dashboard}",
+            f"  Prefect        {settings.prefect_api_url.removesuffix('/api')}",
+            f"  configuration  {settings.path}",
+            f"  data           {settings.data_directory}",
+            "Ctrl-C stops everything; the next `make up` goes on from here.",
+        )
+    )
+
+
+def dashboard_answers(address: str) -> bool:
+    """Tell whether the dashboard's server is ready for a browser."""
+    try:
+        return httpx.get(f"{address}/_stcore/health", timeout=5.0, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def look_after_the_dead(settings: Settings, api: PrefectApi) -> None:
+    """End the rows of jobs whose process died, and their runs; a fault is told and tried again next time."""
+    try:
+        with operations.open_catalog(settings) as catalog:
+            rows: dict[JobKind, Callable[[UUID], BackupJob | Verification | RecoveryJob]] = {
+                JobKind.BACKUP: catalog.jobs.get,
+                JobKind.VERIFICATION: catalog.verifications.get,
+                JobKind.RECOVERY: catalog.recoveries.get,
+            }
+            for dead in catalog.reconcile():
+                say(f"{dead.kind} {dead.id} was found dead and is marked as failed: {dead.error}")
+                end_run(api, rows[dead.kind](dead.id).flow_run_id, dead.error)
+    except BackupError as error:
+        say("\n".join(error.lines()))
+
+
+def end_run(api: PrefectApi, run_id: UUID | None, reason: str) -> None:
+    """Let a run that nobody works on count as Crashed; raises UnreachableError."""
+    if run_id is None:
+        return
+    with suppress(NotFoundError):  # of another server, or deleted there
+        if not api.run(run_id).ended:
+            api.set_state(run_id, "CRASHED", message=reason, force=True)
+
+
+def say(text: str) -> None:
+    """Write to the supervisor's log."""
+    print(text, flush=True)  # noqa: T201 - this is what the program is for
+
+
+if __name__ == "__main__":
+    sys.exit(main())

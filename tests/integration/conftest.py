@@ -1,0 +1,18 @@
+"""Fixtures of the integration tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """Have a Prefect server for flows that are called directly: one for all tests, it takes half a minute to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # tests call nobody
+        patch.setenv("DO_NOT_TRACK", "1")
+        with prefect_test_harness(server_startup_timeout=120):
+            yield
