@@ -66,17 +66,18 @@ class Demonstration:
     def run(self, *, scale: float) -> list[str]:
         """Do everything; return what differs at the end."""
         self._clear()
+        path, state = self.home / "edurise-backup.toml", self.home / "state"
         with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
-            platform_made = pool.submit(self._make_platform, scale)
-            settings = self._make_repository(platform_made.result())
-            platform = platform_made.result()
+            # the server takes a while to come up, and nobody has to wait for it before the first run
+            prefect = pool.submit(stack.enter_context, local_prefect(state / "prefect", path))
+            platform = self._make_platform(scale)
             stack.callback(platform.stop)
+            settings = self._make_repository(platform, path)
             with self._step("start catalog and Prefect") as told:
                 catalog = stack.enter_context(operations.open_catalog(settings))
-                api = stack.enter_context(local_prefect(settings.data_directory / "prefect", settings.path))
+                api = prefect.result()
                 told.append(f"Prefect at {api}")
-            runs = Runs(self, settings, catalog, api)
-            return self._story(platform, runs)
+            return self._story(platform, Runs(self, settings, catalog, api))
 
     def _story(self, platform: Platform, runs: Runs) -> list[str]:
         first = runs.backup("full backup")
@@ -125,10 +126,9 @@ class Demonstration:
             told.append(f"databases {', '.join(platform.databases)}; files; configuration")
             return platform
 
-    def _make_repository(self, platform: Platform) -> Settings:
+    def _make_repository(self, platform: Platform, path: Path) -> Settings:
         passphrase = self.home / "passphrase"
         _write_private(passphrase, secrets.token_urlsafe(24) + "\n")
-        path = self.home / "edurise-backup.toml"
         _write_private(path, _configuration(platform))
         settings = load_settings(path, {})
         with self._step("make an encrypted repository") as told:
