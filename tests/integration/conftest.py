@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """Have a Prefect server for flows that are called directly: one for all tests, it takes half a minute to start."""
+    from prefect.testing.utilities import prefect_test_harness  # takes seconds, which most tests need not pay
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # tests call nobody
         patch.setenv("DO_NOT_TRACK", "1")

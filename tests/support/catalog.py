@@ -10,6 +10,8 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,11 +80,12 @@ class Product:
         """The repository's folder."""
         return self.home / "repository"
 
-    def configure(self, old: str, new: str) -> None:
-        """Replace a piece of the settings file that must be there."""
-        text = self.settings_path.read_text()
+    def configure(self, old: str, new: str, *, after: str = "") -> None:
+        """Replace a piece of the settings file that must be there, behind the text `after`."""
+        before, mark, text = self.settings_path.read_text().rpartition(after) if after else ("", "", "")
+        text = text if after else self.settings_path.read_text()
         assert old in text, old
-        self.settings_path.write_text(text.replace(old, new))
+        self.settings_path.write_text(before + mark + text.replace(old, new))
 
     def execute(self, *statements: str) -> None:
         """Run SQL in the database that is backed up."""
@@ -296,6 +299,12 @@ def demonstration(tmp_path: Path, platform: Platform, empty_database: Address) -
     yield platform_product(tmp_path / "product", platform, empty_database)
     for name in databases_of(platform.address) - before:
         drop_database(platform.address, name)
+
+
+def aged(folder: Path) -> None:
+    """Wait until the files' times are old enough for a backup to believe them (two seconds; `DESIGN.md`)."""
+    while time.time() - max(path.lstat().st_ctime for path in folder.rglob("*")) < 2.1:
+        threading.Event().wait(0.05)
 
 
 def opened(product: Product) -> operations.Catalog:

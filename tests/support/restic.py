@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engine import PASSPHRASE
+from edurise_backup.repository.repository import Repository
+from edurise_backup.stores.local import LocalStore
+from tests.support.engine import PASSPHRASE, QUICK
 
 UNPACKED = Path(__file__).resolve().parents[2] / ".tools" / "usr" / "bin" / "restic"
 
@@ -70,6 +72,17 @@ class Restic:
     def init(self, version: int = 2) -> None:
         """Make a repository."""
         self.run("init", "--repository-version", str(version))
+
+    @classmethod
+    def with_quick_key(cls, repository: Path, folder: Path, *, version: int = 2) -> Restic:
+        """Make a repository and replace its key, which takes half a second to open, by a quick one."""
+        restic = cls(repository, folder)
+        restic.init(version)
+        made = Repository.open(LocalStore(repository), PASSPHRASE)
+        made.add_key("quick", cost=QUICK)
+        Repository.open(LocalStore(repository), "quick").remove_key(made.key_id)
+        restic.passphrase = "quick"
+        return restic
 
     def back_up(self, *paths: Path, options: Sequence[str] = ()) -> dict[str, object]:
         """Back up and return the summary."""

@@ -52,10 +52,16 @@ def count_rows(connection: Connection, relation: Relation) -> tuple[int, str]:
 
 
 def read_sequence(connection: Connection, sequence: Sequence) -> tuple[int, bool]:
-    """Return a sequence's last value and whether it was handed out; raises psycopg.Error."""
-    name = sql.Identifier(sequence.schema, sequence.name)
-    row = connection.execute(sql.SQL("SELECT last_value, is_called FROM {}").format(name)).fetchone()
-    return cast("tuple[int, bool]", row)
+    """Return a sequence's last value and whether it was handed out; raises psycopg.Error.
+
+    The function takes the page's lock. A plain SELECT does not, and may see
+    the value that nextval writes to the WAL ahead of the one it hands out.
+    """
+    query = sql.SQL(
+        "SELECT coalesce(locked.value, s.last_value), locked.value IS NOT NULL "
+        "FROM {} s, (SELECT pg_catalog.pg_sequence_last_value({}) AS value OFFSET 0) locked"
+    ).format(sql.Identifier(sequence.schema, sequence.name), sequence.oid)
+    return cast("tuple[int, bool]", connection.execute(query).fetchone())
 
 
 def count_large_objects(connection: Connection) -> LargeObjects:

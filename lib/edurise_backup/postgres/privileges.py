@@ -2,9 +2,9 @@
 
 The server refuses to run as root. As root we start it under a user that
 exists already. That user may be unable to reach our folders (a checkout in
-/root): a data directory is then handed over as an open descriptor, and the
-programs are copied once to a place that everybody can read and only root can
-write.
+root's home): a data directory is then handed over as an open descriptor, and
+the programs are copied once to a place that everybody can read and only root
+can write.
 """
 
 from __future__ import annotations

@@ -63,7 +63,9 @@ class ArchiveLoader:
         with self._head(main) as head:
             self._restore("--section=pre-data", file=head)
             self._load_rows()
-            self._restore("--section=post-data", f"--jobs={self._parallel}", file=head)
+            # a materialized view is filled again as its owner, under the policies that applied when it was filled before
+            options = ("--enable-row-security", f"--jobs={self._parallel}")
+            self._restore("--section=post-data", *options, file=head)
 
     @contextmanager
     def _head(self, archive: str) -> Iterator[str]:

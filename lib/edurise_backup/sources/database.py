@@ -20,32 +20,24 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
-import psycopg
-
-from edurise_backup.errors import NotFoundError, UnsupportedVersionError
 from edurise_backup.model.content import GO_DIR, Node
 from edurise_backup.model.database import DatabaseRecord, Globals, encode_record
 from edurise_backup.ports import Content, Entry, Progress
-from edurise_backup.postgres.connection import Address, client_environment, connect
+from edurise_backup.postgres.connection import Address, client_environment
 from edurise_backup.postgres.names import exact_pattern
 from edurise_backup.postgres.properties import properties_script
-from edurise_backup.postgres.roles import read_globals
-from edurise_backup.postgres.session import Connection, fetch, reading_session, translated
+from edurise_backup.postgres.session import Connection, reading_session
 from edurise_backup.postgres.tools import Tools
 from edurise_backup.sources.database_capture import MAIN_ARCHIVE, DatabaseCapture
+from edurise_backup.sources.database_choice import choose_databases
 from edurise_backup.sources.database_contents import DumpContent, TextContent, Turns
 from edurise_backup.sources.database_listing import check_listing
 
 LARGE_TABLE_BYTES = 32 * 1024 * 1024
 LOCK_TIMEOUT = timedelta(seconds=30)
 GLOBALS = "/databases/globals.json"
-
-_DATABASES = """
-SELECT datname::text, datallowconn AND datconnlimit <> -2 FROM pg_catalog.pg_database
-WHERE datname NOT IN ('template0', 'template1') ORDER BY datname::text COLLATE "C"
-"""
 
 
 class DatabaseSource:
@@ -93,7 +85,10 @@ class DatabaseSource:
         SourceError (rights are missing), TransientError (a table is locked).
         """
         try:
-            for database in self._choose():
+            chosen = choose_databases(self._address, tools=self._tools, wanted=self._wanted, excluded=self._excluded)
+            self._globals = chosen.server_globals
+            self._problems += chosen.problems
+            for database in chosen.names:
                 self._capture(database)
             self._environments[""] = self._stack.enter_context(client_environment(self._address))
         except BaseException:
@@ -144,46 +139,6 @@ class DatabaseSource:
     def problems(self) -> list[str]:
         """Return what a person should know about this capture, a sentence each."""
         return list(self._problems)
-
-    # choosing
-
-    def _choose(self) -> list[str]:
-        with connect(self._address, autocommit=True) as connection:
-            self._check_version(connection.info.server_version // 10000)
-            self._globals = read_globals(connection)
-            try:
-                rows = cast("list[tuple[str, bool]]", fetch(connection, _DATABASES))
-            except psycopg.Error as error:
-                raise translated(error, "the list of databases") from error
-        if not self._globals.verifiers_included:
-            self._problems.append(
-                f"The role {self._address.user} may not read passwords: roles are kept without them "
-                "(a restore makes them without a password)."
-            )
-        return self._open_ones(dict(rows))
-
-    def _check_version(self, server_major: int) -> None:
-        if self._tools.version.major < server_major:
-            raise UnsupportedVersionError(
-                f"server newer than pg_dump: the server runs PostgreSQL {server_major}, "
-                f"{self._tools.pg_dump} is {self._tools.version}",
-                safe="nothing was read or changed",
-                hint=f"install postgresql-client-{server_major}",
-            )
-
-    def _open_ones(self, existing: dict[str, bool]) -> list[str]:
-        if self._wanted is not None:
-            if missing := [name for name in self._wanted if name not in existing]:
-                raise NotFoundError(
-                    f"the server has no database named {', '.join(map(repr, missing))}",
-                    hint=f"it has {', '.join(existing)}",
-                )
-            return sorted(set(self._wanted) - self._excluded)
-        chosen = [name for name in existing if name not in self._excluded]
-        self._problems += [
-            f"The database {name} allows no connections and was left out." for name in chosen if not existing[name]
-        ]
-        return [name for name in chosen if existing[name]]
 
     def _capture(self, database: str) -> None:
         capture = DatabaseCapture(
