@@ -23,7 +23,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once per change of pyproject.toml or constraints.txt)"
 	@{ $(RUN) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) \
-	    && $(RUN) -m uv pip install --quiet --python $(RUN) -c constraints.txt -e '.[dev]'; } \
+	    && $(RUN) -m uv pip install --quiet --compile-bytecode --python $(RUN) -c constraints.txt -e '.[dev]'; } \
 	  || $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -72,17 +72,17 @@ def status_text(status: JobStatus) -> str:
     """Return where a job stands, in words with an icon."""
     match status:
         case JobStatus.QUEUED:
-            return "⏳ queued"
+            return "… queued"
         case JobStatus.RUNNING:
-            return "▶️ running"
+            return "▶ running"
         case JobStatus.COMPLETED:
-            return "✅ completed"
+            return "✓ completed"
         case JobStatus.COMPLETED_WITH_WARNINGS:
-            return "⚠️ completed with warnings"
+            return "! completed with warnings"
         case JobStatus.FAILED:
-            return "❌ failed"
+            return "✗ failed"
         case JobStatus.CANCELLED:
-            return "⏹️ cancelled"
+            return "■ cancelled"
         case _:
             assert_never(status)
 
@@ -91,13 +91,13 @@ def verdict_text(verdict: Verdict | None) -> str:
     """Return what a proof found, in words with an icon."""
     match verdict:
         case None:
-            return "◻️ not verified"
+            return "○ not verified"
         case Verdict.PENDING:
-            return "⏳ not decided yet"
+            return "… not decided yet"
         case Verdict.PASSED:
-            return "✅ passed"
+            return "✓ passed"
         case Verdict.FAILED:
-            return "❌ failed"
+            return "✗ failed"
         case _:
             assert_never(verdict)
 

@@ -134,15 +134,15 @@ def show_run(launched: Launched) -> None:
     if not job.status.ended:
         state = queries.actions().state(launched.flow_run_id)
         if state.ended:  # the run found a reason not to begin, so nobody has ended the row
-            st.error(f"**{words.plain(title)}**\n\n{words.plain(state.message)}", icon="❌")
+            st.error(f"**{words.plain(title)}**\n\n{words.plain(state.message)}", icon=":material/error:")
             return
         label = f"{title} · {words.plain(job.phase or 'waiting')} · Prefect: {words.plain(state.name)}"
         st.progress(min(max(job.progress or 0.0, 0.0), 1.0), text=label)
     elif job.status.good:
-        st.success(words.plain(title), icon="✅")
+        st.success(words.plain(title), icon=":material/check_circle:")
     else:
         lines = [f"**{words.plain(title)}**", words.plain(job.error or ""), words.plain(job.hint or "")]
-        st.error("\n\n".join(line for line in lines if line), icon="❌")
+        st.error("\n\n".join(line for line in lines if line), icon=":material/error:")
 
 
 def launch(start: Callable[[Actions], Launched]) -> bool:

@@ -82,6 +82,7 @@ def local_prefect(home: Path, settings_path: Path | None) -> Iterator[str]:
     The runs read their settings from `settings_path`. Output goes to
     `home/server.log` and `home/flows.log`. Raises ToolError, naming the log,
     when it does not come up. At the end runs under way are cancelled first.
+    The thread that enters the block must live until it is left: the server ends with it.
     """
     home.mkdir(parents=True, exist_ok=True)
     environment = prefect_environment(home, free_port(), settings_path)

@@ -27,8 +27,9 @@ _prctl = ctypes.CDLL(None).prctl  # looked up before the fork: afterwards only s
 def start(
     command: Sequence[str], *, environment: Mapping[str, str], log: IO[bytes] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start the command; it gets SIGTERM when this process (its main thread) dies.
+    """Start the command; it gets SIGTERM when the thread that calls this ends, or its process is killed.
 
+    So call it from a thread that lives as long as the child is wanted.
     Its output goes to `log`, or where this process's own output goes.
     """
     return subprocess.Popen(

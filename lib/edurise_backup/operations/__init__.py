@@ -1,14 +1,37 @@
 """The operations of the product: START HERE. Parts are joined here and nowhere else.
 
 `engine` works on a repository alone; everything else writes jobs into the catalog.
+Names are imported when they are first used: the engine's commands must start
+quickly, and without a database driver.
 """
 
-from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
-from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.rebuilding import rebuild_catalog
-from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
-from edurise_backup.operations.statistics import get_backup_stats
-from edurise_backup.operations.verifications import queue_verification, verify_backup
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
+    from edurise_backup.operations.catalogs import Catalog, open_catalog
+    from edurise_backup.operations.rebuilding import rebuild_catalog
+    from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
+    from edurise_backup.operations.statistics import get_backup_stats
+    from edurise_backup.operations.verifications import queue_verification, verify_backup
+
+_HOMES = {
+    "Catalog": "catalogs",
+    "create_backup": "backups",
+    "get_backup_stats": "statistics",
+    "get_backups": "backups",
+    "initiate_recovery": "recoveries",
+    "make_repository": "backups",
+    "open_catalog": "catalogs",
+    "queue_backup": "backups",
+    "queue_recovery": "recoveries",
+    "queue_verification": "verifications",
+    "rebuild_catalog": "rebuilding",
+    "verify_backup": "verifications",
+}
 
 __all__ = [
     "Catalog",
@@ -24,3 +47,9 @@ __all__ = [
     "rebuild_catalog",
     "verify_backup",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

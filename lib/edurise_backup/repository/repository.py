@@ -315,12 +315,14 @@ def _load_key(store: Store, key_id: str) -> keys.KeyFile:
 
 def _find_key(store: Store, passphrase: str) -> tuple[MasterKey, str]:
     trouble: list[BackupError] = []
+    found: list[tuple[str, keys.KeyFile]] = []
     for key_id in _key_ids(store):
         try:
-            key_file = _load_key(store, key_id)
+            found.append((key_id, _load_key(store, key_id)))
         except BackupError as error:
             trouble.append(error)
-            continue
+    found.sort(key=lambda one: one[1].username == keys.RECOVERY_USER)  # rarely meant, and each try takes a while
+    for key_id, key_file in found:
         try:
             return keys.unwrap(key_file, passphrase), key_id
         except DamageError:
