@@ -181,7 +181,9 @@ def test_a_prune_after_a_crashed_prune_removes_all_that_nothing_refers_to(
     for disk in crashes(history.store, prune, at_least=6):
         prune(opened(disk))
         assert check(opened(disk)).remarks == []
-        assert sum(len(content) for name, content in disk.objects.items() if name.startswith("data/")) <= expected * 1.05
+        assert (
+            sum(len(content) for name, content in disk.objects.items() if name.startswith("data/")) <= expected * 1.05
+        )
 
 
 def test_a_crash_while_a_key_is_added_or_removed_leaves_a_key_that_opens(history: History) -> None:

@@ -130,7 +130,11 @@ def test_s20_no_nonce_is_used_twice(tmp_path: Path) -> None:
     """S-20: a nonce used twice under one key gives both messages away."""
     key = MasterKey.generate()
     with ThreadPoolExecutor(4) as pool:
-        nonces = [nonce for part in pool.map(lambda _: [bytes(key.seal(b"")[:16]) for _ in range(5_000)], range(4)) for nonce in part]
+        nonces = [
+            nonce
+            for part in pool.map(lambda _: [bytes(key.seal(b"")[:16]) for _ in range(5_000)], range(4))
+            for nonce in part
+        ]
     assert len(set(nonces)) == len(nonces) == 20_000
 
 
@@ -241,7 +245,9 @@ def test_s21_a_file_that_was_reported_is_read_again_by_the_next_backup(
     assert restored_differences(opened(store), saved.snapshot, path.parent, tmp_path / "target") == []
 
 
-def test_s21_a_file_that_vanishes_before_it_is_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s21_a_file_that_vanishes_before_it_is_read_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree = small_tree(tmp_path / "tree")
     victim = tree / "folder 0" / "file 0"
     real = os.open
@@ -256,7 +262,9 @@ def test_s21_a_file_that_vanishes_before_it_is_read_is_reported(tmp_path: Path, 
     assert saved.archived.problems == (f"{victim}: No such file or directory",)
 
 
-def test_a_file_that_becomes_a_link_to_a_secret_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_becomes_a_link_to_a_secret_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree = small_tree(tmp_path / "tree")
     victim = tree / "folder 0" / "file 0"
     secret = write(tmp_path / "secret", b"secret")

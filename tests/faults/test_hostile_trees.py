@@ -128,9 +128,10 @@ def test_a_name_that_comes_twice_is_damage_however_it_is_written(repository: Rep
 def test_a_link_to_the_outside_is_restored_as_a_link_and_never_followed(
     repository: Repository, outside: Outside
 ) -> None:
-    links = [node(f"l{number}", "symlink", linktarget=target, extended_attributes=[]) for number, target in enumerate(
-        [str(outside.canary), "../outside/canary", "/", "..", "/proc/self/root"]
-    )]
+    links = [
+        node(f"l{number}", "symlink", linktarget=target, extended_attributes=[])
+        for number, target in enumerate([str(outside.canary), "../outside/canary", "/", "..", "/proc/self/root"])
+    ]
     restore(repository, publish(repository, tree(*links)), outside.target)
     outside.assert_untouched()
     assert (outside.target / "l0").is_symlink()
@@ -139,8 +140,8 @@ def test_a_link_to_the_outside_is_restored_as_a_link_and_never_followed(
 def test_a_further_name_of_a_file_is_linked_to_a_restored_file_only(repository: Repository, outside: Outside) -> None:
     """Inode and device are the enemy's choice: the canary's own numbers must lead nowhere."""
     status = outside.canary.stat()
-    same = {"links": 2, "inode": status.st_ino, "device_id": status.st_dev}
-    restore(repository, publish(repository, tree(node("a", **same), node("b", **same))), outside.target)
+    same: dict[str, object] = {"links": 2, "inode": status.st_ino, "device_id": status.st_dev}
+    restore(repository, publish(repository, tree(node("a") | same, node("b") | same)), outside.target)
     assert (outside.target / "a").stat().st_ino == (outside.target / "b").stat().st_ino != status.st_ino
     outside.assert_untouched()
 

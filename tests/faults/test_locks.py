@@ -91,7 +91,7 @@ def test_an_exclusive_lock_is_held_alone_and_the_refusal_names_the_holder(
 ) -> None:
     repository = opened(store)
     foreign(repository, clock, exclusive=theirs)
-    with pytest.raises(LockedError, match="ann on elsewhere .process 77. since 2024-05-01T12:00:00Z"):
+    with pytest.raises(LockedError, match=r"ann on elsewhere .process 77. since 2024-05-01T12:00:00Z"):
         acquire(repository, clock, exclusive=mine)
     assert count(store, Kind.LOCK) == 1
 

@@ -70,9 +70,7 @@ def test_s26_a_backup_with_a_failed_write_is_no_backup(
 
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("first", [0, 1, 3])
-def test_a_backup_with_a_failed_later_pack_is_no_backup(
-    tree: Path, first: int, error: Callable[[], Exception]
-) -> None:
+def test_a_backup_with_a_failed_later_pack_is_no_backup(tree: Path, first: int, error: Callable[[], Exception]) -> None:
     store = MemoryStore()
     create(store)
     repository, faulty = on_faulty(store, Fault("put", Kind.PACK, error, first=first))

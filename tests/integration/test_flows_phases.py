@@ -55,7 +55,7 @@ def test_every_phase_is_a_task_that_lasts_as_long_as_the_phase() -> None:
     def act(progress: Progress) -> str:
         progress.phase("database", bytes_total=10)
         progress.advance(bytes_done=10)
-        MOMENT(0.5)
+        MOMENT(2.0)
         progress.phase("files")
         return "done"
 
@@ -63,8 +63,9 @@ def test_every_phase_is_a_task_that_lasts_as_long_as_the_phase() -> None:
     assert state.result() == "done"
     tasks = settled_tasks(state, 2)
     assert {name: run.state_name for name, run in tasks.items()} == {"database": "Completed", "files": "Completed"}
-    assert timedelta(seconds=0.4) < tasks["database"].total_run_time < timedelta(seconds=5)
-    assert tasks["files"].total_run_time < timedelta(seconds=0.4)
+    # a task begins a moment after its phase, on a busy machine a good part of a second
+    assert timedelta(seconds=1) < tasks["database"].total_run_time < timedelta(seconds=10)
+    assert tasks["files"].total_run_time < timedelta(seconds=1)
 
 
 def test_a_failure_fails_its_phase_and_its_three_parts_are_the_run_s_message() -> None:

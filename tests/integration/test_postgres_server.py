@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,15 @@ def deep(tmp_path: Path) -> Iterator[Path]:
     data = tmp_path / ("long-" * 20) / ("name with spaces " * 5) / "data"
     yield data
     server_on(data).stop()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Yield a folder that every user can reach; pytest's own are private."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 def ask(address: Address, query: str) -> object:
@@ -143,13 +153,8 @@ def test_as_root_the_server_runs_as_an_existing_user_without_privileges(deep: Pa
 
 
 @AS_ROOT
-def test_as_root_programs_that_the_user_cannot_reach_are_copied_once(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    base = tmp_path_factory.mktemp("programs")
-    base.chmod(0o755)
-    for parent in list(base.parents)[:2]:
-        parent.chmod(parent.stat().st_mode | 0o011)
+def test_as_root_programs_that_the_user_cannot_reach_are_copied_once(open_folder: Path) -> None:
+    base = open_folder
     original = find_server()
     hidden, cache = base / "hidden", base / "cache"
     hidden.mkdir(mode=0o700)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from edurise_backup.errors import DamageError
 from edurise_backup.recovery.planning import walk_files
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.stores.local import LocalStore
-from tests.support.engine import back_up, check, create, opened, prune, restore, restored_differences
+from tests.support.engine import QUICK, back_up, check, create, opened, prune, restore, restored_differences
 from tests.support.restic import Restic
 from tests.support.stores import MemoryStore, save_to
 from tests.support.trees import NOON, describe, differences, make_socket, odd_tree, small_tree, write
@@ -106,10 +106,10 @@ def test_a_stock_backup_of_the_same_directory_has_our_tree(shared: Shared) -> No
     theirs = str(shared.restic.snapshots()[-1]["tree"])
     ours = walk(repository, saved.snapshot.tree, shared.tree)
     assert walk(repository, theirs, shared.tree) == ours
-    assert any(name == "quote \" and \\ backslash" for name, *_ in ours[1])
+    assert any(name == 'quote " and \\ backslash' for name, *_ in ours[1])
 
 
-def walk(repository: Repository, root: str, folder: Path) -> tuple[str | None, list[tuple[object, ...]]]:
+def walk(repository: Repository, root: str, folder: Path) -> tuple[str | None, list[tuple[str, object]]]:
     """Return a directory's tree id in a snapshot, and what its files and all else are described by."""
     nodes = [(path, node) for path, node in walk_files(repository, root) if path.startswith(str(folder))]
     (top,) = [node.subtree for path, node in nodes if path == str(folder)]
@@ -121,7 +121,7 @@ def make_socket_in(tree: Path) -> None:
     """Leave a socket in the tree, bound under a short path."""
     short = Path(tempfile.mkdtemp()) / "s"
     make_socket(short)
-    shutil.move(short, tree / "socket")
+    short.rename(tree / "socket")
     short.parent.rmdir()
 
 
@@ -168,8 +168,8 @@ def test_both_add_to_one_repository_in_turns(shared: Shared) -> None:
 
 
 def test_every_passphrase_of_ours_opens_for_stock_restic(shared: Shared) -> None:
-    repository, recovery = Repository.create(LocalStore(shared.folder / "fresh"), "first")
-    repository.add_key("second phrase, mit Ümlaut")
+    repository, recovery = Repository.create(LocalStore(shared.folder / "fresh"), "first", cost=QUICK)
+    repository.add_key("second phrase, mit Ümlaut")  # at the cost that people get
     for passphrase in ("first", "second phrase, mit Ümlaut", recovery):
         restic = Restic(shared.folder / "fresh", shared.folder / "r", passphrase=passphrase)
         restic.run("list", "keys")
@@ -183,6 +183,19 @@ def test_our_sealed_notes_do_not_disturb_stock_restic(shared: Shared) -> None:
     shared.repository().box.save_note("holds/one", b'{"a": 1}')
     shared.restic.check()
     assert shared.repository().box.load_note("holds/one") == b'{"a": 1}'
+
+
+def test_s05_an_index_that_lost_its_bytes_is_rebuilt_from_the_packs_by_the_stock_client(shared: Shared) -> None:
+    small_tree(shared.tree)
+    saved = back_up(shared.repository(), shared.tree)
+    for path in (shared.folder / "repository" / "index").iterdir():
+        path.unlink()
+        path.write_bytes(b"")
+    with pytest.raises(DamageError):
+        shared.repository()
+    shared.restic.run("rebuild-index")
+    assert check(shared.repository()).findings == []
+    assert restored_differences(shared.repository(), saved.snapshot, shared.tree, shared.folder / "target") == []
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import example, given, settings
@@ -31,6 +31,7 @@ YEARS_1_TO_9999 = st.integers(-62_135_596_800 * 10**9, 253_402_300_800 * 10**9 -
 TIMES = YEARS_1_TO_9999.map(rfc3339)
 IDS = st.binary(min_size=32, max_size=32).map(bytes.hex)
 U64 = st.integers(0, 2**63)
+EARLY, LATE = datetime(1, 1, 2), datetime(9999, 12, 30)  # noqa: DTZ001  hypothesis wants them naive
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
@@ -100,10 +101,8 @@ def test_reading_undoes_writing_a_time(moment: int) -> None:
     assert nanoseconds(rfc3339(moment)) == moment
 
 
-@given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)), st.integers(-14 * 60, 14 * 60))
+@given(st.datetimes(EARLY, LATE), st.integers(-14 * 60, 14 * 60))
 def test_a_time_means_the_same_in_every_zone(moment: datetime, minutes: int) -> None:
-    from datetime import timedelta, timezone
-
     elsewhere = moment.replace(tzinfo=UTC).astimezone(timezone(timedelta(minutes=minutes)))
     assert nanoseconds(elsewhere.isoformat()) == nanoseconds(rfc3339(nanoseconds(moment.isoformat() + "Z")))
 
@@ -113,7 +112,11 @@ def test_a_time_beyond_the_format_is_moved_to_its_end_not_refused(moment: int) -
     nanoseconds(rfc3339(moment))
 
 
-@given(st.builds(Snapshot, time=TIMES, tree=IDS, paths=st.lists(TEXT, max_size=3), tags=st.none() | st.lists(TEXT, min_size=1)))
+@given(
+    st.builds(
+        Snapshot, time=TIMES, tree=IDS, paths=st.lists(TEXT, max_size=3), tags=st.none() | st.lists(TEXT, min_size=1)
+    )
+)
 def test_decoding_undoes_encoding_a_snapshot(snapshot: Snapshot) -> None:
     assert decode_snapshot(encode_snapshot(snapshot)) == snapshot
 
@@ -147,7 +150,9 @@ def mutated(draw: st.DrawFn, original: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(content)))
         end = min(len(content), at + draw(st.integers(0, 6)))
-        content[at:end] = draw(st.binary(max_size=6) | st.sampled_from([b"-1", b"1e400", b"null", b'"', b"\\u", b"\\U"]))
+        content[at:end] = draw(
+            st.binary(max_size=6) | st.sampled_from([b"-1", b"1e400", b"null", b'"', b"\\u", b"\\U"])
+        )
     return bytes(content)
 
 

@@ -127,7 +127,9 @@ PLACES = st.builds(
     st.integers(32, 2**32 - 1),
     st.integers(0, 2**32 - 1),
 )
-PACKS = st.lists(st.tuples(ID_BYTES.map(bytes.hex), st.lists(PLACES, max_size=5)), max_size=8, unique_by=lambda pack: pack[0])
+PACKS = st.lists(
+    st.tuples(ID_BYTES.map(bytes.hex), st.lists(PLACES, max_size=5)), max_size=8, unique_by=lambda pack: pack[0]
+)
 
 
 @given(PACKS)
@@ -147,14 +149,14 @@ def test_the_index_behaves_like_a_dictionary_of_lists(packs: list[tuple[str, lis
     assert len(index) == len(model)
     for kind in BlobKind:
         for number in range(21):
-            blob = BlobId(bytes([number]) * 32)
-            expected = model.get((kind, blob), [])
-            found = index.all_places(kind, blob)
-            assert ((kind, blob) in index) == bool(expected)
+            wanted = BlobId(bytes([number]) * 32)
+            expected = model.get((kind, wanted), [])
+            found = index.all_places(kind, wanted)
+            assert ((kind, wanted) in index) == bool(expected)
             assert {(p.pack, p.offset, p.length, p.raw_length) for p in found} == {
                 (pack, b.offset, b.length, b.raw_length) for pack, b in expected
             }
-            assert index.find(kind, blob) == (found[0] if found else None)
+            assert index.find(kind, wanted) == (found[0] if found else None)
 
 
 INDEX = encode_index([("ab" * 32, [PackedBlob(BlobKind.DATA, BlobId(b"i" * 32), 0, 99, 120)])])

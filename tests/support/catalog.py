@@ -109,8 +109,7 @@ class Product:
 
 def command_line(*words: str | Path) -> list[str]:
     """Return the command that runs `edurise-backup` in this environment, wherever the checkout lies."""
-    program = "import sys; sys.argv[0] = 'edurise-backup'; from edurise_backup.cli import main; main()"
-    return [sys.executable, "-c", program, *map(str, words)]
+    return [sys.executable, "-m", "edurise_backup", *map(str, words)]
 
 
 def environment(settings_path: Path | None = None, extra: Mapping[str, str] | None = None) -> dict[str, str]:

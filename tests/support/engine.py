@@ -48,9 +48,7 @@ def opened(store: Store) -> Repository:
     return repository
 
 
-def back_up(
-    repository: Repository, *paths: Path, settings: WriterSettings = TINY, everything: bool = False
-) -> Saved:
+def back_up(repository: Repository, *paths: Path, settings: WriterSettings = TINY, everything: bool = False) -> Saved:
     """Publish a snapshot of directory trees."""
     source = FilesSource([str(path) for path in paths])
     return back_up_source(repository, source, source.paths, settings=settings, everything=everything)

@@ -191,7 +191,7 @@ def _raise(fault: Fault | None) -> None:
         raise fault.error()
 
 
-class Crash(Exception):
+class Crash(Exception):  # noqa: N818  an event, not an error
     """The process is dead: nothing that it does from now on has an effect."""
 
 

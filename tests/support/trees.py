@@ -77,7 +77,9 @@ def _describe(path: bytes, top: bytes, links: dict[tuple[int, int], list[bytes]]
 def differences(one: dict[bytes, Described], other: dict[bytes, Described]) -> list[str]:
     """Return a sentence for each difference of two descriptions."""
     found = [f"{name!r} is only on one side" for name in sorted(one.keys() ^ other.keys())]
-    return found + [f"{name!r}: {one[name]} != {other[name]}" for name in one.keys() & other.keys() if one[name] != other[name]]
+    return found + [
+        f"{name!r}: {one[name]} != {other[name]}" for name in one.keys() & other.keys() if one[name] != other[name]
+    ]
 
 
 def content_of(root: Path) -> dict[str, str]:

@@ -44,7 +44,7 @@ class Output:
             parts = {"error": error.message, "safe": error.safe, "hint": error.hint, "exit_status": error.exit_status}
             sys.stderr.write(msgspec.json.encode(parts).decode() + "\n")
         else:
-            sys.stderr.write("\n".join(error.lines()) + "\n")
+            sys.stderr.write("\n".join(map(printable, error.lines())) + "\n")
 
     @contextmanager
     def progress(self) -> Iterator[SilentProgress]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -16,9 +17,9 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConfigError, InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.collection import Collected, Collector, Platform
+from edurise_backup.operations.collection import Collected, Collector, Platform, choose_sources
 from edurise_backup.operations.engine import create_repository, locked, open_repository, read_passphrase
-from edurise_backup.operations.jobs import run_job
+from edurise_backup.operations.jobs import run_job, told_in_row
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.planning import walk_files
@@ -47,22 +48,33 @@ def create_backup(
     other types are one part. `source` limits a part to one configured source.
     `incremental` takes unchanged files from the last snapshot without reading
     them; a dump is always read whole, only what is stored of it is incremental.
-    `job_id` names a row that `queue_backup` made. Raises BackupError after the
-    job's row says failed or cancelled; what was published before stays whole.
+    `job_id` names a row that `queue_backup` made; what it says of the source is
+    done. Raises InputError (nothing was changed) before a job exists for what
+    cannot be done, and BackupError after the job's row says failed or
+    cancelled; what was published before stays whole.
     """
     settings = settings or load_settings()
-    kind = backup_type(type)
-    with open_catalog(settings) as catalog:
-        repository = opened_repository(settings)
-        job = _new_job(settings, kind, source, incremental, tags, job_id)
+
+    def prepare() -> tuple[BackupJob, Repository]:
+        job = _new_job(settings, backup_type(type), source, incremental, tags, job_id)
+        return job, opened_repository(settings)
+
+    prepared = None if job_id else prepare()
+    with open_catalog(settings) as catalog, told_in_row(catalog.jobs, job_id):
+        job, repository = prepared or prepare()
 
         def work(reporter: JobReporter, started: BackupJob) -> BackupJob:
-            done = _Backup(settings, catalog, repository, reporter, started).run(source, incremental)
-            usage = reporter.usage(sent_bytes=done.usage.sent_bytes)
-            keep_record(repository, replace(done, usage=usage, phases=reporter.phases()))
-            return done
+            return _Backup(settings, catalog, repository, reporter, started).run()
 
-        return run_job(catalog.jobs, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop)
+        return run_job(
+            catalog.jobs,
+            job,
+            work,
+            keep=partial(keep_record, repository),
+            flow_run_id=flow_run_id,
+            progress=progress,
+            stop=stop,
+        )
 
 
 def queue_backup(
@@ -152,6 +164,7 @@ def _new_job(
 ) -> BackupJob:
     if any("," in tag for tag in tags):
         raise InputError("a tag holds no comma", hint="give several tags separately")
+    choose_sources(settings, kind, source)
     return BackupJob(
         id=job_id or JobId(uuid4()),
         type=kind,
@@ -185,18 +198,14 @@ class _Backup:
         self._warnings: list[str] = []
         self._sent = 0
 
-    def run(self, source: str | None, incremental: bool) -> BackupJob:
-        chosen = [(part, name) for part in self._job.type.parts for name in self._collector.names(part, source)]
-        if not any(part is not BackupType.METADATA for part, _ in chosen) and self._job.type is not BackupType.METADATA:
-            raise ConfigError(
-                f"nothing is configured to back up as {self._job.type.value}" + (f" from {source!r}" if source else ""),
-                hint="name sources in the configuration: [[database]], [[files]], [[configuration]]",
-            )
+    def run(self) -> BackupJob:
+        chosen = choose_sources(self._settings, self._job.type, self._job.source or None)
+        everything = not self._job.incremental
         with locked(self._repository) as lock:
             for part, name in chosen:
                 self._progress.phase(part.value if len(chosen) <= len(BackupType) else f"{part.value} {name}")
                 with self._collector.open(part, name) as collected:
-                    self._save(collected, lock, read_everything=not incremental or part is BackupType.DATABASE)
+                    self._save(collected, lock, read_everything=everything or part is BackupType.DATABASE)
         return self._finished()
 
     def _save(self, collected: Collected, lock: Lock, *, read_everything: bool) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from edurise_backup import __version__
 from edurise_backup.catalog.export import export
 from edurise_backup.config import DatabaseSettings, FilesSettings, Settings
-from edurise_backup.errors import NotFoundError, ToolError
+from edurise_backup.errors import ConfigError, InputError, NotFoundError, ToolError
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.engine import refuse_nested
@@ -58,6 +58,44 @@ class Platform:
     """By files source: how many files and bytes the backup holds."""
 
 
+def choose_sources(settings: Settings, kind: BackupType, wanted: str | None) -> list[tuple[BackupType, str]]:
+    """Return (part, source) of all that a backup takes, in the order in which it must be read.
+
+    `wanted` limits a part to one source. Raises InputError, NotFoundError, and
+    ConfigError when nothing is configured.
+    """
+    if wanted is not None and kind is BackupType.FULL:
+        raise InputError(
+            "a full backup takes every source", hint=f"name a part (database, files, …) to back up {wanted!r} alone"
+        )
+    found = [(part, name) for part in kind.parts for name in _names(settings, part)]
+    if kind is not BackupType.METADATA and all(part is BackupType.METADATA for part, _ in found):
+        raise ConfigError(
+            f"nothing is configured to back up as {kind.value}",
+            hint="name sources in the configuration: [[database]], [[files]], [[configuration]]",
+        )
+    chosen = [(part, name) for part, name in found if wanted in (None, name)]
+    if not chosen:
+        raise NotFoundError(
+            f"there is no source named {wanted!r} to back up as {kind.value}",
+            safe="nothing was backed up or changed",
+            hint=f"choose {', '.join(name for _, name in found)}",
+        )
+    return chosen
+
+
+def _names(settings: Settings, part: BackupType) -> list[str]:
+    match part:
+        case BackupType.DATABASE:
+            return [source.name for source in settings.databases]
+        case BackupType.FILES:
+            return [source.name for source in settings.files]
+        case BackupType.CONFIGURATION:
+            return [source.name for source in settings.configuration] or (["servers"] if settings.databases else [])
+        case _:
+            return ["platform"]
+
+
 class Collector:
     """Opens the sources of a backup, in the order in which they must be read."""
 
@@ -66,17 +104,6 @@ class Collector:
         self._catalog = catalog
         self._progress = progress
         self.platform = Platform({}, {})
-
-    def names(self, part: BackupType, wanted: str | None) -> list[str]:
-        """Return the sources of a part: the one that is wanted, or all that are configured."""
-        names = {
-            BackupType.DATABASE: [source.name for source in self._settings.databases],
-            BackupType.FILES: [source.name for source in self._settings.files],
-            BackupType.CONFIGURATION: [source.name for source in self._settings.configuration]
-            or (["servers"] if self._settings.databases else []),
-            BackupType.METADATA: ["platform"],
-        }[part]
-        return [name for name in names if wanted in (None, name)]
 
     @contextmanager
     def open(self, part: BackupType, name: str) -> Iterator[Collected]:

@@ -37,11 +37,15 @@ def open_store(location: str) -> Store:
 def read_passphrase(path: Path) -> str:
     """Return the first line of a password file, as stock restic reads it; raises InputError."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"the password file {path} cannot be read: {error.strerror}", hint="check EDURISE_PASSWORD_FILE"
         ) from error
+    except UnicodeDecodeError:  # its text would hold a part of the secret
+        raise InputError(
+            f"the password file {path} is not UTF-8 text", hint="write the passphrase into it as text"
+        ) from None
     passphrase = text.strip()
     if not passphrase:
         raise InputError(f"the password file {path} is empty", hint="put the passphrase into it")
@@ -109,6 +113,12 @@ def refuse_nested(source: FilesSource, place: str) -> None:
     inside = os.path.realpath(place)
     for path in source.paths:
         top = os.path.realpath(path)
+        if os.path.commonpath([inside, top]) == inside:
+            raise InputError(
+                f"{path} lies in {place}: a backup would back itself up",
+                safe="nothing was backed up or changed",
+                hint="choose another directory",
+            )
         if os.path.commonpath([inside, top]) == top and not source.excludes(place):
             raise InputError(
                 f"{path} contains {place}: a backup would back itself up",

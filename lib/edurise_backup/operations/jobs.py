@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -11,8 +12,8 @@ from uuid import UUID
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.catalog.lifecycle import Jobs
 from edurise_backup.catalog.rows import RecordT
-from edurise_backup.errors import BackupError, CancelledError, ConflictError
-from edurise_backup.model.jobs import JobStatus
+from edurise_backup.errors import BackupError, CancelledError, ConflictError, ToolError
+from edurise_backup.model.jobs import JobId, JobStatus, Phase
 from edurise_backup.ports import Progress
 
 
@@ -21,13 +22,15 @@ def run_job(
     job: RecordT,
     work: Callable[[JobReporter, RecordT], RecordT],
     *,
+    keep: Callable[[RecordT], None],
     flow_run_id: UUID | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> RecordT:
-    """Create the row unless it was queued, do the work, write how it ended, and return the row.
+    """Create the row unless it was queued, do the work, `keep` the result, write how it ended, and return the row.
 
-    Whatever `work` raises is raised again, after the row says failed (or cancelled).
+    What is kept is what the row will say, to the last figure. Whatever `work`
+    raises is raised again, after the row says failed (or cancelled).
     """
     jobs.create(job)
     if flow_run_id is not None:
@@ -37,19 +40,22 @@ def run_job(
     try:
         with reporter:
             done = work(reporter, started)
-    except CancelledError as error:
-        _end(jobs, reporter, _told(started, JobStatus.CANCELLED, error))
-        raise
+        done = _final(reporter, done)
+        keep(done)
     except BackupError as error:
-        _end(jobs, reporter, _told(started, JobStatus.FAILED, error))
-        raise
+        cause = _cause(reporter, error)
+        status = JobStatus.CANCELLED if isinstance(cause, CancelledError) else JobStatus.FAILED
+        _end(jobs, reporter, _told(started, status, cause))
+        if cause is error:
+            raise
+        raise cause from error
     except BaseException as error:
         unexpected = BackupError(
             f"an unexpected error ended the job: {type(error).__name__}", hint="see the log, and report it"
         )
         _end(jobs, reporter, _told(started, JobStatus.FAILED, unexpected))
         raise
-    if not _end(jobs, reporter, done):
+    if not jobs.finish(done):
         raise ConflictError(
             f"the job {job.id} was taken for dead and ended by somebody else while it went on",
             safe="what it published is whole; `rebuild-catalog` lists it again",
@@ -58,11 +64,55 @@ def run_job(
     return jobs.get(job.id)
 
 
+@contextmanager
+def told_in_row(jobs: Jobs[RecordT], job_id: JobId | None) -> Iterator[None]:
+    """Have a queued job fail in its row, too, when what must hold before it starts does not."""
+    try:
+        yield
+    except BackupError as error:
+        if job_id is not None:
+            with suppress(BackupError):  # the first error counts
+                queued = jobs.get(job_id)
+                if queued.status is JobStatus.QUEUED:
+                    jobs.finish(_told(queued, JobStatus.FAILED, error))
+        raise
+
+
+def _cause(reporter: JobReporter, error: BackupError) -> BackupError:
+    """Return why the job ended: Ctrl-C in a terminal kills the programs that we run, too, and they fail first."""
+    if isinstance(error, ToolError):
+        try:
+            reporter.raise_if_cancelled()
+        except CancelledError as cancelled:
+            return cancelled
+    return error
+
+
 def _told(job: RecordT, status: JobStatus, error: BackupError) -> RecordT:
     text = error.message + (f" Safe: {error.safe}." if error.safe else "")
     return replace(job, status=status, error=text, hint=error.hint or None)
 
 
-def _end(jobs: Jobs[RecordT], reporter: JobReporter, job: RecordT) -> bool:
-    usage = reporter.usage(sent_bytes=job.usage.sent_bytes)
-    return jobs.finish(replace(job, completed_at=datetime.now(UTC), usage=usage))
+def _end(jobs: Jobs[RecordT], reporter: JobReporter, job: RecordT) -> None:
+    jobs.finish(_final(reporter, job))
+
+
+def _final(reporter: JobReporter, job: RecordT) -> RecordT:
+    """Return the job as its row will be once it has ended."""
+    now, phases = datetime.now(UTC), reporter.phases()
+    last = phases[-1] if phases else None
+    return replace(
+        job,
+        completed_at=now,
+        heartbeat_at=now,
+        phase=last.name if last else None,
+        progress=_share(last) if last else None,
+        phases=phases,
+        usage=reporter.usage(sent_bytes=job.usage.sent_bytes),
+    )
+
+
+def _share(phase: Phase) -> float | None:
+    if phase.bytes_total is None:
+        return None
+    return min(1.0, phase.bytes_done / phase.bytes_total) if phase.bytes_total else 1.0

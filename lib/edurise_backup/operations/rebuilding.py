@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
@@ -11,7 +13,7 @@ from edurise_backup.catalog.records import JobRecord
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError
 from edurise_backup.model.content import nanoseconds
-from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus, PartResult
+from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus, PartResult, Verdict, Verification
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.backups import opened_repository, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
@@ -57,8 +59,27 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
         if snapshot_id not in known
     ]
     with open_catalog(settings) as catalog:
-        result = import_rows(catalog.sessions, [*alone, *records], now=datetime.now(UTC))
+        result = import_rows(catalog.sessions, [*alone, *_with_verdicts(records)], now=datetime.now(UTC))
     return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))
+
+
+def _with_verdicts(records: Sequence[JobRecord]) -> Iterator[JobRecord]:
+    """Yield the records, each backup with what its last verification found."""
+    last: dict[UUID, tuple[datetime, Verdict]] = {}
+    for record in records:
+        if (
+            isinstance(record, Verification)
+            and record.completed_at
+            and record.verification_status is not Verdict.PENDING
+        ):
+            found = (record.completed_at, record.verification_status)
+            last[record.backup_id] = max(last.get(record.backup_id, found), found)
+    for record in records:
+        verdict = last.get(record.id)
+        if isinstance(record, BackupJob) and verdict:
+            yield replace(record, verified_at=verdict[0], verification_status=verdict[1])
+        else:
+            yield record
 
 
 def _whole(job: BackupJob, snapshots: dict[SnapshotId, Snapshot]) -> bool:
@@ -71,7 +92,7 @@ def _from_snapshot(repository: Repository, snapshot_id: SnapshotId, snapshot: Sn
     summary = snapshot.summary
     ours = snapshot.tag("job") is not None
     part = PartResult(
-        part=BackupType(snapshot.tag("type") or BackupType.FILES),
+        part=_part(snapshot) if ours else BackupType.FILES,
         snapshot_id=snapshot_id,
         source=snapshot.tag("source") or "",
         source_bytes=summary.total_bytes_processed if summary else 0,
@@ -99,6 +120,12 @@ def _from_snapshot(repository: Repository, snapshot_id: SnapshotId, snapshot: Sn
         created_at=started,
         product_version=snapshot.program_version,
     )
+
+
+def _part(snapshot: Snapshot) -> BackupType:
+    with suppress(ValueError):  # a later release may know more types
+        return BackupType(snapshot.tag("type") or "")
+    return BackupType.FILES
 
 
 def _moment(text: str) -> datetime:

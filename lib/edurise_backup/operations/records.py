@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from edurise_backup.catalog.records import JobKind, JobRecord, kind_of, record_from_json, record_to_json
@@ -20,9 +19,8 @@ _FOLDER = "jobs"
 
 def keep_record(repository: Repository, job: JobRecord) -> None:
     """Store a finished job in the repository; the same job twice is stored once."""
-    done = job if job.completed_at else replace(job, completed_at=datetime.now(UTC))
     with suppress(ConflictError):
-        repository.box.save_note(f"{_FOLDER}/{kind_of(job)}/{job.id}", record_to_json(done))
+        repository.box.save_note(f"{_FOLDER}/{kind_of(job)}/{job.id}", record_to_json(job))
 
 
 def kept_records(repository: Repository) -> Iterator[JobRecord | BackupError]:

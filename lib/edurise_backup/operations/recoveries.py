@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.config import DatabaseSettings, Settings, load_settings
-from edurise_backup.errors import ConflictError, InputError, NotFoundError
+from edurise_backup.errors import ConflictError, DamageError, InputError, NotFoundError
 from edurise_backup.model.database import DatabaseRecord, Globals, decode_record
 from edurise_backup.model.jobs import (
     BackupJob,
@@ -32,7 +34,7 @@ from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.collection import database_address, database_tools, list_databases
 from edurise_backup.operations.engine import locked
-from edurise_backup.operations.jobs import run_job
+from edurise_backup.operations.jobs import run_job, told_in_row
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.verifications import refuse_incomplete
 from edurise_backup.ports import Progress
@@ -67,7 +69,7 @@ def initiate_recovery(
     use, and BackupError when the restore failed.
     """
     settings = settings or load_settings()
-    with open_catalog(settings) as catalog:
+    with open_catalog(settings) as catalog, told_in_row(catalog.recoveries, job_id):
         backup = find_backup(catalog, backup_id)
         refuse_incomplete(backup)
         parts = chosen_parts(backup, target)
@@ -77,11 +79,17 @@ def initiate_recovery(
         job = _new_job(backup, target, job_id)
 
         def work(reporter: JobReporter, started: RecoveryJob) -> RecoveryJob:
-            done = recovery.run(reporter, started)
-            keep_record(repository, replace(done, phases=reporter.phases()))
-            return done
+            return recovery.run(reporter, started)
 
-        return run_job(catalog.recoveries, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop)
+        return run_job(
+            catalog.recoveries,
+            job,
+            work,
+            keep=partial(keep_record, repository),
+            flow_run_id=flow_run_id,
+            progress=progress,
+            stop=stop,
+        )
 
 
 def queue_recovery(backup_id: UUID | str, target: RecoveryTarget, *, settings: Settings | None = None) -> JobId:
@@ -146,7 +154,8 @@ class _Recovery:
             )
         for part in self._parts:
             if part.part is BackupType.DATABASE:
-                self._refuse_taken_names(part)
+                with suppress(DamageError):  # the recovery itself meets the damage, and tells it in its row
+                    self._refuse_taken_names(part)
 
     def _refuse_taken_names(self, part: PartResult) -> None:
         settings = self._server(part)
@@ -204,7 +213,7 @@ class _Recovery:
                 parallel=settings.parallel,
                 progress=progress,
             )
-            self._checks += restored.notes
+            self._checks += [note for note in restored.notes if note not in self._checks]
             progress.phase(f"prove database {name}")
             proof = prove_database(
                 record, address=address, new_name=name, parallel=settings.parallel, progress=progress

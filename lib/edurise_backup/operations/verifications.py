@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
@@ -13,7 +14,7 @@ from edurise_backup.errors import InputError
 from edurise_backup.model.jobs import BackupJob, JobId, JobStatus, Verdict, Verification
 from edurise_backup.operations.backups import find_backup, opened_repository, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
-from edurise_backup.operations.jobs import run_job
+from edurise_backup.operations.jobs import run_job, told_in_row
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
 from edurise_backup.repository.repository import Repository
@@ -39,18 +40,24 @@ def verify_backup(
     when the verification itself could not be done.
     """
     settings = settings or load_settings()
-    with open_catalog(settings) as catalog:
+    with open_catalog(settings) as catalog, told_in_row(catalog.verifications, job_id):
         backup = find_backup(catalog, backup_id)
         refuse_incomplete(backup)
         repository = opened_repository(settings)
         job = _new_job(backup, job_id)
 
         def work(reporter: JobReporter, started: Verification) -> Verification:
-            done = _verify(repository, backup, reporter, started)
-            keep_record(repository, replace(done, phases=reporter.phases()))
-            return done
+            return _verify(repository, backup, reporter, started)
 
-        return run_job(catalog.verifications, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop)
+        return run_job(
+            catalog.verifications,
+            job,
+            work,
+            keep=partial(keep_record, repository),
+            flow_run_id=flow_run_id,
+            progress=progress,
+            stop=stop,
+        )
 
 
 def queue_verification(backup_id: UUID | str, *, settings: Settings | None = None) -> JobId:

@@ -11,7 +11,7 @@ until the caller publishes a snapshot of the tree that this returns.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -91,6 +91,16 @@ def archive(
             raise
 
 
+@dataclass(slots=True)
+class _Level:
+    """A directory that the walk is in."""
+
+    folder: _Folder
+    entries: Iterator[Entry]
+    before: dict[str, Node]
+    """What the parent snapshot has in this directory, by name."""
+
+
 class _Walk:
     def __init__(
         self, source: Source, sink: BlobSink, progress: Progress, parent: Parent | None, reading: Reading
@@ -106,8 +116,7 @@ class _Walk:
         self._trees: deque[Future[list[BlobId]]] = deque()
 
     def run(self) -> Archived:
-        root = self._source.root()
-        top = self._folder(root, self._parent.tree if self._parent else None, None)
+        top = self._walk(self._source.root())
         self._reading.flush()
         self._close_folders(0)
         for future in self._trees:
@@ -116,21 +125,37 @@ class _Walk:
         problems = (*self._source.problems(), *self._reading.problems)
         return Archived(top.tree, self._stats, problems)
 
-    def _folder(self, entry: Entry, tree: str | None, before: Node | None) -> _Folder:
-        """Walk one directory; its tree is made later, when its files are known."""
+    def _walk(self, root: Entry) -> _Folder:
+        """Walk everything; trees are made later, when files are known. No recursion: a source may be very deep."""
+        top = self._enter(root, self._parent.tree if self._parent else None, None)
+        levels = [top]
+        while levels:
+            level = levels[-1]
+            child = next(level.entries, None)
+            if child is None:
+                levels.pop()
+                self._leave(level.folder)
+                continue
+            before = level.before.get(child.node.name)
+            if child.children is None:
+                level.folder.children.append(self._leaf(child, before))
+            else:
+                below = self._enter(child, before.subtree if before else None, before)
+                level.folder.children.append(below.folder)
+                levels.append(below)
+        return top.folder
+
+    def _enter(self, entry: Entry, tree: str | None, before: Node | None) -> _Level:
         self._progress.raise_if_cancelled()
-        folder = _Folder(entry.node, before)
-        parent_nodes = self._parent_nodes(tree)
-        for child in entry.children() if entry.children else ():
-            folder.children.append(self._child(child, parent_nodes.get(child.node.name)))
+        entries = iter(entry.children() if entry.children else ())
+        return _Level(_Folder(entry.node, before), entries, self._parent_nodes(tree))
+
+    def _leave(self, folder: _Folder) -> None:
         self._waiting.append(folder)
         self._waiting_nodes += len(folder.children)
         self._close_folders(_WAITING_NODES)
-        return folder
 
-    def _child(self, entry: Entry, before: Node | None) -> _Child:
-        if entry.children is not None:
-            return self._folder(entry, before.subtree if before else None, before)
+    def _leaf(self, entry: Entry, before: Node | None) -> _Child:
         if entry.open is None:
             return entry.node
         if before is not None and self._unchanged(entry.node, before):

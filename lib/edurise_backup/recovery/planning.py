@@ -73,6 +73,16 @@ def plan_restore(repository: Repository, tree: str, *, select: Selection = EVERY
     return _Planner(repository, select).plan(tree)
 
 
+@dataclass(slots=True)
+class _Level:
+    """A directory that the walk is in; `unplanned` until something in it is wanted."""
+
+    names: Names
+    nodes: Iterator[Node]
+    wanted: bool
+    unplanned: Node | None
+
+
 class _Planner:
     def __init__(self, repository: Repository, select: Selection) -> None:
         self._repository = repository
@@ -82,33 +92,43 @@ class _Planner:
         self._linked: dict[tuple[int, int], PlannedFile] = {}
 
     def plan(self, tree: str) -> RestorePlan:
-        self._walk((), tree, wanted=False)
+        self._walk(tree)
         for blob in self._wanted.values():
             self._plan.add_blob(blob)
         for blobs in self._plan.packs.values():
             blobs.sort(key=lambda blob: blob.place.offset)
         return self._plan
 
-    def _walk(self, names: Names, tree: str, *, wanted: bool) -> bool:
-        """Plan everything below a directory; return whether anything of it is restored."""
-        any_wanted = False
-        for node in self._repository.read_tree(tree):
-            path = (*names, node.name)
+    def _walk(self, tree: str) -> None:
+        """Plan what is wanted, and the directories above it. No recursion: a tree may be very deep."""
+        levels = [_Level((), iter(self._repository.read_tree(tree)), wanted=False, unplanned=None)]
+        while levels:
+            level = levels[-1]
+            node = next(level.nodes, None)
+            if node is None:
+                levels.pop()
+                continue
+            path = (*level.names, node.name)
             text = "/" + "/".join(path)
             if self._select.unwanted(text):
                 continue
-            chosen = wanted or self._select.wanted(text)
+            chosen = level.wanted or self._select.wanted(text)
             if node.type == "dir":
-                self._plan.folders.append((path, node))
-                below = node.subtree is not None and self._walk(path, node.subtree, wanted=chosen)
-                if chosen or below:
-                    any_wanted = True
-                else:
-                    self._plan.folders.pop()  # nothing below it is wanted, so it is still the last one
-            elif chosen:
-                any_wanted = True
-                self._take(path, node)
-        return any_wanted
+                below = self._repository.read_tree(node.subtree) if node.subtree is not None else []
+                levels.append(_Level(path, iter(below), chosen, node))
+            if chosen:
+                self._plan_folders(levels)
+                if node.type != "dir":
+                    self._take(path, node)
+
+    def _plan_folders(self, levels: list[_Level]) -> None:
+        first = len(levels)
+        while levels[first - 1].unplanned is not None:  # the top level is the target itself, and planned
+            first -= 1
+        for level in levels[first:]:
+            assert level.unplanned is not None
+            self._plan.folders.append((level.names, level.unplanned))
+            level.unplanned = None
 
     def _take(self, names: Names, node: Node) -> None:
         if node.type != "file":
@@ -162,15 +182,15 @@ def walk_files(
     repository: Repository, tree: str, *, select: Callable[[str], bool] | None = None
 ) -> Iterator[tuple[str, Node]]:
     """Yield (path in the snapshot, node) of everything, directories before what they hold."""
-    yield from _walk_files(repository, "", tree, select)
-
-
-def _walk_files(
-    repository: Repository, prefix: str, tree: str, select: Callable[[str], bool] | None
-) -> Iterator[tuple[str, Node]]:
-    for node in repository.read_tree(tree):
+    levels = [("", iter(repository.read_tree(tree)))]
+    while levels:
+        prefix, nodes = levels[-1]
+        node = next(nodes, None)
+        if node is None:
+            levels.pop()
+            continue
         path = f"{prefix}/{node.name}"
         if select is None or select(path):
             yield path, node
         if node.type == "dir" and node.subtree is not None:
-            yield from _walk_files(repository, path, node.subtree, select)
+            levels.append((path, iter(repository.read_tree(node.subtree))))

@@ -9,6 +9,7 @@ removed by whoever wants the repository, so nobody has to unlock by hand.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -111,6 +112,7 @@ class Lock:
         settle: timedelta = SETTLE,
     ) -> Lock:
         """Lock the repository; raises LockedError that says who holds it, and since when."""
+        _ignore_hangup()
         lock = cls(box, exclusive=exclusive, now=now)
         lock._refuse_others()
         lock._id = lock._write()
@@ -216,6 +218,15 @@ class Lock:
             safe="every snapshot that was published before; this run published nothing after it",
             hint="run the same command again: what was stored already is not stored twice",
         )
+
+
+def _ignore_hangup() -> None:
+    """Survive stock restic's `unlock`: it asks whether a lock's process lives by sending it SIGHUP.
+
+    Only a main thread may change what a signal does; a process that locks in other threads does this itself.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _process_lives(pid: int) -> bool:

@@ -46,8 +46,8 @@ class FilesSource:
         return any(self._excluded("/" + "/".join(names[:count])) for count in range(1, len(names) + 1))
 
     def problems(self) -> list[str]:
-        """Return what could not be read, a sentence each."""
-        return list(self._problems)
+        """Return what could not be read, a sentence each; a file is described twice, when found and when read."""
+        return list(dict.fromkeys(self._problems))
 
     def _above(self, path: str, ways: list[tuple[str, ...]]) -> Entry:
         if not ways or () in ways:
@@ -128,11 +128,14 @@ class FilesSource:
         try:
             names = os.listxattr(path, follow_symlinks=False)
             # in the kernel's order, as stock restic keeps them: the same directory gives the same tree
-            return [ExtendedAttribute(name, os.getxattr(path, name, follow_symlinks=False)) for name in names]
+            found = [ExtendedAttribute(name, os.getxattr(path, name, follow_symlinks=False)) for name in names]
         except OSError as error:
             if error.errno not in _NO_XATTRS:
                 self._problems.append(f"{path}: extended attributes: {error.strerror}")
             return []
+        odd = [attribute.name for attribute in found if not _is_text(attribute.name)]
+        self._problems += [f"{path}: the format has no room for the extended attribute {name!r}" for name in odd]
+        return [attribute for attribute in found if attribute.name not in odd]
 
 
 class FileContent:
@@ -178,6 +181,10 @@ class FileContent:
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self._descriptor)
+
+
+def _is_text(name: str) -> bool:
+    return not any("\udc80" <= char <= "\udcff" for char in name)  # bytes that are not UTF-8
 
 
 def _describe_link(node: Node, path: str) -> None:

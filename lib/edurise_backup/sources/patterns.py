@@ -11,9 +11,10 @@ from edurise_backup.errors import InputError
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a test of absolute paths.
 
-    `*`, `?` and `[…]` stay within one name, `**` spans any number of names. A
-    pattern that begins with `/` is matched from the root, any other one at any
-    depth. Raises InputError for an empty pattern.
+    `*`, `?`, `[…]` and `[^…]` stay within one name, `\\` takes the next character
+    as it is, `**` spans any number of names, also none. A pattern that begins
+    with `/` is matched from the root, any other one at any depth. Raises
+    InputError for a pattern that is empty or malformed.
     """
     if not patterns:
         return lambda path: False
@@ -26,22 +27,18 @@ def _expression(pattern: str) -> str:
     if not stripped:
         raise InputError(f"the pattern {pattern!r} matches nothing", hint="give a name or a path")
     names = [_name(name) for name in stripped.split("/")]
-    body = ""
-    for number, name in enumerate(names):
-        if name is None:
-            body += "(?:/[^/]+)*"
-        else:
-            body += f"/{name}"
-        if name is None and number == len(names) - 1:
-            body = body.removesuffix("(?:/[^/]+)*") + "(?:/[^/]+)+"
+    body = "".join("(?:/[^/]+)*" if name is None else f"/{name}" for name in names)
+    try:
+        re.compile(body)
+    except re.error as error:
+        raise InputError(f"the pattern {pattern!r} is malformed: {error}", hint="check its brackets") from error
     return body if pattern.startswith("/") else f"(?:/.*)?{body}"
 
 
 def _name(name: str) -> str | None:
     if name == "**":
         return None
-    parts = re.split(r"(\*+|\?|\[[^]]+\])", name)
-    return "".join(_part(part) for part in parts)
+    return "".join(_part(part) for part in re.findall(r"\*+|\\.|\[(?:\\.|[^]\\])+\]|.", name, re.DOTALL))
 
 
 def _part(part: str) -> str:
@@ -49,7 +46,8 @@ def _part(part: str) -> str:
         return "[^/]*"
     if part == "?":
         return "[^/]"
-    if part.startswith("[") and part.endswith("]") and len(part) > 2:
-        inside = part[1:-1].replace("\\", "\\\\")
-        return f"[{'^' + inside[1:] if inside[0] in '!^' else inside}]"
-    return re.escape(part)
+    if len(part) > 2:
+        negated, inside = part[1] == "^", part[1:-1].removeprefix("^")
+        ranges = re.sub(r"\\.|[^-]", lambda char: re.escape(char[0][-1]), inside, flags=re.DOTALL)
+        return f"[{'^/' if negated else ''}{ranges}]"
+    return re.escape(part[-1])
