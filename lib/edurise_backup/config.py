@@ -22,9 +22,12 @@ import msgspec
 from edurise_backup.errors import ConfigError
 
 FILE_NAME = "edurise-backup.toml"
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+"""How a location begins that is no directory, as stock restic writes them; `local:` before it makes it one."""
 PREFECT_API = "http://127.0.0.1:4200/api"
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
+Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -116,6 +119,11 @@ class Settings:
     configuration: tuple[ConfigurationSettings, ...]
 
 
+def is_name(text: str) -> bool:
+    """Whether the text could be a source's name; one is safe as a folder's name, too."""
+    return re.match(_NAME, text) is not None
+
+
 def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read the configuration; raises ConfigError that names the key and the line."""
     given = os.environ if environment is None else environment
@@ -128,6 +136,9 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
         raise ConfigError(
             f"the configuration {chosen} cannot be read: {error.strerror}", hint="check --config or EDURISE_CONFIG"
         ) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{chosen}, line {line}: this is not UTF-8 text", hint="save the file as UTF-8") from None
     return _settings(_parse(text, chosen), chosen, chosen.parent, given)
 
 
@@ -208,10 +219,12 @@ def _line_of(text: str, key: str) -> int | None:
 
 def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[str, str]) -> Settings:
     def absolute(text: str) -> str:
-        return str((base / Path(text).expanduser()).absolute()) if text else ""
+        return _absolute(text, base)
 
-    location = environment.get("EDURISE_REPOSITORY") or absolute(found.repository.location)
-    password_file = environment.get("EDURISE_PASSWORD_FILE") or absolute(found.repository.password_file)
+    location = _place(environment.get("EDURISE_REPOSITORY", ""), Path.cwd()) or _place(found.repository.location, base)
+    password_file = _absolute(environment.get("EDURISE_PASSWORD_FILE", ""), Path.cwd()) or absolute(
+        found.repository.password_file
+    )
     data = absolute(found.data_directory) or str(_default_data_directory(environment))
     return Settings(
         path=path,
@@ -231,6 +244,17 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
             msgspec.structs.replace(source, paths=tuple(map(absolute, source.paths))) for source in found.configuration
         ),
     )
+
+
+def _absolute(text: str, base: Path) -> str:
+    """Return a path from the root without `..`, as a snapshot names it; empty for an empty text."""
+    return os.path.normpath(base.absolute() / os.path.expanduser(text)) if text else ""  # noqa: PTH111  knows no error
+
+
+def _place(location: str, base: Path) -> str:
+    """Return a repository's location: a directory from the root; one of another kind of store is kept as it is."""
+    path = location.removeprefix("local:")
+    return location if path == location and SCHEME.match(path) else _absolute(path, base)
 
 
 def _default_data_directory(environment: Mapping[str, str]) -> Path:

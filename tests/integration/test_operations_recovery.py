@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -61,7 +61,7 @@ def record_of(product: Product, job: BackupJob) -> DatabaseRecord:
     repository = engine.opened(LocalStore(product.repository))
     part = next(one for one in job.parts if one.part is BackupType.DATABASE)
     files = SnapshotFiles(repository, repository.find_snapshot(part.snapshot_id)[1].tree)
-    return decode_record(files.read("/databases/school/database.json"), DatabaseRecord)
+    return decode_record(files.read("/databases/school/school/database.json"), DatabaseRecord)
 
 
 def test_a_set_comes_back_whole_beside_the_live_platform_and_is_proved(product: Product, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_unknown_and_ambiguous_backups_and_parts_are_refused(product: Product, t
         with pytest.raises(NotFoundError, match="no good backup"):
             find_backup(catalog, "latest")
         files = back_up(product, BackupType.FILES)
-        twin = replace(files, id=JobId(files.id.__class__(int=files.id.int ^ 1)), parts=())
+        twin = replace(files, id=JobId(UUID(int=files.id.int ^ 1)), parts=())
         catalog.jobs.create(twin)
         with pytest.raises(AmbiguousError, match="short for more than one"):
             find_backup(catalog, str(files.id)[:8])

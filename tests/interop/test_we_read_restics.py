@@ -247,7 +247,9 @@ PATTERNS = [
 ]
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize(
+    "pattern", [*PATTERNS[::2], *(pytest.param(pattern, marks=pytest.mark.slow) for pattern in PATTERNS[1::2])]
+)
 def test_a_pattern_excludes_what_it_excludes_for_stock_restic(quick: Theirs, pattern: str) -> None:
     pattern = pattern.replace("{tree}", str(quick.tree))
     quick.restic.back_up(quick.tree, options=["--exclude", pattern])
@@ -302,7 +304,7 @@ def stock_backup_in_progress(theirs: Theirs) -> Iterator[subprocess.Popen[bytes]
     process = theirs.restic.start("backup", "--stdin", "--host", "tests")
     try:
         locks = theirs.folder / "repository" / "locks"
-        while not list(locks.iterdir()):
+        while not [path for path in locks.iterdir() if len(path.name) == 64]:  # others are unfinished
             assert process.poll() is None
             time.sleep(0.02)  # restic tells nobody when it has locked
         yield process

@@ -50,8 +50,9 @@ def test_bytes_that_nobody_sealed_are_refused(content: bytes) -> None:
         KEY.open(content)
 
 
-@given(BLOBS | st.binary(min_size=65536, max_size=66000), st.integers(1, 9))
-def test_a_blob_survives_compression_and_sealing(plaintext: bytes, level: int) -> None:
+@given(BLOBS, st.integers(1, 700), st.integers(1, 9))
+def test_a_blob_survives_compression_and_sealing(piece: bytes, times: int, level: int) -> None:
+    plaintext = piece * times  # beyond 64 KiB a sample decides whether it is compressed
     frame = compress_if_smaller(plaintext, level)
     sealed = KEY.seal(plaintext if frame is None else frame)
     raw_length = 0 if frame is None else len(plaintext)

@@ -60,6 +60,10 @@ class MemoryStore:
             found = [(name, len(content)) for name, content in self.objects.items() if name.startswith(f"{prefix}/")]
         yield from found
 
+    def sweep(self, prefix: str) -> int:
+        """Remove nothing: an object is there whole or not at all."""
+        return 0
+
     def delete(self, name: str) -> None:
         """Remove the object."""
         with self._guard:
@@ -170,6 +174,10 @@ class FaultyStore:
         else:
             yield from found
 
+    def sweep(self, prefix: str) -> int:
+        """Pass on."""
+        return self._store.sweep(prefix)
+
     def delete(self, name: str) -> None:
         """Remove the object, or fail."""
         fault = self._strike("delete", name)
@@ -233,6 +241,10 @@ class CrashingStore:
         """Yield what lies below `prefix`."""
         self._live()
         yield from self.disk.list(prefix)
+
+    def sweep(self, prefix: str) -> int:
+        """Pass on."""
+        return self.disk.sweep(prefix)
 
     def delete(self, name: str) -> None:
         """Remove the object, unless the time has come."""

@@ -82,7 +82,7 @@ class Node(msgspec.Struct, omit_defaults=True, kw_only=True):
     linktarget_raw: bytes | None = None
     extended_attributes: list[ExtendedAttribute] = []
     generic_attributes: dict[str, msgspec.Raw] = {}
-    device: _U63 = 0
+    device: _Unsigned = 0
     content: list[HexId] | None
     subtree: HexId | None = None
     error: str = ""

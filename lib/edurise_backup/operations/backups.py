@@ -17,7 +17,7 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConfigError, InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.collection import Collected, Collector, Platform, choose_sources
+from edurise_backup.operations.collection import Collected, Collector, Platform, check_paths, choose_sources
 from edurise_backup.operations.engine import create_repository, locked, open_repository, read_passphrase
 from edurise_backup.operations.jobs import run_job, told_in_row
 from edurise_backup.operations.records import keep_record
@@ -56,8 +56,11 @@ def create_backup(
     settings = settings or load_settings()
 
     def prepare() -> tuple[BackupJob, Repository]:
-        job = _new_job(settings, backup_type(type), source, incremental, tags, job_id)
-        return job, opened_repository(settings)
+        kind = backup_type(type)
+        job = _new_job(settings, kind, source, incremental, tags, job_id)
+        repository = opened_repository(settings)
+        check_paths(settings, choose_sources(settings, kind, source))
+        return job, repository
 
     prepared = None if job_id else prepare()
     with open_catalog(settings) as catalog, told_in_row(catalog.jobs, job_id):
@@ -100,18 +103,26 @@ def get_backups(filters: BackupFilters | None = None, *, settings: Settings | No
 
 
 def find_backup(catalog: Catalog, word: UUID | str) -> BackupJob:
-    """Return the backup that a person names: an id, its beginning, or `latest` (the newest good one)."""
+    """Return the backup that a person names: an id, its beginning, or `latest`.
+
+    `latest` is the newest good full set, or without one the newest good backup of any type.
+    """
     if word == "latest":
-        good = [
-            job
-            for status in JobStatus
-            if status.good
-            for job in catalog.jobs.find(BackupFilters(status=status, limit=1))
-        ]
-        if not good:
+        found = _newest_good(catalog, BackupType.FULL) or _newest_good(catalog, None)
+        if found is None:
             raise NotFoundError("there is no good backup yet", hint="take one with `edurise-backup backup`")
-        return max(good, key=lambda job: job.completed_at or datetime.min.replace(tzinfo=UTC))
+        return found
     return catalog.jobs.get(word if isinstance(word, UUID) else catalog.jobs.resolve(word))
+
+
+def _newest_good(catalog: Catalog, kind: BackupType | None) -> BackupJob | None:
+    good = [
+        job
+        for status in JobStatus
+        if status.good
+        for job in catalog.jobs.find(BackupFilters(type=kind, status=status, limit=1))
+    ]
+    return max(good, key=lambda job: job.completed_at or datetime.min.replace(tzinfo=UTC), default=None)
 
 
 def backup_type(word: BackupType | str) -> BackupType:
@@ -242,7 +253,7 @@ class _Backup:
 
     def _finished(self) -> BackupJob:
         ids = [part.snapshot_id for part in self._parts]
-        warnings = self._warnings
+        warnings = [*self._warnings, *self._collector.warnings]
         if len(warnings) > _SHOWN_WARNINGS:
             warnings = [*warnings[:_SHOWN_WARNINGS], f"and {len(warnings) - _SHOWN_WARNINGS} more"]
         return replace(

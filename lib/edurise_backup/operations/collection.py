@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from edurise_backup import __version__
 from edurise_backup.catalog.export import export
-from edurise_backup.config import DatabaseSettings, FilesSettings, Settings
-from edurise_backup.errors import ConfigError, InputError, NotFoundError, ToolError
+from edurise_backup.config import ConfigurationSettings, DatabaseSettings, FilesSettings, Settings
+from edurise_backup.errors import ConfigError, InputError, NotFoundError, SourceError
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.engine import refuse_nested
+from edurise_backup.operations.hooks import hooked
+from edurise_backup.operations.servers import database_address, database_tools, list_databases
 from edurise_backup.ports import Progress, Source
-from edurise_backup.postgres.connection import Address, connect, parse_address
-from edurise_backup.postgres.tools import Tools, find_tools
-from edurise_backup.sources.database import DatabaseSource
+from edurise_backup.sources.database import FOLDER, DatabaseSource
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.sources.generated import GeneratedSource, JoinedSource, Produce
 from edurise_backup.sources.server_facts import read_configuration, read_inventory, to_json
@@ -84,6 +82,24 @@ def choose_sources(settings: Settings, kind: BackupType, wanted: str | None) -> 
     return chosen
 
 
+def check_paths(settings: Settings, chosen: Sequence[tuple[BackupType, str]]) -> None:
+    """Raise InputError for a path that is missing, unreadable or holds the repository, before anything is done.
+
+    What a pre_hook makes is there only after it has run, so those paths are looked at then.
+    """
+    for files in settings.files:
+        if (BackupType.FILES, files.name) in chosen and not files.pre_hook:
+            _files_source(settings, files)
+    for listed in settings.configuration:
+        if (BackupType.CONFIGURATION, listed.name) in chosen:
+            _configuration_source(settings, listed)
+
+
+def database_folder(source: str) -> str:
+    """Return the folder of a snapshot's tree that holds what was dumped from a database source."""
+    return f"{FOLDER}/{source}"
+
+
 def _names(settings: Settings, part: BackupType) -> list[str]:
     match part:
         case BackupType.DATABASE:
@@ -104,6 +120,8 @@ class Collector:
         self._catalog = catalog
         self._progress = progress
         self.platform = Platform({}, {})
+        self.warnings: list[str] = []
+        """What went wrong beside the sources, a sentence each: hooks that failed after the snapshot was published."""
 
     @contextmanager
     def open(self, part: BackupType, name: str) -> Iterator[Collected]:
@@ -123,9 +141,11 @@ class Collector:
     @contextmanager
     def _database(self, source: DatabaseSettings) -> Iterator[Collected]:
         address = database_address(source)
+        folder = database_folder(source.name)
         with DatabaseSource(
             address,
             name=source.name,
+            folder=folder,
             tools=database_tools(source, address),
             exclude_databases=source.exclude,
             large_table_bytes=source.large_table_mib * 1024 * 1024,
@@ -137,24 +157,27 @@ class Collector:
                 self.platform.objects[source.name] = [
                     row for name in opened.databases for row in read_stored_objects(opened, name)
                 ]
-            yield Collected(BackupType.DATABASE, source.name, opened, ("/databases",), database=opened)
+            yield Collected(BackupType.DATABASE, source.name, opened, (folder,), database=opened)
 
     @contextmanager
     def _files(self, source: FilesSettings) -> Iterator[Collected]:
-        try:
-            _run_hook(source.pre_hook, f"pre_hook of {source.name}")
-            files = FilesSource(source.paths, exclude=source.exclude, one_file_system=source.one_file_system)
-            self._refuse_own(files)
+        with hooked(
+            source.pre_hook,
+            source.post_hook,
+            source=source.name,
+            progress=self._progress,
+            warn=self.warnings.append,
+        ):
+            with _under_way():
+                files = _files_source(self._settings, source)
             yield Collected(BackupType.FILES, source.name, files, tuple(files.paths), source.exclude)
-        finally:
-            _run_hook(source.post_hook, f"post_hook of {source.name}")
 
     def _configuration(self, name: str) -> Collected:
         listed = next((source for source in self._settings.configuration if source.name == name), None)
         if listed is None:
             return Collected(BackupType.CONFIGURATION, name, self._servers(), (SERVERS,))
-        files = FilesSource([*listed.paths, *_vault_keys(listed.paths)], exclude=listed.exclude)
-        self._refuse_own(files)
+        with _under_way():
+            files = _configuration_source(self._settings, listed)
         first = listed is self._settings.configuration[0]  # the servers' settings go with the first set of files
         source: Source = JoinedSource(files, self._servers()) if first and self._settings.databases else files
         return Collected(BackupType.CONFIGURATION, name, source, tuple(files.paths), listed.exclude)
@@ -171,12 +194,13 @@ class Collector:
         return GeneratedSource(files, moment=_now(), problems=problems)
 
     def _metadata(self) -> Collected:
-        def inventory() -> Iterator[bytes]:
-            servers = {}
-            for source in self._settings.databases:
-                address = database_address(source)
-                servers[source.name] = read_inventory(address, list_databases(address, source.exclude))
-            yield to_json({"servers": servers, "files": self.platform.files})
+        servers: dict[str, object] = {}
+        problems: list[str] = []
+        for source in self._settings.databases:
+            address = database_address(source)
+            found = read_inventory(address, list_databases(address, source.exclude))
+            servers[source.name] = found.facts
+            problems += [f"{source.name}: {problem}" for problem in found.problems]
 
         def versions() -> Iterator[bytes]:
             yield to_json(
@@ -193,39 +217,15 @@ class Collector:
                 yield from export(connection)
 
         files = {
-            f"{INVENTORY}/inventory.json": inventory,
+            f"{INVENTORY}/inventory.json": partial(_once, to_json({"servers": servers, "files": self.platform.files})),
             f"{INVENTORY}/versions.json": versions,
             f"{INVENTORY}/catalog.jsonl": catalog,
         }
-        return Collected(BackupType.METADATA, "platform", GeneratedSource(files, moment=_now()), (INVENTORY,))
+        generated = GeneratedSource(files, moment=_now(), problems=problems)
+        return Collected(BackupType.METADATA, "platform", generated, (INVENTORY,))
 
     def _tool_version(self, source: DatabaseSettings) -> str:
         return str(database_tools(source, database_address(source)).version)
-
-    def _refuse_own(self, files: FilesSource) -> None:
-        refuse_nested(files, self._settings.repository.location.removeprefix("local:"))
-        refuse_nested(files, str(self._settings.data_directory))
-
-
-def database_address(source: DatabaseSettings) -> Address:
-    """Return where a configured server is; raises ConfigError."""
-    password_file = Path(source.password_file) if source.password_file else None
-    return parse_address(source.url, password_file=password_file, allow_plaintext=source.allow_plaintext)
-
-
-def database_tools(source: DatabaseSettings, address: Address) -> Tools:
-    """Return client tools that fit the server; raises UnreachableError, UnsupportedVersionError."""
-    with connect(address, autocommit=True) as connection:
-        major = connection.info.server_version // 10000
-    return find_tools(major, bindir=Path(source.bindir) if source.bindir else None)
-
-
-def list_databases(address: Address, exclude: Sequence[str]) -> list[str]:
-    """Return the databases of a server that are backed up."""
-    query = b"SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
-    with connect(address, autocommit=True) as connection:
-        names = [str(row[0]) for row in connection.execute(query)]
-    return [name for name in names if name not in exclude]
 
 
 def _named(sources: Sequence[NamedT], name: str) -> NamedT:
@@ -240,24 +240,35 @@ def _vault_keys(listed: Sequence[str]) -> list[str]:
     return [key for key in VAULT_KEYS if os.access(key, os.R_OK) and key not in listed]
 
 
+def _files_source(settings: Settings, source: FilesSettings) -> FilesSource:
+    files = FilesSource(source.paths, exclude=source.exclude, one_file_system=source.one_file_system)
+    _refuse_own(settings, files, source.exclude)
+    return files
+
+
+def _configuration_source(settings: Settings, source: ConfigurationSettings) -> FilesSource:
+    files = FilesSource([*source.paths, *_vault_keys(source.paths)], exclude=source.exclude)
+    _refuse_own(settings, files, source.exclude)
+    return files
+
+
+def _refuse_own(settings: Settings, files: FilesSource, exclude: Sequence[str]) -> None:
+    refuse_nested(files.paths, settings.repository.location.removeprefix("local:"), exclude)
+    refuse_nested(files.paths, str(settings.data_directory), exclude)
+
+
+@contextmanager
+def _under_way() -> Iterator[None]:
+    """Have what is refused here end the job as a failure: others of its snapshots may be published."""
+    try:
+        yield
+    except InputError as error:
+        safe = "what was published before it stays whole"
+        raise SourceError(error.message, safe=safe, hint=error.hint) from error
+
+
 def _once(content: bytes) -> Iterator[bytes]:
     yield content
-
-
-def _run_hook(command: Sequence[str], name: str) -> None:
-    if not command:
-        return
-    try:
-        done = subprocess.run(list(command), capture_output=True, text=True, timeout=3600, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ToolError(f"the {name} did not run: {error}", hint="check the command in the configuration") from error
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise ToolError(
-            f"the {name} ended with status {done.returncode}: {last[0]}",
-            safe="nothing was published",
-            hint="run the command by hand as this user",
-        )
 
 
 def _now() -> int:

@@ -14,7 +14,7 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import open_catalog
-from edurise_backup.operations.collection import database_address, database_tools
+from edurise_backup.operations.servers import database_address, database_tools
 from edurise_backup.repository.keys import RECOVERY_USER
 from edurise_backup.repository.locks import read_locks
 from edurise_backup.sources.files import FilesSource

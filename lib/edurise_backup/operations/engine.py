@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from edurise_backup.config import SCHEME
 from edurise_backup.errors import InputError
 from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy, group_snapshots
 from edurise_backup.model.snapshot import SnapshotId, choose_snapshot
@@ -28,9 +29,13 @@ def open_store(location: str) -> Store:
     path = location.removeprefix("local:")
     if not path:
         raise InputError("no repository is named", hint="set EDURISE_REPOSITORY or use --repository")
-    scheme = path.split(":", 1)[0]
-    if scheme in ("s3", "sftp", "rest", "rclone", "b2", "azure", "gs", "swift"):
-        raise InputError(f"stores of the kind {scheme!r} are not supported yet", hint="use a directory")
+    scheme = SCHEME.match(path)
+    if scheme and path == location:
+        raise InputError(
+            f"stores of the kind {scheme[1]!r} are not supported",
+            safe="nothing was done",
+            hint="use a directory; write local: before one whose name looks like this",
+        )
     return RetryingStore(LocalStore(Path(path)))
 
 
@@ -66,15 +71,15 @@ def open_repository(location: str, passphrase: str) -> Repository:
 def readable(repository: Repository, *, lock: bool = True) -> Iterator[None]:
     """Have the index loaded for reading; without a lock also on a medium that cannot be written."""
     with repository.lock() if lock else nullcontext():
-        repository.load_index()
+        repository.load_index(strict=False)
         yield
 
 
 @contextmanager
 def locked(repository: Repository, *, exclusive: bool = False) -> Iterator[Lock]:
-    """Hold a lock and have the index loaded."""
+    """Hold a lock and have the index loaded; who may remove things must be able to read all of it."""
     with repository.lock(exclusive=exclusive) as lock:
-        repository.load_index()
+        repository.load_index(strict=exclusive)
         yield lock
 
 
@@ -93,7 +98,7 @@ class BackupOptions:
 def backup_paths(repository: Repository, paths: Sequence[str], options: BackupOptions, *, progress: Progress) -> Saved:
     """Publish a snapshot of directory trees; raises InputError for a path that is missing or holds the repository."""
     source = FilesSource(paths, exclude=options.exclude, one_file_system=options.one_file_system)
-    refuse_nested(source, repository.store.address)
+    refuse_nested(source.paths, repository.store.address, options.exclude)
     label = Label(source.paths, options.host, options.tags, options.exclude)
     with locked(repository) as lock:
         progress.phase("files")
@@ -108,10 +113,14 @@ def backup_paths(repository: Repository, paths: Sequence[str], options: BackupOp
         )
 
 
-def refuse_nested(source: FilesSource, place: str) -> None:
-    """Raise InputError when the source would back up `place`, where its own backup is being written."""
+def refuse_nested(paths: Sequence[str], place: str, exclude: Sequence[str] = ()) -> None:
+    """Raise InputError when a backup of `paths` would hold `place`, where that backup is being written.
+
+    A pattern counts when the walk meets a name that it matches: between the path and the place, never above.
+    """
     inside = os.path.realpath(place)
-    for path in source.paths:
+    excluded = matcher(exclude)
+    for path in paths:
         top = os.path.realpath(path)
         if os.path.commonpath([inside, top]) == inside:
             raise InputError(
@@ -119,12 +128,20 @@ def refuse_nested(source: FilesSource, place: str) -> None:
                 safe="nothing was backed up or changed",
                 hint="choose another directory",
             )
-        if os.path.commonpath([inside, top]) == top and not source.excludes(place):
+        if os.path.commonpath([inside, top]) == top and not any(map(excluded, _way_down(path, top, inside))):
             raise InputError(
                 f"{path} contains {place}: a backup would back itself up",
                 safe="nothing was backed up or changed",
                 hint=f"choose another directory, or exclude it: --exclude {place}",
             )
+
+
+def _way_down(path: str, top: str, inside: str) -> Iterator[str]:
+    """Yield the paths that a walk from `path` (really `top`) tests until it has come to `inside`."""
+    walked = path.rstrip("/")
+    for name in PurePath(inside).relative_to(top).parts:
+        walked += f"/{name}"
+        yield walked
 
 
 def selection(include: Sequence[str], exclude: Sequence[str]) -> Selection:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from edurise_backup.catalog.export import import_rows
 from edurise_backup.catalog.records import JobRecord
-from edurise_backup.config import Settings, load_settings
+from edurise_backup.config import Settings, is_name, load_settings
 from edurise_backup.errors import BackupError
 from edurise_backup.model.content import nanoseconds
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus, PartResult, Verdict, Verification
@@ -94,7 +94,7 @@ def _from_snapshot(repository: Repository, snapshot_id: SnapshotId, snapshot: Sn
     part = PartResult(
         part=_part(snapshot) if ours else BackupType.FILES,
         snapshot_id=snapshot_id,
-        source=snapshot.tag("source") or "",
+        source=_source(snapshot),
         source_bytes=summary.total_bytes_processed if summary else 0,
         stored_bytes=summary.data_added_packed if summary else 0,
         read_bytes=0,
@@ -126,6 +126,12 @@ def _part(snapshot: Snapshot) -> BackupType:
     with suppress(ValueError):  # a later release may know more types
         return BackupType(snapshot.tag("type") or "")
     return BackupType.FILES
+
+
+def _source(snapshot: Snapshot) -> str:
+    """Return the source that the tag names; a tag is any client's text, and a source's name becomes a folder's."""
+    source = snapshot.tag("source") or ""
+    return source if is_name(source) else ""
 
 
 def _moment(text: str) -> datetime:

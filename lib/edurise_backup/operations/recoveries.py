@@ -6,7 +6,6 @@ byte is written.
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +16,7 @@ from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.config import DatabaseSettings, Settings, load_settings
-from edurise_backup.errors import ConflictError, DamageError, InputError, NotFoundError
+from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.database import DatabaseRecord, Globals, decode_record
 from edurise_backup.model.jobs import (
     BackupJob,
@@ -32,10 +31,19 @@ from edurise_backup.model.jobs import (
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import open_catalog
-from edurise_backup.operations.collection import database_address, database_tools, list_databases
+from edurise_backup.operations.collection import database_folder
 from edurise_backup.operations.engine import locked
 from edurise_backup.operations.jobs import run_job, told_in_row
 from edurise_backup.operations.records import keep_record
+from edurise_backup.operations.recovery_target import (
+    Needs,
+    NewDatabase,
+    part_directory,
+    refuse_names,
+    refuse_taken,
+    refuse_used_directory,
+)
+from edurise_backup.operations.servers import database_address, database_tools
 from edurise_backup.operations.verifications import refuse_incomplete
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.database import restore_database
@@ -75,7 +83,7 @@ def initiate_recovery(
         parts = chosen_parts(backup, target)
         repository = opened_repository(settings)
         recovery = _Recovery(settings, repository, target, parts)
-        recovery.refuse_used_target()
+        recovery.check_target()
         job = _new_job(backup, target, job_id)
 
         def work(reporter: JobReporter, started: RecoveryJob) -> RecoveryJob:
@@ -143,32 +151,31 @@ class _Recovery:
         self._warnings: list[str] = []
         self._bytes = 0
 
-    def refuse_used_target(self) -> None:
-        """Raise ConflictError when the directory is not empty or a database of a new name exists."""
+    def check_target(self) -> None:
+        """Raise InputError, ConflictError, SpaceError when the target is in use, impossible or too small."""
         directory = Path(self._target.directory)
-        if not directory.is_absolute():
-            raise InputError(f"{directory} is not an absolute path", hint="name the target directory from the root")
-        if directory.exists() and (not directory.is_dir() or os.listdir(directory)):  # noqa: PTH208
-            raise ConflictError(
-                f"{directory} is not an empty directory", safe="nothing was changed", hint="choose a new directory"
-            )
+        refuse_used_directory(directory)
+        self._repository.load_index(strict=False)
+        needs = Needs()
+        new: list[NewDatabase] = []
         for part in self._parts:
-            if part.part is BackupType.DATABASE:
-                with suppress(DamageError):  # the recovery itself meets the damage, and tells it in its row
-                    self._refuse_taken_names(part)
+            own = part_directory(directory, part)
+            with suppress(DamageError):  # the recovery itself meets the damage, and tells it in its row
+                if part.part is BackupType.DATABASE:
+                    new += self._new_databases(part)
+                else:
+                    needs.add(own, plan_restore(self._repository, self._tree_of(part)).bytes)
+        refuse_names(new)
+        self._checks += refuse_taken(new, needs)
+        needs.refuse_without_room()
 
-    def _refuse_taken_names(self, part: PartResult) -> None:
-        settings = self._server(part)
-        existing = set(list_databases(database_address(settings), ()))
-        self._repository.load_index()
-        for record in self._records(self._files(part)):
-            name = record.name + self._target.database_suffix
-            if name in existing:
-                raise ConflictError(
-                    f"a database named {name} exists on {settings.name}",
-                    safe="nothing was changed",
-                    hint="choose another --database-suffix, or drop that database yourself first",
-                )
+    def _new_databases(self, part: PartResult) -> list[NewDatabase]:
+        server = self._server(part)
+        address = database_address(server)
+        return [
+            NewDatabase(record, record.name + self._target.database_suffix, server.name, address)
+            for record in self._records(part, self._files(part))
+        ]
 
     def run(self, progress: Progress, job: RecoveryJob) -> RecoveryJob:
         """Restore part after part, each proved right after it is there."""
@@ -199,8 +206,8 @@ class _Recovery:
         address = database_address(settings)
         tools = database_tools(settings, address)
         files = self._files(part)
-        server_globals = decode_record(files.read(GLOBALS), Globals)
-        for record in self._records(files):
+        server_globals = decode_record(files.read(f"{database_folder(part.source)}/{GLOBALS}"), Globals)
+        for record in self._records(part, files):
             name = record.name + self._target.database_suffix
             progress.phase(f"restore database {name}")
             restored = restore_database(
@@ -224,7 +231,7 @@ class _Recovery:
 
     def _tree(self, part: PartResult, progress: Progress) -> None:
         tree = self._tree_of(part)
-        directory = Path(self._target.directory) / part.part.value / part.source
+        directory = part_directory(Path(self._target.directory), part)
         plan = plan_restore(self._repository, tree)
         progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
         restored = restore(self._repository, plan, directory, progress=progress)
@@ -245,10 +252,10 @@ class _Recovery:
             hint="name the server that receives the databases with --database-source",
         )
 
-    def _records(self, files: SnapshotFiles) -> list[DatabaseRecord]:
+    def _records(self, part: PartResult, files: SnapshotFiles) -> list[DatabaseRecord]:
+        top = database_folder(part.source)
         return [
-            decode_record(files.read(f"/databases/{folder}/database.json"), DatabaseRecord)
-            for folder in files.names("/databases")
+            decode_record(files.read(f"{top}/{folder}/database.json"), DatabaseRecord) for folder in files.names(top)
         ]
 
     def _files(self, part: PartResult) -> SnapshotFiles:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from edurise_backup.errors import DamageError, SourceError
 from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds
 from edurise_backup.pipeline.chunker import ChunkSizes
 from edurise_backup.pipeline.reading import ArchiveStats, Pending, Reading
@@ -114,6 +115,7 @@ class _Walk:
         self._waiting: deque[_Folder] = deque()
         self._waiting_nodes = 0
         self._trees: deque[Future[list[BlobId]]] = deque()
+        self._problems: list[str] = []
 
     def run(self) -> Archived:
         top = self._walk(self._source.root())
@@ -122,7 +124,7 @@ class _Walk:
         for future in self._trees:
             future.result()
         assert top.tree is not None
-        problems = (*self._source.problems(), *self._reading.problems)
+        problems = (*self._source.problems(), *self._reading.problems, *self._problems)
         return Archived(top.tree, self._stats, problems)
 
     def _walk(self, root: Entry) -> _Folder:
@@ -147,6 +149,8 @@ class _Walk:
 
     def _enter(self, entry: Entry, tree: str | None, before: Node | None) -> _Level:
         self._progress.raise_if_cancelled()
+        if entry.node.type != "dir":
+            raise SourceError(f"{entry.path}: is not a directory any more", hint="run the backup again")
         entries = iter(entry.children() if entry.children else ())
         return _Level(_Folder(entry.node, before), entries, self._parent_nodes(tree))
 
@@ -173,7 +177,13 @@ class _Walk:
     def _parent_nodes(self, tree: str | None) -> dict[str, Node]:
         if self._parent is None or tree is None:
             return {}
-        return {node.name: node for node in self._parent.trees.read_tree(tree)}
+        try:
+            return {node.name: node for node in self._parent.trees.read_tree(tree)}
+        except DamageError as error:
+            self._problems.append(
+                f"a directory of the last snapshot cannot be read, so all in it is read anew: {error.message}"
+            )
+            return {}
 
     def _unchanged(self, now: Node, before: Node) -> bool:
         """The rule of `DESIGN.md`, "Unchanged files": anything odd means that the file is read."""

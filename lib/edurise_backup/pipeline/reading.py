@@ -97,9 +97,12 @@ class Reading:
         self._guard = threading.Lock()
         self._batch = _Job([])
         self._under_way: deque[Future[list[_ReadFile]]] = deque()
+        self._failure: BaseException | None = None
+        """What ended a reader: the others stop at their next chunk instead of reading on for nothing."""
 
     def add(self, entry: Entry) -> Pending:
         """Have the file read; one without a known size (0) is read as a stream."""
+        self._raise_if_ended()
         size = entry.node.size
         if size == 0 or size > self._sizes.minimum:
             job = _Job([entry])
@@ -127,6 +130,7 @@ class Reading:
             try:
                 job.done.set_result(read(job.entries))
             except BaseException as error:  # noqa: BLE001
+                self._failure = self._failure or error
                 job.done.set_exception(error)  # raised again where the result is asked for
             finally:
                 job.entries = []
@@ -135,19 +139,33 @@ class Reading:
 
     def _read_batch(self, entries: list[Entry]) -> list[_ReadFile]:
         """Read files of one chunk each, and hand all their chunks to the sink at once."""
-        self._progress.raise_if_cancelled()
-        read = [self._until_still(entry, lambda content: list(self._chunks(content))) for entry in entries]
-        pieces = [piece for file in read if file is not None for piece in file[1]]
+        self._raise_if_ended()
+        read = [self._until_still(entry, self._small) for entry in entries]
+        pieces = [piece for file in read if file is not None for piece in file[1] if not isinstance(piece, tuple)]
         stored = self._sink.store(BlobKind.DATA, pieces)
         files = []
         start = 0
         for file in read:
             if file is None:
                 files.append(_ReadFile(None))
-            else:
-                files.append(_ReadFile(file[0], [(stored, start, start + len(file[1]))]))
-                start += len(file[1])
+                continue
+            parts: list[_Stored] = []
+            for piece in file[1]:
+                if isinstance(piece, tuple):
+                    parts.append(piece)
+                else:
+                    parts.append((stored, start, start + 1))
+                    start += 1
+            files.append(_ReadFile(file[0], parts))
         return files
+
+    def _small(self, content: Content) -> list[memoryview | _Stored]:
+        """Read a file of one chunk; one that has grown since it was found is stored as it is read."""
+        pieces: list[memoryview | _Stored] = []
+        for chunk in self._chunks(content):
+            alone = not pieces and len(chunk) <= self._sizes.minimum
+            pieces.append(chunk if alone else (self._sink.store(BlobKind.DATA, [chunk]), 0, 1))
+        return pieces
 
     def _read_stream(self, entries: list[Entry]) -> list[_ReadFile]:
         def store(content: Content) -> list[_Stored]:
@@ -161,13 +179,18 @@ class Reading:
         window = min(_WINDOW, content.node.size + 1) if content.node.size else _WINDOW
         size = 0
         for chunk in chunks(content.readinto, self._sizes, window=window):
-            self._progress.raise_if_cancelled()
+            self._raise_if_ended()
             self._progress.advance(bytes_done=len(chunk))
             size += len(chunk)
             yield chunk
         content.node.size = size
         with self._guard:
             self.stats.read_bytes += size
+
+    def _raise_if_ended(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._progress.raise_if_cancelled()
 
     def _until_still(self, entry: Entry, read: Callable[[Content], Result]) -> tuple[Node, Result] | None:
         """Read until the file held still meanwhile; one that never does is kept as last read, and reported."""

@@ -63,7 +63,7 @@ class ArchiveLoader:
         with self._head(main) as head:
             self._restore("--section=pre-data", file=head)
             self._load_rows()
-            # a materialized view is filled again as its owner, under the policies that applied when it was filled before
+            # a materialized view is filled again as its owner, under the policies that applied before
             options = ("--enable-row-security", f"--jobs={self._parallel}")
             self._restore("--section=post-data", *options, file=head)
 

@@ -7,12 +7,13 @@ So no symbolic link, of the snapshot or of another user, leads out of the target
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +23,10 @@ from edurise_backup.recovery.planning import Names
 
 _OPEN_FOLDERS = 256
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIBC = ctypes.CDLL(None, use_errno=True)  # Python has no syncfs(2) of its own
 _HOLE = 4096
+_FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""Of these nothing that follows can succeed; any other refusal is listed, and the restore goes on."""
 _ZEROS = bytes(4 * 1024 * 1024)
 
 
@@ -69,6 +73,12 @@ class Extraction:
         """Return the bytes that this user may still write here."""
         status = os.fstatvfs(self._root)
         return status.f_bavail * status.f_frsize
+
+    def sync(self) -> None:
+        """Make everything that was written here durable: what was proved must survive a power cut."""
+        if _LIBC.syncfs(self._root) != 0:
+            number = ctypes.get_errno()
+            raise BackupError(f"{self._target}: {os.strerror(number)}", safe="the backup", hint="restore again")
 
     def make_folder(self, names: Names) -> None:
         """Make a directory, for its owner only until `finish_folder`."""
@@ -135,32 +145,32 @@ class Extraction:
                     case _:
                         self._problem(f"{path}: a {node.type or 'nameless kind of file'} cannot be restored")
                         return
-            except PermissionError as error:
-                self._problem(f"{path}: {node.type}: {error.strerror}")
+            except OSError as error:
+                self._listed(error, f"{path}: {node.type}")
                 return
             self._describe_other(above, names, node)
 
     def _describe_other(self, above: int, names: Names, node: Node) -> None:
         name = names[-1]
-        try:
+        with self._owner_allowed(node, lambda: os.stat(name, dir_fd=above, follow_symlinks=False)):
             os.chown(name, node.uid, node.gid, dir_fd=above, follow_symlinks=False)
-        except PermissionError:
-            self._owner_problem(os.stat(name, dir_fd=above, follow_symlinks=False), node)
         if node.type != "symlink":
-            os.chmod(name, unix_permissions(node.mode), dir_fd=above)
+            with self._allowed(names, "mode"):
+                os.chmod(name, unix_permissions(node.mode), dir_fd=above)
         self._set_xattrs(f"/proc/self/fd/{above}/{name}", node, names)
-        times = (nanoseconds(node.atime), nanoseconds(node.mtime))
-        os.utime(name, ns=times, dir_fd=above, follow_symlinks=False)
+        with self._allowed(names, "times"):
+            times = (nanoseconds(node.atime), nanoseconds(node.mtime))
+            os.utime(name, ns=times, dir_fd=above, follow_symlinks=False)
 
     def _describe(self, descriptor: int, node: Node, names: Names) -> None:
         # chown clears setuid and capabilities, a read-only mode forbids xattrs: so this order
-        try:
+        with self._owner_allowed(node, lambda: os.fstat(descriptor)):
             os.fchown(descriptor, node.uid, node.gid)
-        except PermissionError:
-            self._owner_problem(os.fstat(descriptor), node)
         self._set_xattrs(descriptor, node, names)
-        os.fchmod(descriptor, unix_permissions(node.mode))
-        os.utime(descriptor, ns=(nanoseconds(node.atime), nanoseconds(node.mtime)))
+        with self._allowed(names, "mode"):
+            os.fchmod(descriptor, unix_permissions(node.mode))
+        with self._allowed(names, "times"):
+            os.utime(descriptor, ns=(nanoseconds(node.atime), nanoseconds(node.mtime)))
 
     def _set_xattrs(self, where: int | str, node: Node, names: Names) -> None:
         for attribute in node.extended_attributes:
@@ -170,7 +180,29 @@ class Extraction:
                 else:
                     os.setxattr(where, attribute.name, attribute.value or b"", follow_symlinks=False)
             except OSError as error:
-                self._problem(f"{'/'.join(names)}: {attribute.name}: {error.strerror}")
+                self._listed(error, f"{'/'.join(names)}: {attribute.name}")
+
+    @contextmanager
+    def _allowed(self, names: Names, what: str) -> Iterator[None]:
+        """List what this user or file system refuses, and go on."""
+        try:
+            yield
+        except OSError as error:
+            self._listed(error, f"{'/'.join(names)}: {what}")
+
+    @contextmanager
+    def _owner_allowed(self, node: Node, status: Callable[[], os.stat_result]) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FATAL:
+                raise
+            self._owner_problem(status(), node)
+
+    def _listed(self, error: OSError, what: str) -> None:
+        if error.errno in _FATAL:
+            raise error
+        self._problem(f"{what}: {error.strerror}")
 
     def _owner_problem(self, status: os.stat_result, node: Node) -> None:
         if (status.st_uid, status.st_gid) != (node.uid, node.gid):

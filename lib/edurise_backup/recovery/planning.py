@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobId, BlobKind, Node
+from edurise_backup.model.content import blob_id as digest_of
 from edurise_backup.repository.index import Place
 from edurise_backup.repository.repository import Repository
 
@@ -51,6 +53,9 @@ class RestorePlan:
     others: list[tuple[Names, Node]] = field(default_factory=list)
     packs: dict[str, list[WantedBlob]] = field(default_factory=dict)
     bytes: int = 0
+    """What the files hold."""
+    room: int = 0
+    """What they take on the disk: blobs of zeros stay holes."""
 
     def add_blob(self, blob: WantedBlob) -> None:
         """Have a blob read with the others of its pack."""
@@ -158,10 +163,23 @@ class _Planner:
             blob.pieces.append(Piece(file, offset))
             file.left += 1
             offset += length
+            if not _all_zeros(blob_id, length, blob.place):
+                self._plan.room += length
         if offset != file.node.size:
             raise DamageError(
                 f"/{'/'.join(file.names)} has {file.node.size} bytes, its blobs have {offset}", hint="run `check`"
             )
+
+
+def _all_zeros(blob_id: BlobId, length: int, place: Place) -> bool:
+    if not place.raw_length or place.length > length // 1000 + 100:
+        return False  # zeros shrink to next to nothing: only what did is worth a look
+    return blob_id == _zeros_id(length)
+
+
+@lru_cache(maxsize=64)
+def _zeros_id(length: int) -> BlobId:
+    return digest_of(bytes(length))
 
 
 def blob_lengths(repository: Repository, node: Node) -> Iterator[tuple[BlobId, int]]:

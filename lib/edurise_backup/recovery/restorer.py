@@ -59,14 +59,16 @@ def restore(
             extraction.make_other(names, node)
         for names, node in reversed(plan.folders):
             extraction.finish_folder(names, node)
-        return Restored(len(plan.files), len(plan.folders), plan.bytes, tuple(extraction.problems))
+        extraction.sync()
+        problems = (*repository.damage, *extraction.problems)
+        return Restored(len(plan.files), len(plan.folders), plan.bytes, problems)
 
 
 def _refuse_without_room(extraction: Extraction, plan: RestorePlan) -> None:
     free = extraction.free_bytes()
-    if plan.bytes > free:
+    if plan.room > free:
         raise SpaceError(
-            f"the restore needs {plan.bytes:,} bytes, {free:,} are free there",
+            f"the restore needs {plan.room:,} bytes, {free:,} are free there",
             safe="nothing was written",
             hint="choose a larger disk, or restore a part with --include",
         )
@@ -169,20 +171,30 @@ def prove_files(
         found = root / path.lstrip("/")
         if not os.path.lexists(found):
             differences.append(f"{path} is missing")
-        elif node.type == "file":
+            continue
+        try:
+            difference = _compare(repository, found, path, node)
+        except OSError as error:
+            difference = f"{path} cannot be read: {error.strerror}"
+        differences += [difference] if difference else []
+        if node.type == "file":
             compared += 1
-            differences += _compare_file(repository, found, path, node)
             progress.advance(bytes_done=node.size, files_done=1)
-        elif node.type == "symlink" and os.fsencode(found.readlink()) != (
-            node.linktarget_raw or os.fsencode(node.linktarget)
-        ):
-            differences.append(f"{path} points elsewhere")
     return compared, differences
 
 
-def _compare_file(repository: Repository, found: Path, path: str, node: Node) -> list[str]:
+def _compare(repository: Repository, found: Path, path: str, node: Node) -> str | None:
+    if node.type == "symlink":
+        target = node.linktarget_raw or os.fsencode(node.linktarget)
+        return None if os.fsencode(found.readlink()) == target else f"{path} points elsewhere"
+    if node.type == "dir":
+        return None if found.is_dir() and not found.is_symlink() else f"{path} is not a directory"
+    return _compare_file(repository, found, path, node) if node.type == "file" else None
+
+
+def _compare_file(repository: Repository, found: Path, path: str, node: Node) -> str | None:
     with found.open("rb") as stream:
         for blob_id, length in blob_lengths(repository, node):
             if hashlib.sha256(stream.read(length)).digest() != blob_id:
-                return [f"{path} has other bytes than the backup"]
-        return [f"{path} is longer than in the backup"] if stream.read(1) else []
+                return f"{path} has other bytes than the backup"
+        return f"{path} is longer than in the backup" if stream.read(1) else None

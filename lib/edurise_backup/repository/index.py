@@ -16,7 +16,7 @@ import msgspec
 from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobId, BlobKind, HexId
 from edurise_backup.pipeline.codec import OVERHEAD
-from edurise_backup.repository.packs import PackedBlob
+from edurise_backup.repository.packs import PackedBlob, pack_size
 
 _U32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 
@@ -105,6 +105,7 @@ class Index:
         self._duplicates: dict[tuple[BlobKind, bytes], list[int]] = {}
         self._packs: list[str] = []
         self._numbers: dict[str, int] = {}
+        self._sizes: list[int] = []
 
     def __len__(self) -> int:
         return len(self._places[0]) + len(self._places[1])
@@ -123,10 +124,21 @@ class Index:
             return  # two index files may list the same pack
         number = self._numbers[pack_id] = len(self._packs)
         self._packs.append(pack_id)
+        blobs = list(blobs)
+        self._sizes.append(pack_size(blobs))
         for blob in blobs:
             place = number << 96 | blob.offset << 64 | blob.length << 32 | blob.raw_length
             if self._places[blob.kind].setdefault(blob.id, place) != place:
                 self._duplicates.setdefault((blob.kind, blob.id), []).append(place)
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield (pack id, bytes that it must have)."""
+        yield from zip(self._packs, self._sizes, strict=True)
+
+    def copies(self) -> Iterator[tuple[BlobKind, BlobId, list[Place]]]:
+        """Yield every blob that lies in more than one pack, with all its places."""
+        for kind, blob_id in self._duplicates:
+            yield kind, BlobId(blob_id), self.all_places(kind, BlobId(blob_id))
 
     def find(self, kind: BlobKind, blob_id: BlobId) -> Place | None:
         """Return the blob's place, or None."""

@@ -57,18 +57,20 @@ class LockFile(msgspec.Struct, kw_only=True, omit_defaults=True):
 def read_locks(box: ObjectBox) -> dict[str, LockFile]:
     """Return all locks by id; one that vanishes while we look is no lock. Raises DamageError."""
     locks = {}
-    for name, _ in list(box.store.list(Kind.LOCK)):
+    for name, size in list(box.store.list(Kind.LOCK)):
         lock_id = object_id(name)
-        if lock_id is None:
+        if lock_id is None or size == 0:  # empty: of a client that crashed while it wrote; nobody holds it
             continue
         try:
             locks[lock_id] = msgspec.json.decode(box.load(Kind.LOCK, lock_id), type=LockFile)
             nanoseconds(locks[lock_id].time)
         except NotFoundError:
             continue
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, DamageError) as error:
             raise DamageError(
-                f"the lock {lock_id[:12]} is not readable: {error}", hint="`unlock --remove-all` removes it"
+                f"the lock {lock_id[:12]} is not readable: {error}",
+                safe="nothing was changed",
+                hint="if no other client is running, `unlock --remove-all` removes it",
             ) from error
     return locks
 

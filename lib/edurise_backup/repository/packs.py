@@ -76,6 +76,11 @@ def encode_header(blobs: list[PackedBlob]) -> bytes:
     )
 
 
+def pack_size(blobs: list[PackedBlob]) -> int:
+    """Return the bytes of a whole pack of these blobs."""
+    return sum(blob.length for blob in blobs) + len(encode_header(blobs)) + OVERHEAD + _LENGTH.size
+
+
 def decode_header(plain: bytes) -> list[PackedBlob]:
     """Return the blobs that a header lists; raises DamageError."""
     blobs = []

@@ -8,6 +8,7 @@ it. A crash at any step leaves every snapshot whole and some data too much.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from edurise_backup.errors import ConflictError, DamageError
@@ -76,13 +77,35 @@ def plan_prune(repository: Repository, *, progress: Progress, max_unused: float 
     packs: dict[str, list[PackedBlob]] = {}
     for index_id in indexes:
         packs.update(decode_index(repository.box.load(Kind.INDEX, index_id)))
-    return _decide(packs, sizes, used, indexes, max_unused)
+    return _decide(packs, sizes, used, _whole_copies(repository, used, sizes), indexes, max_unused)
+
+
+def _whole_copies(repository: Repository, used: set[Blob], sizes: dict[str, int]) -> dict[Blob, str]:
+    """Return the pack to keep of each wanted blob that lies in several: one whose copy was read and proved."""
+    whole: dict[Blob, str] = {}
+    for kind, blob_id, places in repository.index.copies():
+        if (kind, blob_id) not in used:
+            continue
+        for place in places:
+            if place.pack in sizes:
+                with suppress(DamageError):
+                    repository.read_copy(place, blob_id)
+                    whole[kind, blob_id] = place.pack
+                    break
+        else:
+            raise DamageError(
+                f"every copy of the {kind.word} blob {blob_id.hex()[:8]} is damaged",
+                safe="nothing was removed",
+                hint="run `check --read-data` to see which snapshots are affected",
+            )
+    return whole
 
 
 def _decide(
     packs: dict[str, list[PackedBlob]],
     sizes: dict[str, int],
     used: set[Blob],
+    whole: dict[Blob, str],
     indexes: tuple[str, ...],
     max_unused: float,
 ) -> PrunePlan:
@@ -94,7 +117,9 @@ def _decide(
     for pack, blobs in packs.items():
         if pack not in sizes:
             continue  # a missing pack: what was only in it is reported below
-        mine = [blob for blob in blobs if (blob.kind, blob.id) in left]
+        mine = [
+            blob for blob in blobs if (blob.kind, blob.id) in left and whole.get((blob.kind, blob.id), pack) == pack
+        ]
         left.difference_update((blob.kind, blob.id) for blob in mine)
         live = sum(blob.length for blob in mine)
         if not mine:
@@ -129,6 +154,7 @@ def apply_prune(repository: Repository, plan: PrunePlan, lock: Lock, *, progress
     for pack in (*plan.remove, *plan.repack):
         if pack not in new:
             repository.store.delete(object_name(Kind.PACK, pack))
+    repository.store.sweep(Kind.PACK)
     repository.load_index()
 
 

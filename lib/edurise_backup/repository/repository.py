@@ -7,24 +7,21 @@ point: a backup exists if and only if its snapshot object exists.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from edurise_backup.errors import (
-    BackupError,
     ConflictError,
     DamageError,
     InputError,
     NotARepositoryError,
     NotFoundError,
     UnsupportedVersionError,
-    WrongPassphraseError,
 )
 from edurise_backup.model.content import BlobId, BlobKind, Node, decode_tree
 from edurise_backup.model.snapshot import (
@@ -36,7 +33,7 @@ from edurise_backup.model.snapshot import (
 )
 from edurise_backup.pipeline.codec import MasterKey, open_blob
 from edurise_backup.ports import Store
-from edurise_backup.repository import keys
+from edurise_backup.repository import key_ring, keys
 from edurise_backup.repository.index import Index, Place, decode_index
 from edurise_backup.repository.layout import CONFIG, Kind, object_id, object_name
 from edurise_backup.repository.locks import SETTLE, Lock
@@ -46,7 +43,7 @@ from edurise_backup.repository.writer import BlobWriter, WriterSettings
 POLYNOMIAL = "3da3358b4dc173"
 """Irreducible over GF(2), of degree 53: stock restic's chunker refuses to open a repository without one."""
 
-_TREE_CACHE = 256
+_CACHED_NODES = 50_000
 
 
 class Config(msgspec.Struct):
@@ -65,7 +62,11 @@ class Repository:
         self.config = config
         self.key_id = key_id
         self.index = Index()
+        self.damage: list[str] = []
+        """Objects that were passed over because they are not readable, a sentence each."""
+        self._packs_seen = False
         self._trees: dict[BlobId, list[Node]] = {}
+        self._cached_nodes = 0
         self._guard = threading.Lock()
 
     @property
@@ -91,8 +92,8 @@ class Repository:
         now = now if now is not None else int(datetime.now(UTC).timestamp() * 1e9)
         key = MasterKey.generate()
         recovery = keys.new_recovery_key()
-        key_id = _put_key(store, keys.wrap(key, passphrase, cost=cost, now=now))
-        _put_key(store, keys.wrap(key, recovery, cost=cost, now=now, username=keys.RECOVERY_USER))
+        key_id = key_ring.put_key(store, keys.wrap(key, passphrase, cost=cost, now=now))
+        key_ring.put_key(store, keys.wrap(key, recovery, cost=cost, now=now, username=keys.RECOVERY_USER))
         config = Config(version=2, id=secrets.token_hex(32), chunker_polynomial=POLYNOMIAL)
         store.put(CONFIG, [key.seal(msgspec.json.encode(config))])
         return cls(ObjectBox(store, key, version=2), config, key_id=key_id), recovery
@@ -110,7 +111,7 @@ class Repository:
                 f"there is no repository at {store.address}",
                 hint="check the address, or make one with `edurise-backup repo init`",
             ) from error
-        key, key_id = _find_key(store, passphrase)
+        key, key_id = key_ring.find_key(store, passphrase)
         box = ObjectBox(store, key, version=2)
         try:
             config = msgspec.json.decode(key.open(sealed), type=Config)
@@ -134,14 +135,15 @@ class Repository:
 
     def key_file(self, key_id: str) -> keys.KeyFile:
         """Return one key file; raises NotFoundError, DamageError."""
-        return _load_key(self.store, key_id)
+        return key_ring.load_key(self.store, key_id)
 
     def add_key(self, passphrase: str, *, cost: keys.ScryptCost | None = None) -> str:
         """Let one more passphrase open the repository; return the key file's id."""
         if not passphrase:
             raise InputError("an empty passphrase protects nothing", hint="put the new passphrase into a file")
         now = int(datetime.now(UTC).timestamp() * 1e9)
-        return _put_key(self.store, keys.wrap(self.box.key, passphrase, cost=cost or keys.ScryptCost(), now=now))
+        content = keys.wrap(self.box.key, passphrase, cost=cost or keys.ScryptCost(), now=now)
+        return key_ring.put_key(self.store, content)
 
     def remove_key(self, word: str) -> str:
         """Take a passphrase away; the one in use stays. A leaked master key is not answered by this."""
@@ -155,7 +157,7 @@ class Repository:
 
     def key_ids(self) -> list[str]:
         """Return the ids of all key files, readable or not."""
-        return _key_ids(self.store)
+        return key_ring.key_ids(self.store)
 
     # Locks
 
@@ -165,13 +167,30 @@ class Repository:
 
     # Reading
 
-    def load_index(self) -> Index:
-        """Read all index files; raises DamageError for one that is not readable."""
+    def load_index(self, *, strict: bool = True, without: Container[str] = ()) -> Index:
+        """Read all index files.
+
+        One that is not readable raises DamageError; not `strict`, it is noted in
+        `damage` and the others serve: what only it knew is missed by name, or
+        stored again. Packs in `without` are left out.
+        """
+        self.damage = []
         index = Index()
         for index_id in self.box.ids(Kind.INDEX):
-            for pack_id, blobs in decode_index(self.box.load(Kind.INDEX, index_id)):
-                index.add_pack(pack_id, blobs)
+            try:
+                packs = list(decode_index(self.box.load(Kind.INDEX, index_id)))
+            except DamageError as error:
+                if strict:
+                    raise
+                self.damage.append(f"index {index_id[:8]}: {error.message}; run `check`")
+                continue
+            except NotFoundError:  # a prune beside us has replaced it since the listing
+                continue
+            for pack_id, blobs in packs:
+                if pack_id not in without:
+                    index.add_pack(pack_id, blobs)
         self.index = index
+        self._packs_seen = False
         return index
 
     def read_blob(self, kind: BlobKind, blob_id: BlobId) -> bytes:
@@ -181,13 +200,14 @@ class Repository:
             raise DamageError(f"{kind.word} blob {blob_id.hex()} is in no index", hint="run `check`")
         for number, place in enumerate(places, 1):
             try:
-                return self._read_place(place, blob_id)
+                return self.read_copy(place, blob_id)
             except (DamageError, NotFoundError):
                 if number == len(places):
                     raise
         raise AssertionError("unreachable")
 
-    def _read_place(self, place: Place, blob_id: BlobId) -> bytes:
+    def read_copy(self, place: Place, blob_id: BlobId) -> bytes:
+        """Return a blob from one of its places, proved by its id; raises DamageError."""
         name = object_name(Kind.PACK, place.pack)
         try:
             sealed = self.store.get(name, offset=place.offset, length=place.length)
@@ -196,27 +216,48 @@ class Repository:
         return open_blob(self.box.key, sealed, wanted=blob_id, raw_length=place.raw_length)
 
     def read_tree(self, tree_id: str) -> list[Node]:
-        """Return a tree's nodes; raises DamageError. The last few hundred trees are remembered."""
+        """Return a tree's nodes; raises DamageError. The last ones are remembered, up to a number of nodes."""
         blob = BlobId(bytes.fromhex(tree_id))
         nodes = self._trees.get(blob)
         if nodes is None:
             nodes = decode_tree(self.read_blob(BlobKind.TREE, blob))
             with self._guard:
-                if len(self._trees) >= _TREE_CACHE:
-                    self._trees.pop(next(iter(self._trees)))
-                self._trees[blob] = nodes
+                self._remember(blob, nodes)
         return nodes
+
+    def _remember(self, blob: BlobId, nodes: list[Node]) -> None:
+        if blob in self._trees or len(nodes) > _CACHED_NODES // 2:
+            return
+        self._trees[blob] = nodes
+        self._cached_nodes += len(nodes)
+        while self._cached_nodes > _CACHED_NODES:
+            self._cached_nodes -= len(self._trees.pop(next(iter(self._trees))))
 
     # Snapshots
 
     def snapshots(self) -> dict[SnapshotId, Snapshot]:
-        """Return all snapshots by id, oldest first; raises DamageError for one that is not readable."""
+        """Return all snapshots by id, oldest first; raises DamageError for one that is not readable.
+
+        Who removes anything must know all of them; who only reads takes `readable_snapshots`.
+        """
+        return self._snapshots([])
+
+    def readable_snapshots(self, unreadable: list[str] | None = None) -> dict[SnapshotId, Snapshot]:
+        """Return the snapshots that can be read; the others are told in `unreadable`, a sentence each."""
+        problems = [] if unreadable is None else unreadable
+        return self._snapshots(problems, tolerant=True)
+
+    def _snapshots(self, problems: list[str], *, tolerant: bool = False) -> dict[SnapshotId, Snapshot]:
         found = {}
         for snapshot_id in self.box.ids(Kind.SNAPSHOT):
             try:
                 found[SnapshotId(snapshot_id)] = decode_snapshot(self.box.load(Kind.SNAPSHOT, snapshot_id))
             except NotFoundError:  # forgotten since the listing
                 continue
+            except DamageError as error:
+                if not tolerant:
+                    raise
+                problems.append(f"snapshot {snapshot_id[:8]}: {error.message}; run `check`")
         return dict(sorted(found.items(), key=lambda item: (item[1].nanoseconds, item[0])))
 
     def load_snapshot(self, snapshot_id: SnapshotId) -> Snapshot:
@@ -231,7 +272,7 @@ class Repository:
 
     def find_snapshot(self, word: str) -> tuple[SnapshotId, Snapshot]:
         """Return the snapshot that a person names; raises NotFoundError, AmbiguousError."""
-        found = self.snapshots()
+        found = self.readable_snapshots()
         snapshot_id = choose_snapshot(word, found)
         return snapshot_id, found[snapshot_id]
 
@@ -250,15 +291,28 @@ class Repository:
     def writer(self, lock: Lock, settings: WriterSettings | None = None) -> Iterator[BlobWriter]:
         """Give a sink for blobs; leaving the block makes them durable and indexed, an error abandons them.
 
+        Blobs of packs that are missing or cut short count as unknown, and are stored again.
         Raises LockedError when `lock` was lost meanwhile.
         """
+        if not self._packs_seen:
+            self._distrust_lost_packs()
         writer = BlobWriter(self.box, self.index, settings or WriterSettings(), confirm=lock.confirm)
         try:
             yield writer
+            writer.finish()
         except BaseException:
             writer.abandon()
+            self.index = Index()  # it knows packs by now that no index file lists
+            self._packs_seen = False
             raise
-        writer.finish()
+
+    def _distrust_lost_packs(self) -> None:
+        sizes = {object_id(name): size for name, size in self.store.list(Kind.PACK)}
+        lost = {pack for pack, size in self.index.sizes() if sizes.get(pack) != size}
+        if lost:
+            self.load_index(strict=False, without=lost)
+            self.damage += [f"pack {pack[:8]} is missing or cut short; what it held is stored again" for pack in lost]
+        self._packs_seen = True
 
 
 def _refuse_existing(store: Store) -> None:
@@ -294,43 +348,3 @@ def _objects(store: Store, kind: Kind) -> Iterator[str]:
                 yield name
     except NotFoundError:
         return
-
-
-def _put_key(store: Store, content: bytes) -> str:
-    key_id = hashlib.sha256(content).hexdigest()
-    store.put(object_name(Kind.KEY, key_id), [content])
-    return key_id
-
-
-def _key_ids(store: Store) -> list[str]:
-    return [found for name, _ in store.list(Kind.KEY) if (found := object_id(name)) is not None]
-
-
-def _load_key(store: Store, key_id: str) -> keys.KeyFile:
-    content = store.get(object_name(Kind.KEY, key_id))
-    if hashlib.sha256(content).hexdigest() != key_id:
-        raise DamageError(f"{object_name(Kind.KEY, key_id)} holds other bytes than those that were written")
-    return keys.read_key_file(content)
-
-
-def _find_key(store: Store, passphrase: str) -> tuple[MasterKey, str]:
-    trouble: list[BackupError] = []
-    found: list[tuple[str, keys.KeyFile]] = []
-    for key_id in _key_ids(store):
-        try:
-            found.append((key_id, _load_key(store, key_id)))
-        except BackupError as error:
-            trouble.append(error)
-    found.sort(key=lambda one: one[1].username == keys.RECOVERY_USER)  # rarely meant, and each try takes a while
-    for key_id, key_file in found:
-        try:
-            return keys.unwrap(key_file, passphrase), key_id
-        except DamageError:
-            continue
-    if trouble:
-        raise trouble[0]
-    raise WrongPassphraseError(
-        f"no key of {store.address} opens with this passphrase",
-        safe="nothing was changed",
-        hint="check the password file; the recovery key that `init` printed opens it, too",
-    )

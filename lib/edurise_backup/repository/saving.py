@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from edurise_backup import __version__
@@ -59,16 +59,18 @@ def save_snapshot(
     parent = None if parent_id is None else _parent(repository, *parent_id)
     with repository.writer(lock, settings) as sink:
         archived = archive(source, sink, progress=progress, parent=parent)
+    archived = replace(archived, problems=(*archived.problems, *repository.damage))
+    progress.raise_if_cancelled()
     snapshot = Snapshot(
         time=_text(started),
         parent=parent_id[0] if parent_id else None,
         tree=archived.tree,
-        paths=list(label.paths),
+        paths=[_as_go(path) for path in label.paths],
         hostname=host,
         username=user_name(),
         uid=os.getuid(),
         gid=os.getgid(),
-        excludes=list(label.excludes),
+        excludes=[_as_go(pattern) for pattern in label.excludes],
         tags=list(label.tags) or None,
         program_version=f"edurise-backup {__version__}",
         summary=_summary(archived, sink.stats, started),
@@ -80,8 +82,8 @@ def find_parent(repository: Repository, paths: Sequence[str], host: str) -> tupl
     """Return the newest snapshot of the same host and paths, as stock restic chooses it."""
     same = [
         (snapshot_id, snapshot)
-        for snapshot_id, snapshot in repository.snapshots().items()
-        if snapshot.hostname == host and sorted(snapshot.paths) == sorted(paths)
+        for snapshot_id, snapshot in repository.readable_snapshots().items()
+        if snapshot.hostname == host and sorted(snapshot.paths) == sorted(map(_as_go, paths))
     ]
     return same[-1] if same else None
 
@@ -113,6 +115,11 @@ def _summary(archived: Archived, added: WriterStats, started: datetime) -> Summa
         total_files_processed=stats.files,
         total_bytes_processed=stats.source_bytes,
     )
+
+
+def _as_go(text: str) -> str:
+    """Return text as Go writes it into JSON: bytes that are not UTF-8 become U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _text(moment: datetime) -> str:

@@ -1,10 +1,13 @@
 """The databases of a PostgreSQL server as a tree of files: START HERE for dumps.
 
-    /databases/globals.json, globals.sql        roles, memberships, tablespaces
-    /databases/NAME/archive.pgdump              everything but the rows of large tables
-    /databases/NAME/archive.toc                 its table of contents
-    /databases/NAME/data/NNNN-SCHEMA.TABLE.pgdump   the rows of one large table each
-    /databases/NAME/database.json, database.sql what no dump holds, and the facts that prove a restore
+    FOLDER/globals.json, globals.sql        roles, memberships, tablespaces
+    FOLDER/NAME/archive.pgdump              everything but the rows of large tables
+    FOLDER/NAME/archive.toc                 its table of contents
+    FOLDER/NAME/data/NNNN-SCHEMA.TABLE.pgdump   the rows of one large table each
+    FOLDER/NAME/database.json, database.sql what no dump holds, and the facts that prove a restore
+
+FOLDER is a path of the server's own, so that several servers never mix, neither
+in one restored directory nor in a retention policy's groups.
 
 Archives are streams of the server's own pg_dump, uncompressed so that equal
 rows deduplicate; no byte of them touches a disk on the way.
@@ -18,7 +21,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
@@ -37,7 +40,9 @@ from edurise_backup.sources.database_listing import check_listing
 
 LARGE_TABLE_BYTES = 32 * 1024 * 1024
 LOCK_TIMEOUT = timedelta(seconds=30)
-GLOBALS = "/databases/globals.json"
+FOLDER = "/databases"
+GLOBALS = "globals.json"
+GLOBALS_SCRIPT = "globals.sql"
 
 
 class DatabaseSource:
@@ -54,6 +59,7 @@ class DatabaseSource:
         *,
         name: str,
         tools: Tools,
+        folder: str = FOLDER,
         exclude_databases: Sequence[str] = (),
         databases: Sequence[str] | None = None,
         large_table_bytes: int = LARGE_TABLE_BYTES,
@@ -62,6 +68,7 @@ class DatabaseSource:
         progress: Progress | None = None,
     ) -> None:
         self.name = name
+        self.folder = folder
         self._address = address
         self._tools = tools
         self._excluded = frozenset(exclude_databases)
@@ -142,7 +149,11 @@ class DatabaseSource:
 
     def _capture(self, database: str) -> None:
         capture = DatabaseCapture(
-            self._address, database, large_table_bytes=self._large_table_bytes, lock_timeout=self._lock_timeout
+            self._address,
+            database,
+            folder=self.folder,
+            large_table_bytes=self._large_table_bytes,
+            lock_timeout=self._lock_timeout,
         )
         if database == "postgres" and self._wanted is None and not capture.has_user_content:
             capture.close()
@@ -154,13 +165,16 @@ class DatabaseSource:
     # the tree
 
     def root(self) -> Entry:
-        """Return `/`, which holds `databases`."""
-        return self._folder("/", lambda: [self._folder("/databases", self._top)])
+        """Return `/`, with the way down to the source's folder."""
+        entry = self._folder(self.folder, self._top)
+        for above in PurePosixPath(self.folder).parents:
+            entry = self._folder(str(above), partial(iter, [entry]))
+        return entry
 
     def _top(self) -> Iterator[Entry]:
         entries = [self._folder(one.folder, partial(self._database, one)) for one in self._captures]
-        entries.append(self._text(GLOBALS, lambda: encode_record(self.globals)))
-        entries.append(self._entry("/databases/globals.sql", self._globals_script))
+        entries.append(self._text(f"{self.folder}/{GLOBALS}", lambda: encode_record(self.globals)))
+        entries.append(self._entry(f"{self.folder}/{GLOBALS_SCRIPT}", self._globals_script))
         return iter(sorted(entries, key=lambda entry: entry.node.name.encode()))
 
     def _database(self, capture: DatabaseCapture) -> Iterator[Entry]:

@@ -78,14 +78,16 @@ class Contents:
 class DatabaseCapture:
     """One database, from its snapshot to its record."""
 
-    def __init__(self, address: Address, name: str, *, large_table_bytes: int, lock_timeout: timedelta) -> None:
+    def __init__(
+        self, address: Address, name: str, *, folder: str, large_table_bytes: int, lock_timeout: timedelta
+    ) -> None:
         """Connect, take the snapshot and lock every table.
 
         Raises UnreachableError; SourceError when rights are missing;
         TransientError when a table stays locked.
         """
         self.name = name
-        self.folder = f"/databases/{_folder(name)}"
+        self.folder = f"{folder}/{_folder(name)}"
         self.address = address.with_database(name)
         self._lock_timeout = lock_timeout
         self._counting: Counting | None = None

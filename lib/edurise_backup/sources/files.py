@@ -34,7 +34,11 @@ class FilesSource:
             _must_exist(path)
         self._excluded = matcher(exclude)
         self._devices = {os.lstat(path).st_dev for path in self.paths} if one_file_system else None
-        self._problems: list[str] = []
+        self._problems = [
+            f"{path}: is a symbolic link: the link is backed up, not what it points to"
+            for path in self.paths
+            if os.path.islink(path)
+        ]
 
     def root(self) -> Entry:
         """Return `/`; of the directories above the chosen paths only the way down is offered."""
@@ -58,7 +62,8 @@ class FilesSource:
                 below = [way[1:] for way in ways if way[0] == name]
                 yield self._above(os.path.join(path, name), below)
 
-        return Entry(self._node(path, os.lstat(path)), path, children=children)
+        # an ancestor may be a link to a directory: what is below it is stored below a directory of its name
+        return Entry(self._node(path, os.stat(path)), path, children=children)
 
     def _entry(self, path: str, name: str | None = None) -> Entry | None:
         """Describe one path, or note why it cannot be read."""

@@ -6,6 +6,7 @@ Source of the views: the PostgreSQL manual, "System Views" and "System Catalogs"
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,9 +30,7 @@ _RULES = """
 _EXTENSIONS = """
     SELECT e.extname AS name, e.extversion AS version, n.nspname AS schema
     FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace ORDER BY 1"""
-_DATABASES = """
-    SELECT datname AS name, pg_catalog.pg_database_size(oid) AS bytes
-    FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"""
+_SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database()) AS bytes"
 _TABLES = """
     SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
            pg_catalog.pg_table_size(c.oid) AS table_bytes, pg_catalog.pg_indexes_size(c.oid) AS index_bytes,
@@ -42,6 +41,9 @@ _TABLES = """
 _BUCKETS = """
     SELECT b.id, b.name, b.public, count(o.id) AS objects
     FROM storage.buckets b LEFT JOIN storage.objects o ON o.bucket_id = b.id GROUP BY 1, 2, 3 ORDER BY 1"""
+_HAS_BUCKETS = """
+    SELECT pg_catalog.to_regclass('storage.buckets') IS NOT NULL
+       AND pg_catalog.to_regclass('storage.objects') IS NOT NULL AS there"""
 _VERSION = "SELECT pg_catalog.version() AS version, pg_catalog.current_setting('server_version') AS number"
 
 Rows = list[dict[str, object]]
@@ -61,41 +63,52 @@ class ServerConfiguration:
         return to_json({"settings": self.settings, "access_rules": self.access_rules, "extensions": self.extensions})
 
 
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What is on a server; `problems` says what this role may not read."""
+
+    facts: dict[str, object]
+    problems: tuple[str, ...]
+
+
 def read_configuration(address: Address, databases: Sequence[str]) -> ServerConfiguration:
     """Read settings, HBA rules, and the extensions of each database; raises UnreachableError, SourceError."""
-    problems = []
-    with reading_session(address, address.database, lock_timeout=_PATIENCE) as connection:
-        settings = _rows(connection, _SETTINGS, [list(_SECRET_SETTINGS)])
-        try:
-            with connection.transaction():
-                rules = _rows(connection, _RULES)
-        except psycopg.errors.InsufficientPrivilege:
-            rules = []
-            problems.append(
-                f"{address.user} may not read the access rules: grant pg_read_all_settings and pg_hba_file_rules"
-            )
+    with closing(reading_session(address, address.database, lock_timeout=_PATIENCE)) as connection:
+        session = _Session(connection)
+        settings = session.rows("the settings", _SETTINGS, [list(_SECRET_SETTINGS)])
+        rules = session.rows("the access rules", _RULES, hint="grant pg_read_all_settings and pg_hba_file_rules")
+    problems = session.problems
     extensions = {}
     for name in databases:
-        with reading_session(address, name, lock_timeout=_PATIENCE) as connection:
-            extensions[name] = _rows(connection, _EXTENSIONS)
+        with closing(reading_session(address, name, lock_timeout=_PATIENCE)) as connection:
+            session = _Session(connection)
+            extensions[name] = session.rows(f"the extensions of {name}", _EXTENSIONS)
+        problems += session.problems
     return ServerConfiguration(settings, rules, extensions, tuple(problems))
 
 
-def read_inventory(address: Address, databases: Sequence[str]) -> dict[str, object]:
-    """Return the server's version, and each database's size, tables, extensions and storage buckets."""
-    with reading_session(address, address.database, lock_timeout=_PATIENCE) as connection:
-        version = _rows(connection, _VERSION)[0]
-        sizes = {str(row["name"]): row["bytes"] for row in _rows(connection, _DATABASES)}
-    inventory: dict[str, object] = {}
+def read_inventory(address: Address, databases: Sequence[str]) -> Inventory:
+    """Read the server's version, and each database's size, tables, extensions and storage buckets.
+
+    Raises UnreachableError, SourceError; what the role may not read is a problem, and the rest is there.
+    """
+    with closing(reading_session(address, address.database, lock_timeout=_PATIENCE)) as connection:
+        session = _Session(connection)
+        version = next(iter(session.rows("the version", _VERSION)), {})
+    problems = session.problems
+    found: dict[str, object] = {}
     for name in databases:
-        with reading_session(address, name, lock_timeout=_PATIENCE) as connection:
-            inventory[name] = {
-                "bytes": sizes.get(name),
-                "tables": _rows(connection, _TABLES),
-                "extensions": _rows(connection, _EXTENSIONS),
-                "buckets": _rows(connection, _BUCKETS) if _has_buckets(connection) else [],
+        with closing(reading_session(address, name, lock_timeout=_PATIENCE)) as connection:
+            session = _Session(connection)
+            found[name] = {
+                "bytes": next((row["bytes"] for row in session.rows(f"the size of {name}", _SIZE)), None),
+                "tables": session.rows(f"the tables of {name}", _TABLES),
+                "extensions": session.rows(f"the extensions of {name}", _EXTENSIONS),
+                "buckets": _buckets(session, name),
             }
-    return {"version": version["version"], "number": version["number"], "databases": inventory}
+        problems += session.problems
+    facts: dict[str, object] = {**version, "databases": found}
+    return Inventory(facts, tuple(problems))
 
 
 def to_json(value: object) -> bytes:
@@ -103,17 +116,33 @@ def to_json(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1) + b"\n"
 
 
-def _has_buckets(connection: Connection) -> bool:
-    query = "SELECT to_regclass('storage.buckets') IS NOT NULL AND to_regclass('storage.objects') IS NOT NULL AS there"
-    return bool(_rows(connection, query)[0]["there"])
+class _Session:
+    """A reading session in which a query that the role has no right to is a problem, and no end."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.problems: list[str] = []
+
+    def rows(
+        self, what: str, query: str, parameters: Sequence[object] = (), *, hint: str = "grant pg_read_all_data"
+    ) -> Rows:
+        """Return the rows by column name; none without the right to read them."""
+        try:
+            with self._connection.transaction():  # a savepoint: the session goes on after what is refused
+                cursor = self._connection.execute(query.encode(), parameters or None)
+                names = [column.name for column in cursor.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        except psycopg.errors.InsufficientPrivilege as error:
+            role = self._connection.info.user
+            said = error.diag.message_primary
+            self.problems.append(f"{role} may not read {what} ({said}): {hint}")
+            return []
+        except psycopg.Error as error:
+            raise translated(error, what) from error
 
 
-def _rows(connection: Connection, query: str, parameters: Sequence[object] = ()) -> Rows:
-    try:
-        cursor = connection.execute(query.encode(), parameters or None)
-        names = [column.name for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    except psycopg.errors.InsufficientPrivilege:
-        raise
-    except psycopg.Error as error:
-        raise translated(error, "the server's facts") from error
+def _buckets(session: _Session, database: str) -> Rows:
+    what = f"the storage's buckets of {database}"
+    there = session.rows(what, _HAS_BUCKETS)
+    hint = "grant pg_read_all_data and BYPASSRLS"
+    return session.rows(what, _BUCKETS, hint=hint) if there and there[0]["there"] else []

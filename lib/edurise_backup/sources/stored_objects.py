@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
 
@@ -34,7 +35,7 @@ class StoredObject:
 
 def read_stored_objects(source: DatabaseSource, database: str) -> Iterator[StoredObject]:
     """Yield the rows of one captured database, none when it has no Supabase storage."""
-    with source.reading(database) as connection:
+    with closing(source.reading(database)) as connection:
         try:
             if connection.execute(_THERE).fetchone() != (True,):
                 return

@@ -33,8 +33,10 @@ _IOV_MAX = 1024
 class LocalStore:
     """Keeps objects as files below `root`; safe for any number of threads and processes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, create: bool = True) -> None:
+        """`create` allows the root itself to be made: a disk that is not mounted must not be written around."""
         self._root = root.absolute()
+        self._create = create
         self._known_folders: set[Path] = set()
 
     @property
@@ -53,7 +55,7 @@ class LocalStore:
                 os.link(unfinished, path)  # unlike rename, link never replaces
             finally:
                 unfinished.unlink()
-            _sync_folder(path.parent)
+            self._sync_name(path)
         except FileExistsError as error:
             raise ConflictError(f"{name} exists already in {self.address}") from error
         except OSError as error:
@@ -125,10 +127,15 @@ class LocalStore:
         missing = []
         at = folder
         while not at.is_dir():
+            if at == self._root and not self._create:
+                raise FileNotFoundError(errno.ENOENT, "the directory of the repository is gone", str(at))
             missing.append(at)
             at = at.parent
         for path in reversed(missing):
-            path.mkdir(mode=0o700, exist_ok=True)
+            try:
+                path.mkdir(mode=0o700, exist_ok=True)
+            except FileExistsError as error:
+                raise NotADirectoryError(errno.ENOTDIR, "is not a directory", str(path)) from error
             _sync_folder(path.parent)
         self._known_folders.add(folder)
 
@@ -141,10 +148,26 @@ class LocalStore:
         finally:
             os.close(descriptor)
 
+    def _sync_name(self, path: Path) -> None:
+        try:
+            _sync_folder(path.parent)
+        except OSError:
+            path.unlink()  # its name may not survive a crash: whoever tries again must write and sync it anew
+            raise
+
+    def sweep(self, prefix: str) -> int:
+        """Remove what puts that were cut short left below `prefix`; return how many."""
+        left = [path for path in (self._root / prefix).rglob(f"*{_TEMPORARY}*") if path.is_file()]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
     def _translated(self, error: OSError, name: str) -> BackupError:
         where = f"{name} in {self.address}"
         match error.errno:
-            case errno.ENOENT | errno.ENOTDIR:
+            case errno.ENOTDIR:
+                return InputError(f"{self.address} is not a directory", hint="choose a directory for the repository")
+            case errno.ENOENT:
                 return NotFoundError(f"there is no {where}")
             case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
                 return SpaceError(

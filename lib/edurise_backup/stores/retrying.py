@@ -61,6 +61,10 @@ class RetryingStore:
         """Remove the object."""
         self._retried(lambda: self._store.delete(name))
 
+    def sweep(self, prefix: str) -> int:
+        """Remove what puts that were cut short left below `prefix`."""
+        return self._retried(lambda: self._store.sweep(prefix))
+
     def _retried(self, call: Callable[[], T]) -> T:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),

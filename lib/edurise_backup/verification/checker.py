@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from edurise_backup.errors import BackupError, DamageError, NotFoundError
 from edurise_backup.model.content import BlobId, BlobKind, Node
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, decode_snapshot
-from edurise_backup.pipeline.codec import OVERHEAD, open_blob
+from edurise_backup.pipeline.codec import open_blob
 from edurise_backup.ports import Progress
 from edurise_backup.repository.index import Index, decode_index
 from edurise_backup.repository.layout import Kind, object_id, object_name
-from edurise_backup.repository.packs import PackedBlob, encode_header, read_header
+from edurise_backup.repository.packs import PackedBlob, pack_size, read_header
 from edurise_backup.repository.repository import Repository
 
 
@@ -130,6 +130,8 @@ class _Check:
                         self._result.findings.append(f"{path}: a directory without a tree")
                     else:
                         stack.append((node.subtree, path))
+                elif node.subtree is not None:
+                    self._result.findings.append(f"{path}: a {node.type} with a tree, which nobody restores")
                 elif node.type == "file":
                     self._check_file(node, path)
 
@@ -159,13 +161,13 @@ class _Check:
 
     def _check_sizes(self, packs: dict[str, list[PackedBlob]], sizes: dict[str, int], *, whole: bool) -> None:
         for pack, blobs in packs.items():
-            expected = sum(blob.length for blob in blobs) + len(encode_header(blobs)) + OVERHEAD + 4
+            expected = pack_size(blobs)
             if pack not in sizes:
                 self._result.findings.append(f"pack {pack[:8]} is missing")
             elif sizes[pack] != expected:
                 self._result.findings.append(f"pack {pack[:8]} has {sizes[pack]} bytes, its index says {expected}")
         unknown = len(sizes.keys() - self._packs.keys())
-        if whole and unknown:
+        if whole and unknown and not any(finding.startswith("index ") for finding in self._result.findings):
             self._result.remarks.append(f"{unknown} packs are in no index; the next prune removes them")
 
     def _read_packs(self, packs: dict[str, list[PackedBlob]]) -> None:

@@ -1,0 +1,75 @@
+"""The configured PostgreSQL servers: where they are, which tools fit them, what is on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from edurise_backup.config import DatabaseSettings
+from edurise_backup.postgres.connection import Address, connect, parse_address
+from edurise_backup.postgres.session import fetch, translated
+from edurise_backup.postgres.tools import Tools, find_tools
+
+_DATABASES = """
+    SELECT datname::text FROM pg_catalog.pg_database
+    WHERE datallowconn AND datconnlimit <> -2 AND datname NOT IN ('template0', 'template1') ORDER BY 1"""
+_TAKEN = "SELECT datname::text FROM pg_catalog.pg_database"
+_PLACE = (
+    "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'"  # no row without the right to see it
+)
+
+
+def database_address(source: DatabaseSettings) -> Address:
+    """Return where a configured server is; raises ConfigError."""
+    password_file = Path(source.password_file) if source.password_file else None
+    return parse_address(source.url, password_file=password_file, allow_plaintext=source.allow_plaintext)
+
+
+def database_tools(source: DatabaseSettings, address: Address) -> Tools:
+    """Return client tools that fit the server; raises UnreachableError, UnsupportedVersionError."""
+    with connect(address, autocommit=True) as connection:
+        major = connection.info.server_version // 10000
+    return find_tools(major, bindir=Path(source.bindir) if source.bindir else None)
+
+
+def list_databases(address: Address, exclude: Sequence[str]) -> list[str]:
+    """Return the databases of a server that are backed up; raises UnreachableError, SourceError."""
+    with connect(address, autocommit=True) as connection:
+        try:
+            names = [str(name) for (name,) in fetch(connection, _DATABASES)]
+        except psycopg.Error as error:
+            raise translated(error, "the list of databases") from error
+    return [name for name in names if name not in exclude]
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """What a server has already, for whoever wants to add to it."""
+
+    names: frozenset[str]
+    """Every database's, also of those that are never backed up."""
+    directory: Path | None
+    """Its data directory, when that is on this host and its disk can be seen from here."""
+
+
+def look_at(address: Address) -> Occupied:
+    """Return what is on a server; raises UnreachableError."""
+    with connect(address, autocommit=True) as connection:
+        try:
+            names = frozenset(str(name) for (name,) in fetch(connection, _TAKEN))
+            place = [str(path) for (path,) in fetch(connection, _PLACE)] if address.on_this_host else []
+        except psycopg.Error as error:
+            raise translated(error, "the list of databases") from error
+    return Occupied(names, next((Path(path) for path in place if _seen(path)), None))
+
+
+def _seen(path: str) -> bool:
+    try:
+        os.statvfs(path)
+    except OSError:
+        return False
+    return True

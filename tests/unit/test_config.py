@@ -1,0 +1,172 @@
+"""The configuration: what a file says, where it is looked for, and mistakes told with key and line."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edurise_backup import config
+from edurise_backup.config import DatabaseSettings, FilesSettings, Settings, load_settings
+from edurise_backup.errors import ConfigError
+from tests.support.documents import blocks, page, rows, section
+
+PAGE = "docs/operations/configuration.md"
+
+
+def settings_of(folder: Path, text: str, environment: dict[str, str] | None = None) -> Settings:
+    path = folder / "edurise-backup.toml"
+    path.write_text(text)
+    return load_settings(path, environment or {})
+
+
+def keys_of(settings: type[msgspec.Struct], prefix: str = "") -> set[str]:
+    """Return every key that the file may have, as the page writes it."""
+    found = set()
+    for field in msgspec.structs.fields(settings):
+        inner = getattr(field.type, "__args__", (field.type,))[0]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            many = "[]" if inner is not field.type else ""
+            found |= keys_of(inner, f"{prefix}{field.name}{many}.")
+        else:
+            found.add(prefix + field.name)
+    return found
+
+
+def test_the_page_lists_every_key_and_no_other() -> None:
+    listed = [row[0] for row in rows(section(page(PAGE), "Keys"))[1:]]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == keys_of(config._File)
+
+
+def test_the_pages_defaults_are_those_of_the_code() -> None:
+    told = {row[0]: row[1] for row in rows(section(page(PAGE), "Keys"))[1:]}
+    for prefix, settings in (("database[].", DatabaseSettings), ("files[].", FilesSettings)):
+        for field in msgspec.structs.fields(settings):
+            if field.required:
+                assert told[prefix + field.name] == "", field.name
+            elif isinstance(field.default, bool | int):
+                assert told[prefix + field.name] == str(field.default).lower()
+            elif field.default == ():
+                assert told[prefix + field.name] == "[]"
+    assert told["prefect.api_url"] == config.PREFECT_API
+
+
+def test_the_pages_example_is_a_configuration(tmp_path: Path) -> None:
+    (example,) = blocks(page(PAGE), "toml")
+    found = settings_of(tmp_path, example)
+    assert [database.name for database in found.databases] == ["platform"]
+    assert [files.name for files in found.files] == ["storage"]
+    assert [source.name for source in found.configuration] == ["settings"]
+    assert found.databases[0].exclude == ("scratch",)
+    assert found.host == "lms-1"
+
+
+def test_the_page_names_the_variables_that_are_read() -> None:
+    for name, _ in rows(section(page(PAGE), "Environment"))[1:]:
+        assert f'"{name}"' in Path(config.__file__).read_text(), name
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    found = settings_of(
+        tmp_path,
+        """
+data_directory = "state"
+[repository]
+location = "../repository"
+password_file = "/secrets/p"
+[[files]]
+name = "f"
+paths = ["a", "~/b"]
+[[database]]
+name = "d"
+url = "postgresql://x@h/y"
+password_file = "pw"
+bindir = "bin"
+""",
+    )
+    assert found.data_directory == tmp_path / "state"
+    assert os.path.normpath(found.repository.location) == str(tmp_path.parent / "repository")
+    assert found.repository.password_file == "/secrets/p"
+    assert found.files[0].paths == (str(tmp_path / "a"), str(Path.home() / "b"))
+    assert (found.databases[0].password_file, found.databases[0].bindir) == (
+        str(tmp_path / "pw"),
+        str(tmp_path / "bin"),
+    )
+
+
+@pytest.mark.parametrize("location", ["local:/srv/backups", "s3:https://s3.internal/bucket"])
+def test_a_location_with_a_scheme_is_kept_as_it_is(tmp_path: Path, location: str) -> None:
+    assert settings_of(tmp_path, f'[repository]\nlocation = "{location}"\n').repository.location == location
+
+
+def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
+    found = settings_of(
+        tmp_path,
+        '[repository]\nlocation = "a"\npassword_file = "b"\n[prefect]\napi_url = "c"\n',
+        {"EDURISE_REPOSITORY": "/r", "EDURISE_PASSWORD_FILE": "/p", "PREFECT_API_URL": "http://x/api"},
+    )
+    assert found.repository == config.RepositorySettings(location="/r", password_file="/p")
+    assert found.prefect_api_url == "http://x/api"
+
+
+def test_a_file_is_found_by_option_then_variable_then_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("option.toml", "variable.toml", config.FILE_NAME):
+        (tmp_path / name).write_text(f'host = "{name}"\n')
+    monkeypatch.chdir(tmp_path)
+    variable = {"EDURISE_CONFIG": str(tmp_path / "variable.toml")}
+    assert load_settings(Path("option.toml"), variable).host == "option.toml"
+    assert load_settings(None, variable).host == "variable.toml"
+    assert load_settings(None, {}).host == config.FILE_NAME
+    (tmp_path / config.FILE_NAME).unlink()
+    nothing = load_settings(None, {"XDG_DATA_HOME": "/data"})
+    assert (nothing.path, nothing.host) == (None, socket.gethostname())
+    assert nothing.data_directory == Path("/data/edurise-backup")
+    assert (nothing.databases, nothing.files, nothing.configuration) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        ("colour = 1\n", "colour", 1),
+        ('host = "h"\n[repository]\n\nlocation = 3\n', "repository.location", 4),
+        ('[catalog]\nurl = "x"\nallow_plaintext = "yes"\n', "catalog.allow_plaintext", 3),
+        ('[[database]]\nname = "d"\nurl = "u"\nparallel = 0\n', "database[0].parallel", 4),
+        ('[[files]]\nname = "f"\npaths = []\n', "files[0].paths", 3),
+        ('[[files]]\nname = "f"\npaths = ["x"]\n\n[[files]]\nname = "g"\npath = ["x"]\n', "files[1].path", 7),
+        ('[[files]]\nname = "f"\npaths = ["x", 5]\n', "files[0].paths[1]", 3),
+        ('[[configuration]]\npaths = ["x"]\n', "configuration[0]", 1),
+        (
+            '[[files]]\nname = "same"\npaths = ["x"]\n[[configuration]]\nname = "same"\npaths = ["x"]\n',
+            "configuration[0].name",
+            5,
+        ),
+        ('[[files]]\nname = "f"\npaths = ["x"]\nobjects_of = "nobody"\n', "files[0].objects_of", 4),
+        ('[[files]]\nname = "../up"\npaths = ["x"]\n', "files[0].name", 2),
+        ('[[files]]\nname = "f"\npaths = ["x"]\nname = "g"\n', "", 4),
+        ('host = "unfinished\n', "", 1),
+    ],
+)
+def test_a_mistake_is_told_with_its_key_and_line(tmp_path: Path, text: str, key: str, line: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_of(tmp_path, text)
+    assert str(tmp_path / "edurise-backup.toml") in caught.value.message
+    assert f"line {line}" in caught.value.message
+    assert key in caught.value.message
+    assert caught.value.hint
+    assert caught.value.exit_status == 2
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_settings(tmp_path / "missing.toml", {})
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load_settings(tmp_path, {})
+    (tmp_path / "latin.toml").write_bytes(b'host = "x"\n# caf\xe9\n')
+    with pytest.raises(ConfigError, match="line 2: this is not UTF-8"):
+        load_settings(tmp_path / "latin.toml", {})
