@@ -8,8 +8,10 @@ JSON (`result_serializer`), because a pickle can be made to run code.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from functools import wraps
+from threading import current_thread, main_thread
 from typing import ParamSpec
 from uuid import UUID
 
@@ -41,6 +43,8 @@ def told_in_full(flow_body: Callable[P, str]) -> Callable[P, str | State[object]
 
     @wraps(flow_body)
     def body(*args: P.args, **kwargs: P.kwargs) -> str | State[object]:
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # stock `restic unlock` asks so whether a lock's process lives
         try:
             return flow_body(*args, **kwargs)
         except CancelledError as error:

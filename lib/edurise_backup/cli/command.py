@@ -8,7 +8,6 @@ each `--help` lists them.
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +134,3 @@ def _status(output: Output, work: Callable[[], int | None]) -> int:
     except BackupError as error:
         output.error(error)
         return error.exit_status
-    except BrokenPipeError:
-        os.close(1)  # whoever read the output has gone
-        return 0

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edurise_backup import __version__
-from edurise_backup.cli import jobs, repo, upkeep
+from edurise_backup.cli import jobs, repo, repo_upkeep, upkeep
 
 app = typer.Typer(
     name="edurise-backup",
@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 jobs.add_commands(app)
 upkeep.add_commands(app)
-app.add_typer(repo.app, name="repo")
+app.add_typer(repo_upkeep.app, name="repo")
 
 
 def _version(wanted: bool) -> None:

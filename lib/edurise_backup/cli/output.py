@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -16,6 +18,8 @@ import msgspec
 from edurise_backup.errors import BackupError
 from edurise_backup.monitoring.progress import SilentProgress
 
+_UNDECODED = re.compile("[\udc80-\udcff]")
+"""Bytes that are not UTF-8, as Python keeps them in names (surrogateescape)."""
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -26,50 +30,51 @@ class Output:
     json: bool = False
     quiet: bool = False
 
-    def say(self, text: str) -> None:
-        """Print a line for a person; not with --json or -q."""
-        if not (self.json or self.quiet):
-            sys.stdout.write(text + "\n")
-
-    def result(self, value: object, text: str) -> None:
-        """Print the command's result: as one JSON document, or as text."""
-        if self.json:
-            sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
-        elif text:
-            sys.stdout.write(text + "\n")
+    def result(self, value: object, text: str, *, even_quiet: str = "") -> None:
+        """Print the command's result: one JSON document, or text; with -q only what must not be missed."""
+        shown = as_json(value) if self.json else even_quiet if self.quiet else text
+        if shown:
+            _print(shown)
 
     def error(self, error: BackupError) -> None:
         """Print what happened, what is safe, what to do."""
         if self.json:
             parts = {"error": error.message, "safe": error.safe, "hint": error.hint, "exit_status": error.exit_status}
-            sys.stderr.write(msgspec.json.encode(parts).decode() + "\n")
+            text = as_json(parts)
         else:
-            sys.stderr.write("\n".join(map(printable, error.lines())) + "\n")
+            text = "\n".join(map(printable, error.lines()))
+        with suppress(OSError):  # nobody is there to read it; the exit status says it, too
+            sys.stderr.write(text + "\n")
 
     @contextmanager
     def progress(self) -> Iterator[SilentProgress]:
-        """Give a progress that a terminal shows, and that Ctrl-C and SIGTERM cancel."""
+        """Give a progress that a terminal shows, and that Ctrl-C and SIGTERM cancel; the second one kills."""
         shown = sys.stderr.isatty() and not (self.json or self.quiet)
         progress = TerminalProgress() if shown else SilentProgress()
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             progress.cancel()
+            restore()
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield progress
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            restore()
             if isinstance(progress, TerminalProgress):
                 progress.close()
 
 
 class TerminalProgress(SilentProgress):
-    """One line on standard error: phase, bytes, files, rate, time left."""
+    """One line on standard error: phase, bytes, files, rate, time left. A terminal that is gone is written to no more."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._gone = False
         self._guard = threading.Lock()
         self._begin("starting", None)
 
@@ -94,8 +99,7 @@ class TerminalProgress(SilentProgress):
 
     def close(self) -> None:
         """Clear the line."""
-        sys.stderr.write("\r\033[K")
-        sys.stderr.flush()
+        self._draw("")
 
     def _show(self) -> None:
         self._shown = time.monotonic()
@@ -110,8 +114,56 @@ class TerminalProgress(SilentProgress):
             line += f"  {size(int(rate))}/s"
             if self._total and self._bytes:
                 line += f"  {duration((self._total - self._bytes) / rate)} left"
-        sys.stderr.write(f"\r\033[K{line}")
-        sys.stderr.flush()
+        self._draw(line)
+
+    def _draw(self, line: str) -> None:
+        if self._gone:
+            return
+        try:
+            sys.stderr.write(f"\r\033[K{line}")
+            sys.stderr.flush()
+        except OSError:  # the work matters more than who watches it
+            self._gone = True
+
+
+def as_json(value: object) -> str:
+    """Return a value as one JSON document; a byte of a name that is not UTF-8 is written as the four characters `\\xNN`.
+
+    JSON has no way to hold such a byte that every reader accepts.
+    """
+    try:
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_as_text(msgspec.to_builtins(value, enc_hook=str))).decode()
+
+
+def _as_text(value: object) -> object:
+    match value:
+        case str():
+            return _UNDECODED.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", value)
+        case dict():
+            return {_as_text(key): _as_text(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_as_text(inner) for inner in value]
+        case _:
+            return value
+
+
+def _print(text: str) -> None:
+    """Write to standard output; who reads it may be gone, and the command's exit status stays what it is."""
+    try:
+        try:
+            sys.stdout.write(text + "\n")
+        except UnicodeEncodeError:  # a name that is not UTF-8, or a terminal that is not
+            encoding = sys.stdout.encoding
+            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
+        if not isinstance(error, BrokenPipeError):
+            raise BackupError(
+                f"the result cannot be printed: {error.strerror}", safe="what was done", hint="see the output's disk"
+            ) from error
 
 
 def size(count: float) -> str:

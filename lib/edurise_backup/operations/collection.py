@@ -216,7 +216,7 @@ class Collector:
             with self._catalog.sessions.transaction() as connection:
                 yield from export(connection)
 
-        files = {
+        files: dict[str, Produce] = {
             f"{INVENTORY}/inventory.json": partial(_once, to_json({"servers": servers, "files": self.platform.files})),
             f"{INVENTORY}/versions.json": versions,
             f"{INVENTORY}/catalog.jsonl": catalog,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
 from edurise_backup.config import SCHEME
 from edurise_backup.errors import InputError
 from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy, group_snapshots
-from edurise_backup.model.snapshot import SnapshotId, choose_snapshot
+from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
+from edurise_backup.operations.snapshots import SnapshotFilter, Span
 from edurise_backup.ports import Progress, Store
 from edurise_backup.recovery.planning import EVERYTHING, Selection
 from edurise_backup.repository.locks import Lock
@@ -150,18 +152,38 @@ def selection(include: Sequence[str], exclude: Sequence[str]) -> Selection:
 
 
 def choose_forgotten(
-    repository: Repository, words: Sequence[str], policy: RetentionPolicy
+    repository: Repository,
+    words: Sequence[str],
+    policy: RetentionPolicy,
+    *,
+    within: Span | None = None,
+    among: SnapshotFilter | None = None,
 ) -> tuple[list[SnapshotId], list[Decision]]:
     """Return the snapshots to forget (by name, or by policy) and how the policy judged each one.
 
-    Raises InputError for a policy that keeps nothing, and for names and a policy together.
+    `within` keeps what is not older than the newest snapshot of its group by
+    that span. The policy judges only what passes the filter `among`. Raises
+    InputError for a policy that keeps nothing, and for names and a policy together.
     """
     found = repository.snapshots()
+    nothing_said = policy.empty and within is None
     if words:
-        if not policy.empty:
+        if not nothing_said:
             raise InputError("snapshots are named and a policy is given", hint="use one of the two")
         return [choose_snapshot(word, found) for word in words], []
-    if policy.empty:
+    if nothing_said:
         raise InputError("no policy says what to keep", hint="give --keep-last N or another --keep option, or ids")
-    decisions = [decision for group in group_snapshots(found).values() for decision in apply_policy(group, policy)]
+    groups = group_snapshots((among or SnapshotFilter()).apply(found))
+    decisions = [
+        decision for group in groups.values() for decision in apply_policy(group, _dated(policy, group, within))
+    ]
     return [decision.id for decision in decisions if not decision.keep], decisions
+
+
+def _dated(
+    policy: RetentionPolicy, group: Sequence[tuple[SnapshotId, Snapshot]], within: Span | None
+) -> RetentionPolicy:
+    if within is None:
+        return policy
+    newest = datetime.fromtimestamp(max(snapshot.nanoseconds for _, snapshot in group) / 1e9, UTC)
+    return replace(policy, within=newest - within.before(newest))

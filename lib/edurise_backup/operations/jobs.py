@@ -50,10 +50,7 @@ def run_job(
             raise
         raise cause from error
     except BaseException as error:
-        unexpected = BackupError(
-            f"an unexpected error ended the job: {type(error).__name__}", hint="see the log, and report it"
-        )
-        _end(jobs, reporter, _told(started, JobStatus.FAILED, unexpected))
+        _end(jobs, reporter, _broken_off(started, error))
         raise
     if not jobs.finish(done):
         raise ConflictError(
@@ -86,6 +83,14 @@ def _cause(reporter: JobReporter, error: BackupError) -> BackupError:
         except CancelledError as cancelled:
             return cancelled
     return error
+
+
+def _broken_off(job: RecordT, error: BaseException) -> RecordT:
+    if isinstance(error, KeyboardInterrupt):  # the second request to stop, which waits for nothing
+        safe = "what was published before it is whole"
+        return _told(job, JobStatus.CANCELLED, CancelledError("the job was stopped at once", safe=safe))
+    unexpected = f"an unexpected error ended the job: {type(error).__name__}"
+    return _told(job, JobStatus.FAILED, BackupError(unexpected, hint="see the log, and report it"))
 
 
 def _told(job: RecordT, status: JobStatus, error: BackupError) -> RecordT:

@@ -164,7 +164,7 @@ class _Recovery:
                 if part.part is BackupType.DATABASE:
                     new += self._new_databases(part)
                 else:
-                    needs.add(own, plan_restore(self._repository, self._tree_of(part)).bytes)
+                    needs.add(own, plan_restore(self._repository, self._tree_of(part)).room)
         refuse_names(new)
         self._checks += refuse_taken(new, needs)
         needs.refuse_without_room()
@@ -230,15 +230,15 @@ class _Recovery:
         self._bytes += part.source_bytes
 
     def _tree(self, part: PartResult, progress: Progress) -> None:
-        tree = self._tree_of(part)
+        shot = self._repository.load_snapshot(SnapshotId(part.snapshot_id))
         directory = part_directory(Path(self._target.directory), part)
-        plan = plan_restore(self._repository, tree)
+        plan = plan_restore(self._repository, shot.tree, paths=shot.paths)
         progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
         restored = restore(self._repository, plan, directory, progress=progress)
         self._bytes += restored.bytes
         self._warnings += restored.problems
         progress.phase(f"prove {part.part.value} {part.source}", bytes_total=plan.bytes)
-        compared, differences = prove_files(self._repository, tree, directory, progress=progress)
+        compared, differences = prove_files(self._repository, shot.tree, directory, progress=progress)
         self._checks.append(f"{part.part.value} {part.source}: {compared} files have the bytes of the backup")
         self._findings += differences
 

@@ -85,12 +85,12 @@ class Extraction:
         with self._translated(names), self._folder(names[:-1]) as above:
             os.mkdir(names[-1], 0o700, dir_fd=above)
 
-    def finish_folder(self, names: Names, node: Node) -> None:
+    def finish_folder(self, names: Names, node: Node, *, mind_owner: bool = True) -> None:
         """Give a directory its owner, mode and times, after everything in it is there."""
         with self._translated(names), self._folder(names[:-1]) as above:
             descriptor = os.open(names[-1], _FOLDER, dir_fd=above)
             try:
-                self._describe(descriptor, node, names)
+                self._describe(descriptor, node, names, mind_owner=mind_owner)
             finally:
                 os.close(descriptor)
 
@@ -162,9 +162,9 @@ class Extraction:
             times = (nanoseconds(node.atime), nanoseconds(node.mtime))
             os.utime(name, ns=times, dir_fd=above, follow_symlinks=False)
 
-    def _describe(self, descriptor: int, node: Node, names: Names) -> None:
+    def _describe(self, descriptor: int, node: Node, names: Names, *, mind_owner: bool = True) -> None:
         # chown clears setuid and capabilities, a read-only mode forbids xattrs: so this order
-        with self._owner_allowed(node, lambda: os.fstat(descriptor)):
+        with self._owner_allowed(node, lambda: os.fstat(descriptor), mind=mind_owner):
             os.fchown(descriptor, node.uid, node.gid)
         self._set_xattrs(descriptor, node, names)
         with self._allowed(names, "mode"):
@@ -191,13 +191,14 @@ class Extraction:
             self._listed(error, f"{'/'.join(names)}: {what}")
 
     @contextmanager
-    def _owner_allowed(self, node: Node, status: Callable[[], os.stat_result]) -> Iterator[None]:
+    def _owner_allowed(self, node: Node, status: Callable[[], os.stat_result], *, mind: bool = True) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             if error.errno in _FATAL:
                 raise
-            self._owner_problem(status(), node)
+            if mind:
+                self._owner_problem(status(), node)
 
     def _listed(self, error: OSError, what: str) -> None:
         if error.errno in _FATAL:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -54,6 +54,8 @@ class RestorePlan:
     packs: dict[str, list[WantedBlob]] = field(default_factory=dict)
     bytes: int = 0
     """What the files hold."""
+    above: frozenset[Names] = frozenset()
+    """Directories that only lead to what was backed up, such as `/home`: their owner is of no concern."""
     room: int = 0
     """What they take on the disk: blobs of zeros stay holes."""
 
@@ -73,9 +75,17 @@ class Selection:
 EVERYTHING = Selection()
 
 
-def plan_restore(repository: Repository, tree: str, *, select: Selection = EVERYTHING) -> RestorePlan:
-    """Walk the tree and say what restoring it takes; raises DamageError when a tree or blob is missing."""
-    return _Planner(repository, select).plan(tree)
+def plan_restore(
+    repository: Repository, tree: str, *, select: Selection = EVERYTHING, paths: Iterable[str] = ()
+) -> RestorePlan:
+    """Walk the tree and say what restoring it takes; raises DamageError when a tree or blob is missing.
+
+    `paths` are the snapshot's: what was backed up, below directories that only lead there.
+    """
+    plan = _Planner(repository, select).plan(tree)
+    ways = [tuple(path.strip("/").split("/")) for path in paths]
+    plan.above = frozenset(way[:length] for way in ways for length in range(1, len(way)))
+    return plan
 
 
 @dataclass(slots=True)

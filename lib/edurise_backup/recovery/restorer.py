@@ -58,7 +58,7 @@ def restore(
         for names, node in plan.others:
             extraction.make_other(names, node)
         for names, node in reversed(plan.folders):
-            extraction.finish_folder(names, node)
+            extraction.finish_folder(names, node, mind_owner=names not in plan.above)
         extraction.sync()
         problems = (*repository.damage, *extraction.problems)
         return Restored(len(plan.files), len(plan.folders), plan.bytes, problems)
