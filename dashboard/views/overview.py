@@ -85,7 +85,9 @@ def show_verdict(stats: BackupStats) -> None:
     if full.last_good_at is None:
         missing = [figures.type for figures in stats.types if figures.last_good_at is None]
         names = ", ".join(words.type_text(kind).lower() for kind in missing)
-        st.warning(f"**The whole platform cannot be recovered yet.** No good backup of: {names}.", icon=":material/warning:")
+        st.warning(
+            f"**The whole platform cannot be recovered yet.** No good backup of: {names}.", icon=":material/warning:"
+        )
         return
     st.success(
         f"**The whole platform can be recovered to {words.moment_text(full.last_good_at)}**, "

@@ -78,6 +78,7 @@ def may_mount() -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not may_mount(), reason="this machine lets nobody mount a small disk in a namespace of their own")
 def test_a_disk_without_a_free_byte_fails_the_job_and_nothing_else(
     files_product: Product, tmp_path: Path, empty_database: Address

@@ -161,7 +161,7 @@ def test_a_backup_killed_in_the_middle_of_a_dump_leaves_no_plaintext_and_no_prog
     assert files_holding(CANARY, doomed.repository, doomed.home / "data") == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_backup_that_is_asked_to_stop_is_cancelled_with_status_130(
     doomed: Product, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -184,6 +184,7 @@ def test_a_backup_that_is_asked_to_stop_is_cancelled_with_status_130(
     assert_goes_on(doomed, tmp_path, snapshots=1)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_a_dump_is_a_cancelled_job_not_a_failed_one(doomed: Product) -> None:
     doomed.execute(
         "INSERT INTO visits (pupil, page) SELECT 1, repeat(md5(n::text), 16) FROM generate_series(1, 60000) n"

@@ -91,8 +91,6 @@ def test_unknown_and_ambiguous_ids_sources_types_and_parts_are_refused(files_pro
         Case(("verify", short), f"the id {short} is short for more than one backup", "write more of the id"),
         Case(("backup", "everything"), "there is no backup type 'everything'", "full, database"),
         Case(("backup", "files", "--source", "nothing"), "there is no source named 'nothing'", "uploads"),
-        Case(("backup", "full", "--source", "uploads"), "a full backup takes every source"),
-        Case(("backup", "files", "--tag", "a,b"), "a tag holds no comma"),
         Case(("recover", str(job.id), "--target", target, "--part", "tables"), "there is no backup type 'tables'"),
         Case(("recover", str(job.id), "--target", target, "--part", "database"), "does not hold database"),
         Case(("list", "--status", "splendid"), "a filter is wrong"),
@@ -150,9 +148,7 @@ def test_databases_that_cannot_be_dumped_are_refused(product: Product) -> None:
     ("text", "key", "line"),
     [
         ('[repository]\nlocation = "r"\ncolour = "red"\n', "repository.colour", 3),
-        ('host = "h"\n\n[[files]]\nname = "a b"\npaths = ["x"]\n', "files[0].name", 4),
         ('[[files]]\nname = "a"\npaths = ["x"]\n[[files]]\nname = "b"\npaths = 7\n', "files[1].paths", 6),
-        ('[[database]]\nname = "d"\n', "database[0]", 1),
     ],
 )
 def test_a_mistake_in_the_configuration_is_told_with_its_key_and_line(
@@ -212,6 +208,7 @@ def move(product: Product) -> None:
     product.configure('location = "repository"', 'location = "elsewhere"')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from edurise_backup import operations
 from edurise_backup.model.jobs import JobStatus
 from tests.support.catalog import Product, run, run_json
@@ -32,6 +34,7 @@ def test_every_command_answers_in_json(product: Product, tmp_path: Path) -> None
     assert {finding["subject"] for finding in json.loads(doctor.stdout)} >= {"repository", "catalog", "school"}
 
 
+@pytest.mark.slow
 def test_a_person_reads_what_was_done(product: Product, tmp_path: Path) -> None:
     made = run(product, "backup")
     assert made.returncode == 0, made.stderr
@@ -54,6 +57,7 @@ def test_a_backup_with_warnings_ends_with_status_3(product: Product) -> None:
     assert job.status is JobStatus.COMPLETED_WITH_WARNINGS
 
 
+@pytest.mark.slow
 def test_a_verification_that_finds_damage_ends_with_status_1_and_names_it(files_product: Product) -> None:
     assert run(files_product, "backup", "files").returncode == 0
     pack = max((files_product.repository / "data").glob("*/*"), key=lambda path: path.stat().st_size)

@@ -91,6 +91,7 @@ def test_no_secret_leaves_its_file_during_backup_verification_and_recovery(
         assert [text for text in places if secret in text] == []
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_the_text_of_an_error(product: Product, empty_database: Address) -> None:
     secrets = [*secrets_of(product, empty_database), "a wrong and secret word"]
     said = []

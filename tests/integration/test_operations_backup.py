@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -23,6 +24,7 @@ from edurise_backup.errors import (
     UnreachableError,
 )
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobStatus, Verdict
+from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.postgres.connection import Address, connect
 from edurise_backup.recovery.planning import walk_files
 from edurise_backup.repository.repository import Repository
@@ -160,25 +162,26 @@ def test_what_this_user_may_not_read_is_a_warning(files_product: Product) -> Non
     assert job.warnings == (f"{closed}: Permission denied",)
 
 
-def test_a_file_that_keeps_changing_is_a_warning(files_product: Product) -> None:
-    film = files_product.put("media/live.bin", os.urandom(1 << 20) * 8)
-    stopped = threading.Event()
+class Growing(SilentProgress):
+    """Lets a file grow whenever a piece of any file was read."""
 
-    def keep_writing() -> None:
-        with film.open("r+b") as stream:
-            while not stopped.is_set():
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def advance(self, *, bytes_done: int = 0, files_done: int = 0) -> None:
+        """Append a byte."""
+        if bytes_done:
+            with self._path.open("ab") as stream:
                 stream.write(b"x")
-                stream.flush()
 
-    writer = threading.Thread(target=keep_writing)
-    writer.start()
-    try:
-        job = back_up(files_product, BackupType.FILES)
-    finally:
-        stopped.set()
-        writer.join()
+
+def test_a_file_that_keeps_changing_is_a_warning(files_product: Product) -> None:
+    film = files_product.put("media/live.bin", os.urandom(1 << 20))
+    job = back_up(files_product, BackupType.FILES, progress=Growing(film))
     assert job.status is JobStatus.COMPLETED_WITH_WARNINGS
     assert job.warnings == (f"{film}: changed while it was read",)
+    assert str(film) in paths_in(files_product, job, BackupType.FILES)
 
 
 def test_hooks_run_before_and_after_the_files_are_read(files_product: Product) -> None:

@@ -1,4 +1,4 @@
-"""The main job on the demonstration's platform: back up, verify, change, back up, recover, compare every row and byte."""
+"""The main job on the demonstration's platform: back up, verify, change, recover, compare every row and byte."""
 
 from __future__ import annotations
 

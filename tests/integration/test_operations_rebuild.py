@@ -53,6 +53,7 @@ def test_s07_every_kept_job_comes_back_exactly_as_it_was(
     assert exported(product) == before
 
 
+@pytest.mark.slow
 def test_a_rebuilt_catalog_is_enough_to_verify_and_recover(
     product: Product, empty_database: Address, tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def test_a_record_that_is_damaged_is_remarked_and_its_snapshot_still_listed(file
     assert len(rebuilt.remarks) == 1
 
 
+@pytest.mark.slow
 def test_what_rebuild_finds_needs_nothing_but_the_repository(files_product: Product, tmp_path: Path) -> None:
     job = operations.create_backup("files", settings=files_product.settings)
     elsewhere = tmp_path / "another machine"

@@ -83,7 +83,7 @@ def test_a_set_comes_back_whole_beside_the_live_platform_and_is_proved(product: 
     [
         ((BackupType.FILES,), {"files"}),
         ((BackupType.CONFIGURATION, BackupType.METADATA), {"configuration", "metadata"}),
-        ((BackupType.DATABASE,), set()),
+        pytest.param((BackupType.DATABASE,), set(), marks=pytest.mark.slow),
     ],
 )
 def test_parts_come_back_alone(
@@ -173,7 +173,7 @@ def packs_of(product: Product) -> list[Path]:
     return sorted((product.repository / "data").glob("*/*"), key=lambda path: -path.stat().st_size)
 
 
-@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+@pytest.mark.parametrize("damage", [flip, pytest.param(cut, marks=pytest.mark.slow), Path.unlink])
 def test_a_damaged_pack_is_named_by_verify_and_never_restored_as_wrong_bytes(
     product: Product, tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:

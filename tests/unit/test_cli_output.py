@@ -47,5 +47,5 @@ def test_a_result_is_text_or_one_json_document(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == "text\n"
     Output(json=True).result({"a": 1}, "text")
     assert json.loads(capsys.readouterr().out) == {"a": 1}
-    Output(quiet=True).say("nothing")
+    Output(quiet=True).result({"a": 1}, "text")
     assert capsys.readouterr().out == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 
@@ -80,7 +79,7 @@ location = "../repository"
 password_file = "/secrets/p"
 [[files]]
 name = "f"
-paths = ["a", "~/b"]
+paths = ["a", "../b/../c", "~/b"]
 [[database]]
 name = "d"
 url = "postgresql://x@h/y"
@@ -89,18 +88,31 @@ bindir = "bin"
 """,
     )
     assert found.data_directory == tmp_path / "state"
-    assert os.path.normpath(found.repository.location) == str(tmp_path.parent / "repository")
+    assert found.repository.location == str(tmp_path.parent / "repository")
     assert found.repository.password_file == "/secrets/p"
-    assert found.files[0].paths == (str(tmp_path / "a"), str(Path.home() / "b"))
+    assert found.files[0].paths == (str(tmp_path / "a"), str(tmp_path.parent / "c"), str(Path.home() / "b"))
     assert (found.databases[0].password_file, found.databases[0].bindir) == (
         str(tmp_path / "pw"),
         str(tmp_path / "bin"),
     )
 
 
-@pytest.mark.parametrize("location", ["local:/srv/backups", "s3:https://s3.internal/bucket"])
-def test_a_location_with_a_scheme_is_kept_as_it_is(tmp_path: Path, location: str) -> None:
-    assert settings_of(tmp_path, f'[repository]\nlocation = "{location}"\n').repository.location == location
+@pytest.mark.parametrize(
+    ("location", "place"),
+    [
+        ("local:/srv/backups", "/srv/backups"),
+        ("local:backups", "{file}/backups"),
+        ("local:s3:", "{file}/s3:"),
+        ("./odd:name", "{file}/odd:name"),
+        ("/srv/../backups", "/backups"),
+        ("s3:https://s3.internal/bucket", "s3:https://s3.internal/bucket"),
+    ],
+)
+def test_a_location_is_a_directory_from_the_root_unless_its_scheme_says_otherwise(
+    tmp_path: Path, location: str, place: str
+) -> None:
+    found = settings_of(tmp_path, f'[repository]\nlocation = "{location}"\n')
+    assert found.repository.location == place.format(file=tmp_path)
 
 
 def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,9 +16,15 @@ from edurise_backup.cli.output import duration, printable, size, table
 from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
+    from edurise_backup.config import Settings
     from edurise_backup.model.jobs import BackupJob, RecoveryJob, Verification
 
-BackupWord = Annotated[str, typer.Argument(help="A backup: its id, the beginning of it, or `latest`.")]
+BackupWord = Annotated[
+    str,
+    typer.Argument(
+        help="A backup: its id, its beginning, or `latest`: the newest good full set, else the newest good backup."
+    ),
+]
 DUMP_NOTE = "A dump is always read whole; incremental is what is stored of it."
 
 
@@ -49,7 +57,7 @@ def backup(
         job = create_backup(
             type, settings=settings, source=source, incremental=not full_read, tags=tag or (), progress=progress
         )
-    product.output.result(job, backup_text(job))
+    product.output.result(job, backup_text(job), even_quiet=_listed("warning", job.warnings))
     return 3 if job.warnings else 0
 
 
@@ -106,11 +114,8 @@ def list_backups(
 
 def show(product: Product, backup: BackupWord) -> None:
     """Show one backup with its parts, phases and warnings."""
-    from edurise_backup.operations.backups import find_backup
-    from edurise_backup.operations.catalogs import open_catalog
-
-    with open_catalog(product.settings()) as catalog:
-        job = find_backup(catalog, backup)
+    with _chosen(product.settings(), backup) as job:
+        pass
     product.output.result(job, backup_text(job))
 
 
@@ -120,9 +125,9 @@ def verify(product: Product, backup: BackupWord = "latest") -> int:
     from edurise_backup.operations import verify_backup
 
     settings = product.settings()
-    with product.output.progress() as progress:
-        done = verify_backup(backup, settings=settings, progress=progress)
-    product.output.result(done, verification_text(done))
+    with product.output.progress() as progress, _chosen(settings, backup) as job:
+        done = verify_backup(job.id, settings=settings, progress=progress)
+    product.output.result(done, verification_text(done, job), even_quiet=_listed("damage", done.findings))
     return 0 if done.verification_status is Verdict.PASSED else 1
 
 
@@ -145,9 +150,10 @@ def recover(
         str(target.absolute()), database_source, database_suffix, tuple(backup_type(word) for word in part or ())
     )
     settings = product.settings()
-    with product.output.progress() as progress:
-        done = initiate_recovery(backup, where, settings=settings, progress=progress)
-    product.output.result(done, recovery_text(done))
+    with product.output.progress() as progress, _chosen(settings, backup) as job:
+        done = initiate_recovery(job.id, where, settings=settings, progress=progress)
+    missed = "\n".join(filter(None, [_listed("warning", done.warnings), _listed("differs", done.findings)]))
+    product.output.result(done, recovery_text(done, job), even_quiet=missed)
     return 0 if done.verification_status is Verdict.PASSED else 1
 
 
@@ -195,6 +201,24 @@ def rebuild(product: Product) -> None:
     )
 
 
+@contextmanager
+def _chosen(settings: Settings, word: str) -> Iterator[BackupJob]:
+    """Find the backup that a person names; the catalog stays open, so that an embedded one is started once."""
+    from edurise_backup.operations.backups import find_backup
+    from edurise_backup.operations.catalogs import open_catalog
+
+    with open_catalog(settings) as catalog:
+        yield find_backup(catalog, word)
+
+
+def _listed(kind: str, sentences: Sequence[str]) -> str:
+    return "\n".join(f"{kind}: {printable(sentence)}" for sentence in sentences)
+
+
+def _named(job: BackupJob) -> str:
+    return f"backup {job.id} ({job.type.value}, {_time(job.started_at)} UTC)"
+
+
 def backup_text(job: BackupJob) -> str:
     """Describe a backup for a person."""
     lines = [f"backup {job.id}: {job.type.value}, {job.status.value.replace('_', ' ')}"]
@@ -218,22 +242,22 @@ def backup_text(job: BackupJob) -> str:
     return "\n".join(lines)
 
 
-def verification_text(done: Verification) -> str:
+def verification_text(done: Verification, backup: BackupJob) -> str:
     """Describe a verification for a person."""
     return "\n".join(
         [
-            f"verification {done.id} of backup {done.backup_id}: {done.verification_status.value}",
+            f"verification {done.id} of {_named(backup)}: {done.verification_status.value}",
             f"{size(done.bytes_read)} read and proved in {_took(done)}",
             *(f"damage: {printable(finding)}" for finding in done.findings),
         ]
     )
 
 
-def recovery_text(done: RecoveryJob) -> str:
+def recovery_text(done: RecoveryJob, backup: BackupJob) -> str:
     """Describe a recovery for a person."""
     return "\n".join(
         [
-            f"recovery {done.id} of backup {done.backup_id}: {done.status.value.replace('_', ' ')}, "
+            f"recovery {done.id} of {_named(backup)}: {done.status.value.replace('_', ' ')}, "
             f"proof {done.verification_status.value}",
             f"{size(done.restored_bytes or 0)} restored to {done.target.directory if done.target else 'nowhere'}, "
             f"took {_took(done)}",

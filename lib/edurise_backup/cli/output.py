@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -11,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import msgspec
@@ -18,8 +18,6 @@ import msgspec
 from edurise_backup.errors import BackupError
 from edurise_backup.monitoring.progress import SilentProgress
 
-_UNDECODED = re.compile("[\udc80-\udcff]")
-"""Bytes that are not UTF-8, as Python keeps them in names (surrogateescape)."""
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -70,7 +68,7 @@ class Output:
 
 
 class TerminalProgress(SilentProgress):
-    """One line on standard error: phase, bytes, files, rate, time left. A terminal that is gone is written to no more."""
+    """One line on standard error: phase, bytes, files, rate, time left; nothing more once the terminal is gone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,9 +125,10 @@ class TerminalProgress(SilentProgress):
 
 
 def as_json(value: object) -> str:
-    """Return a value as one JSON document; a byte of a name that is not UTF-8 is written as the four characters `\\xNN`.
+    """Return a value as one JSON document.
 
-    JSON has no way to hold such a byte that every reader accepts.
+    A byte of a name that is not UTF-8 becomes the four characters `\\xNN`: JSON
+    has no way to hold it that every reader accepts.
     """
     try:
         return msgspec.json.encode(value, enc_hook=str).decode()
@@ -140,7 +139,7 @@ def as_json(value: object) -> str:
 def _as_text(value: object) -> object:
     match value:
         case str():
-            return _UNDECODED.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", value)
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         case dict():
             return {_as_text(key): _as_text(inner) for key, inner in value.items()}
         case list() | tuple():
@@ -159,7 +158,8 @@ def _print(text: str) -> None:
             sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # else Python tries again when it ends
         if not isinstance(error, BrokenPipeError):
             raise BackupError(
                 f"the result cannot be printed: {error.strerror}", safe="what was done", hint="see the output's disk"

@@ -5,7 +5,6 @@ Options, snapshot words and restored paths are stock restic's.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,10 +17,27 @@ from edurise_backup.errors import NotFoundError
 
 if TYPE_CHECKING:
     from edurise_backup.model.snapshot import Snapshot, SnapshotId
+    from edurise_backup.operations.snapshots import SnapshotFilter
 
 app = typer.Typer(no_args_is_help=True, help="Work on a repository directly, without catalog or Prefect.")
 NoLock = Annotated[bool, typer.Option("--no-lock", help="Write no lock: for a medium that cannot be written.")]
-SnapshotWord = Annotated[str, typer.Argument(help="A snapshot: an id, the beginning of one, or `latest`.")]
+SnapshotWord = Annotated[
+    str, typer.Argument(help="A snapshot: an id, its beginning, or `latest`; with :/DIR only that directory of it.")
+]
+HostOption = Annotated[list[str] | None, typer.Option("--host", "-H", help="Only of this host; may be repeated.")]
+PathOption = Annotated[
+    list[str] | None, typer.Option("--path", help="Only with this path backed up; repeated: with all of them.")
+]
+TagOption = Annotated[
+    list[str] | None, typer.Option("--tag", help="Only with this tag (A,B: with both); repeated: with one of them.")
+]
+
+
+def snapshot_filter(host: HostOption, path: PathOption, tag: TagOption) -> SnapshotFilter:
+    """Return what the options choose."""
+    from edurise_backup.operations.snapshots import SnapshotFilter
+
+    return SnapshotFilter(tuple(host or ()), tuple(path or ()), tuple(tag or ()))
 
 
 @command(app, Engine)
@@ -35,6 +51,7 @@ def init(engine: Engine) -> None:
         f"created repository {repository.config.id[:10]} at {repository.store.address}\n"
         f"recovery key: {recovery_key}\n"
         "It opens the repository like the passphrase. Write it down now: it is not stored and not shown again.",
+        even_quiet=recovery_key,
     )
 
 
@@ -78,14 +95,15 @@ def backup(
                 f"snapshot {saved.id[:8]} saved",
             ]
         ),
+        even_quiet="\n".join(problems),
     )
     return 3 if saved.archived.problems else 0
 
 
 @command(app, Engine)
-def snapshots(engine: Engine) -> None:
+def snapshots(engine: Engine, host: HostOption = None, path: PathOption = None, tag: TagOption = None) -> None:
     """List the snapshots, oldest first."""
-    found = engine.repository().snapshots()
+    found = snapshot_filter(host, path, tag).apply(engine.repository().snapshots())
     rows = [
         [key[:8], shot.time[:19].replace("T", " "), shot.hostname, ",".join(shot.tags or []), " ".join(shot.paths)]
         for key, shot in found.items()
@@ -107,14 +125,20 @@ def ls(
     engine: Engine,
     snapshot: SnapshotWord,
     long: Annotated[bool, typer.Option("--long", "-l", help="Show mode, owner, size and time.")] = False,
+    host: HostOption = None,
+    path: PathOption = None,
+    tag: TagOption = None,
 ) -> None:
-    """List what a snapshot holds."""
+    """List what a snapshot holds; the filters say what `latest` is of."""
+    from edurise_backup.operations.snapshots import choose, tree_of
     from edurise_backup.recovery.planning import walk_files
 
     repository = engine.repository()
-    snapshot_id, shot = repository.find_snapshot(snapshot)
+    chosen = choose(repository, snapshot, snapshot_filter(host, path, tag))
     repository.load_index()
-    nodes = list(walk_files(repository, shot.tree))
+    nodes = [
+        (chosen.folder.rstrip("/") + below, node) for below, node in walk_files(repository, tree_of(repository, chosen))
+    ]
     lines = [
         f"{node.mode & 0o777:04o} {node.uid:>5} {node.gid:>5} {node.size:>12} {node.mtime[:19]} {printable(path)}"
         if long
@@ -123,7 +147,7 @@ def ls(
     ]
     engine.output.result(
         {
-            "snapshot_id": snapshot_id,
+            "snapshot_id": chosen.id,
             "nodes": [
                 {"path": path, "type": node.type, "size": node.size, "mtime": node.mtime, "mode": node.mode}
                 for path, node in nodes
@@ -140,24 +164,32 @@ def restore(
     target: Annotated[Path, typer.Option("--target", "-t", help="A new or empty directory; /a/b goes to DIR/a/b.")],
     include: Annotated[list[str] | None, typer.Option(help="Restore only what matches; may be repeated.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Leave out what matches; may be repeated.")] = None,
+    host: HostOption = None,
+    path: PathOption = None,
+    tag: TagOption = None,
     no_lock: NoLock = False,
 ) -> int:
-    """Restore a snapshot; each byte is proved while it is written. Exit status 3 with problems."""
+    """Restore a snapshot, each byte proved while it is written; exit status 3 with problems.
+
+    The filters say what `latest` is of. With SNAPSHOT:/DIR, what is in /DIR goes right into the target.
+    """
     from edurise_backup.operations.engine import readable, selection
+    from edurise_backup.operations.snapshots import choose, tree_of
     from edurise_backup.recovery.planning import plan_restore
     from edurise_backup.recovery.restorer import restore as restore_files
 
     repository = engine.repository()
-    snapshot_id, shot = repository.find_snapshot(snapshot)
+    chosen = choose(repository, snapshot, snapshot_filter(host, path, tag))
+    wanted = selection(include or (), exclude or ())
     with engine.output.progress() as progress, readable(repository, lock=not no_lock):
-        plan = plan_restore(repository, shot.tree, select=selection(include or (), exclude or ()), paths=shot.paths)
+        plan = plan_restore(repository, tree_of(repository, chosen), select=wanted, paths=chosen.paths)
         if include and not (plan.files or plan.others or plan.folders):
-            raise NotFoundError(f"nothing in {snapshot_id[:8]} matches {', '.join(include)}", hint="`ls` lists it")
+            raise NotFoundError(f"nothing in {chosen.id[:8]} matches {', '.join(include)}", hint="`ls` lists it")
         progress.phase("restore", bytes_total=plan.bytes)
         done = restore_files(repository, plan, target, progress=progress)
     engine.output.result(
         {
-            "snapshot_id": snapshot_id,
+            "snapshot_id": chosen.id,
             "files": done.files,
             "folders": done.folders,
             "bytes": done.bytes,
@@ -166,8 +198,10 @@ def restore(
         "\n".join(
             [
                 *map(printable, done.problems),
-                f"restored {done.files} files in {done.folders} directories, {size(done.bytes)}, to {target}",
+                f"restored {done.files} files in {done.folders} directories, {size(done.bytes)}, "
+                f"of snapshot {chosen.id[:8]} to {target}",
             ]
         ),
+        even_quiet="\n".join(map(printable, done.problems)),
     )
     return 3 if done.problems else 0

@@ -11,10 +11,20 @@ import typer
 
 from edurise_backup.cli.command import Engine, command
 from edurise_backup.cli.output import printable, size, table
-from edurise_backup.cli.repo import HostOption, NoLock, PathOption, TagOption, app, snapshot_filter
+from edurise_backup.cli.repo import HostOption, NoLock, PathOption, TagOption, snapshot_filter
 
 
-@command(app, Engine)
+def add_commands(app: typer.Typer) -> None:
+    """Put the commands beside those that write and read snapshots."""
+    for function in (check, forget, unlock):
+        command(app, Engine)(function)
+    key_app = typer.Typer(no_args_is_help=True, help="The passphrases that open the repository.")
+    command(key_app, Engine, "list")(list_keys)
+    command(key_app, Engine)(add)
+    command(key_app, Engine)(remove)
+    app.add_typer(key_app, name="key")
+
+
 def check(
     engine: Engine,
     read_data: Annotated[bool, typer.Option("--read-data", help="Read and prove every byte.")] = False,
@@ -46,11 +56,11 @@ def check(
                 verdict,
             ]
         ),
+        even_quiet="\n".join(map(printable, found.findings)),
     )
     return 0 if found.sound else 1
 
 
-@command(app, Engine)
 def forget(
     engine: Engine,
     ids: Annotated[list[str] | None, typer.Argument(help="Snapshots to forget; none: by policy.")] = None,
@@ -60,20 +70,29 @@ def forget(
     keep_weekly: Annotated[int, typer.Option(help="Keep one of each of the last N weeks that have any.")] = 0,
     keep_monthly: Annotated[int, typer.Option(help="Keep one of each of the last N months that have any.")] = 0,
     keep_yearly: Annotated[int, typer.Option(help="Keep one of each of the last N years that have any.")] = 0,
+    keep_within: Annotated[
+        str, typer.Option(help="Keep what is at most this much older than the newest, e.g. 7d or 1y2m3d4h.")
+    ] = "",
     keep_tag: Annotated[list[str] | None, typer.Option(help="Keep what has this tag; may be repeated.")] = None,
+    host: HostOption = None,
+    path: PathOption = None,
+    tag: TagOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would go.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Then remove data that nothing refers to.")] = False,
 ) -> None:
-    """Drop snapshots by id or policy, grouped by host and paths."""
+    """Drop snapshots by id or policy, grouped by host and paths; the filters say which ones a policy judges."""
     from edurise_backup.model.policy import RetentionPolicy
     from edurise_backup.operations.engine import choose_forgotten, locked
+    from edurise_backup.operations.snapshots import parse_span
 
     policy = RetentionPolicy(
         keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly, tags=tuple(keep_tag or ())
     )
+    within = parse_span(keep_within) if keep_within else None
+    among = snapshot_filter(host, path, tag)
     repository = engine.repository()
     with engine.output.progress() as progress, locked(repository, exclusive=not dry_run) as lock:
-        gone, kept = choose_forgotten(repository, ids or [], policy)
+        gone, kept = choose_forgotten(repository, ids or [], policy, within=within, among=among)
         freed = 0
         if not dry_run:
             for snapshot_id in gone:
@@ -98,7 +117,6 @@ def forget(
     )
 
 
-@command(app, Engine)
 def unlock(
     engine: Engine,
     remove_all: Annotated[bool, typer.Option("--remove-all", help="Remove locks that are held, too.")] = False,
@@ -111,11 +129,6 @@ def unlock(
     engine.output.result({"removed": count}, f"{count} locks removed")
 
 
-key_app = typer.Typer(no_args_is_help=True, help="The passphrases that open the repository.")
-app.add_typer(key_app, name="key")
-
-
-@command(key_app, Engine, "list")
 def list_keys(engine: Engine) -> None:
     """List the keys; the passphrases themselves are stored nowhere."""
     repository = engine.repository()
@@ -139,7 +152,6 @@ def list_keys(engine: Engine) -> None:
     )
 
 
-@command(key_app, Engine)
 def add(
     engine: Engine,
     new_password_file: Annotated[Path, typer.Option("--new-password-file", help="File with the new passphrase.")],
@@ -151,7 +163,6 @@ def add(
     engine.output.result({"id": key_id}, f"added key {key_id[:8]}")
 
 
-@command(key_app, Engine)
 def remove(engine: Engine, key: Annotated[str, typer.Argument(help="The id of a key, or its beginning.")]) -> None:
     """Take a passphrase away; the master key stays as it is."""
     key_id = engine.repository().remove_key(key)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edurise_backup.cli.command import Product, command
 from edurise_backup.cli.output import printable
+
+if TYPE_CHECKING:
+    from edurise_backup.operations.doctor import Finding
 
 _SIGNS = {"fine": "ok     ", "warning": "WARNING", "fault": "FAULT  "}
 
@@ -24,13 +28,18 @@ def doctor(product: Product) -> int:
     from edurise_backup.operations.doctor import Level, examine
 
     found = examine(product.settings())
+    bad = [finding for finding in found if finding.level is not Level.FINE]
+    product.output.result(found, _findings_text(found), even_quiet=_findings_text(bad))
+    return 1 if any(finding.level is Level.FAULT for finding in found) else 0
+
+
+def _findings_text(found: Sequence[Finding]) -> str:
     lines = []
     for finding in found:
         lines.append(f"{_SIGNS[finding.level]}  {finding.subject}: {printable(finding.message)}")
         if finding.remedy:
             lines.append(f"         to do: {finding.remedy}")
-    product.output.result(found, "\n".join(lines))
-    return 1 if any(finding.level is Level.FAULT for finding in found) else 0
+    return "\n".join(lines)
 
 
 def demo_platform(

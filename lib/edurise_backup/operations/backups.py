@@ -19,7 +19,7 @@ from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobI
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, Platform, check_paths, choose_sources
 from edurise_backup.operations.engine import create_repository, locked, open_repository, read_passphrase
-from edurise_backup.operations.jobs import run_job, told_in_row
+from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.planning import walk_files
@@ -49,9 +49,10 @@ def create_backup(
     `incremental` takes unchanged files from the last snapshot without reading
     them; a dump is always read whole, only what is stored of it is incremental.
     `job_id` names a row that `queue_backup` made; what it says of the source is
-    done. Raises InputError (nothing was changed) before a job exists for what
-    cannot be done, and BackupError after the job's row says failed or
-    cancelled; what was published before stays whole.
+    done. Raises InputError (nothing was changed) for what cannot be done: before
+    a job exists, or, for a queued job and a flow run, told in its row, too.
+    Raises BackupError after the job's row says failed or cancelled; what was
+    published before stays whole.
     """
     settings = settings or load_settings()
 
@@ -62,22 +63,28 @@ def create_backup(
         check_paths(settings, choose_sources(settings, kind, source))
         return job, repository
 
-    prepared = None if job_id else prepare()
-    with open_catalog(settings) as catalog, told_in_row(catalog.jobs, job_id):
-        job, repository = prepared or prepare()
+    prepared = prepare() if job_id is None and flow_run_id is None else None
+    with open_catalog(settings) as catalog:
+        if job_id is None and flow_run_id is not None:  # nobody watches it: what stops it must be told in a row
+            queued = _new_job(settings, backup_type(type), source, incremental, tags, None)
+            catalog.jobs.create(queued)
+            catalog.jobs.attach_flow_run(queued.id, flow_run_id)
+            job_id = queued.id
+        with told_in_row(catalog.jobs, job_id):
+            job, repository = prepared or prepare()
 
-        def work(reporter: JobReporter, started: BackupJob) -> BackupJob:
-            return _Backup(settings, catalog, repository, reporter, started).run()
+            def work(reporter: JobReporter, started: BackupJob) -> BackupJob:
+                return _Backup(settings, catalog, repository, reporter, started).run()
 
-        return run_job(
-            catalog.jobs,
-            job,
-            work,
-            keep=partial(keep_record, repository),
-            flow_run_id=flow_run_id,
-            progress=progress,
-            stop=stop,
-        )
+            return run_job(
+                catalog.jobs,
+                job,
+                work,
+                keep=partial(keep_record, repository),
+                flow_run_id=flow_run_id,
+                progress=progress,
+                stop=stop,
+            )
 
 
 def queue_backup(
@@ -266,7 +273,7 @@ class _Backup:
             stored_bytes=sum(part.stored_bytes for part in self._parts),
             read_bytes=sum(part.read_bytes for part in self._parts),
             files=sum(part.files for part in self._parts),
-            warnings=tuple(warnings),
+            warnings=tuple(map(storable, warnings)),
             parts=tuple(self._parts),
             usage=Usage(sent_bytes=self._sent),
         )

@@ -166,7 +166,7 @@ def choose_forgotten(
     InputError for a policy that keeps nothing, and for names and a policy together.
     """
     found = repository.snapshots()
-    nothing_said = policy.empty and within is None
+    nothing_said = policy.empty and within in (None, Span())
     if words:
         if not nothing_said:
             raise InputError("snapshots are named and a policy is given", hint="use one of the two")

@@ -75,6 +75,11 @@ def told_in_row(jobs: Jobs[RecordT], job_id: JobId | None) -> Iterator[None]:
         raise
 
 
+def storable(sentence: str) -> str:
+    """Return a sentence as a row can hold it: a byte of a file's name that is not UTF-8 becomes `\\xNN`."""
+    return sentence.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _cause(reporter: JobReporter, error: BackupError) -> BackupError:
     """Return why the job ended: Ctrl-C in a terminal kills the programs that we run, too, and they fail first."""
     if isinstance(error, ToolError):
@@ -95,7 +100,7 @@ def _broken_off(job: RecordT, error: BaseException) -> RecordT:
 
 def _told(job: RecordT, status: JobStatus, error: BackupError) -> RecordT:
     text = error.message + (f" Safe: {error.safe}." if error.safe else "")
-    return replace(job, status=status, error=text, hint=error.hint or None)
+    return replace(job, status=status, error=storable(text), hint=storable(error.hint) or None)
 
 
 def _end(jobs: Jobs[RecordT], reporter: JobReporter, job: RecordT) -> None:

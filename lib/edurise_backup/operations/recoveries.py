@@ -33,7 +33,7 @@ from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.collection import database_folder
 from edurise_backup.operations.engine import locked
-from edurise_backup.operations.jobs import run_job, told_in_row
+from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.recovery_target import (
     Needs,
@@ -73,8 +73,9 @@ def initiate_recovery(
     `target.directory`/PART/SOURCE/their path. `verification_status` is the
     proof's verdict: row counts, table checksums, schema objects, file hashes; a
     recovery whose proof fails has the status `failed` and its `findings`.
-    Raises InputError (and its kinds: nothing was changed) when the target is in
-    use, and BackupError when the restore failed.
+    Before anything is made, all names, the directory and the room on the disks
+    of this host are checked: raises InputError (and its kinds) and SpaceError,
+    nothing was changed. Raises BackupError when the restore failed.
     """
     settings = settings or load_settings()
     with open_catalog(settings) as catalog, told_in_row(catalog.recoveries, job_id):
@@ -194,9 +195,9 @@ class _Recovery:
             completed_at=datetime.now(UTC),
             verification_status=Verdict.PASSED if passed else Verdict.FAILED,
             restored_bytes=self._bytes,
-            findings=tuple(self._findings[:_SHOWN]),
+            findings=tuple(map(storable, self._findings[:_SHOWN])),
             checks=tuple(self._checks),
-            warnings=tuple(self._warnings[:_SHOWN]),
+            warnings=tuple(map(storable, self._warnings[:_SHOWN])),
             error=None if passed else f"what was restored differs from the backup in {len(self._findings)} places",
             hint=None if passed else "verify the backup, then recover into another fresh target",
         )

@@ -18,9 +18,9 @@ _DATABASES = """
     SELECT datname::text FROM pg_catalog.pg_database
     WHERE datallowconn AND datconnlimit <> -2 AND datname NOT IN ('template0', 'template1') ORDER BY 1"""
 _TAKEN = "SELECT datname::text FROM pg_catalog.pg_database"
-_PLACE = (
-    "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'"  # no row without the right to see it
-)
+_PLACE = """
+    SELECT setting, pg_catalog.pg_backend_pid()::text
+    FROM pg_catalog.pg_settings WHERE name = 'data_directory'"""  # no row without the right to see it
 
 
 def database_address(source: DatabaseSettings) -> Address:
@@ -61,15 +61,18 @@ def look_at(address: Address) -> Occupied:
     with connect(address, autocommit=True) as connection:
         try:
             names = frozenset(str(name) for (name,) in fetch(connection, _TAKEN))
-            place = [str(path) for (path,) in fetch(connection, _PLACE)] if address.on_this_host else []
+            places = fetch(connection, _PLACE) if address.on_this_host else []
+            seen = [place for path, pid in places if (place := _seen(str(path), str(pid)))]
         except psycopg.Error as error:
             raise translated(error, "the list of databases") from error
-    return Occupied(names, next((Path(path) for path in place if _seen(path)), None))
+    return Occupied(names, seen[0] if seen else None)
 
 
-def _seen(path: str) -> bool:
+def _seen(path: str, pid: str) -> Path | None:
+    """Return a data directory when its disk can be seen; our own servers know theirs as a descriptor only."""
     try:
-        os.statvfs(path)
+        place = Path(f"/proc/{pid}/cwd").readlink() if path.startswith("/proc/self/") else Path(path)
+        os.statvfs(place)
     except OSError:
-        return False
-    return True
+        return None
+    return place

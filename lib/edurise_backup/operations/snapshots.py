@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -55,6 +54,12 @@ class Chosen:
     snapshot: Snapshot
     folder: str = ""
 
+    @property
+    def paths(self) -> list[str]:
+        """What was backed up, as paths in the folder; what lies above it is no part of it."""
+        top = "/".join(["", *filter(None, self.folder.split("/"))])
+        return [path.removeprefix(top) for path in self.snapshot.paths if path.startswith(f"{top}/")]
+
 
 def choose(repository: Repository, word: str, among: SnapshotFilter) -> Chosen:
     """Return what `latest`, an id, its beginning, or one of them with `:/FOLDER` names.
@@ -97,7 +102,7 @@ class Span:
     hours: int = 0
 
     def before(self, moment: datetime) -> datetime:
-        """Return the moment that lies this far before `moment`; the earliest there is for what lies before the year 1."""
+        """Return the moment that lies this far before `moment`, or the earliest there is."""
         month = moment.year * 12 + moment.month - 1 - self.years * 12 - self.months
         try:
             first = moment.replace(year=month // 12, month=month % 12 + 1, day=1)

@@ -14,7 +14,7 @@ from edurise_backup.errors import InputError
 from edurise_backup.model.jobs import BackupJob, JobId, JobStatus, Verdict, Verification
 from edurise_backup.operations.backups import find_backup, opened_repository, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
-from edurise_backup.operations.jobs import run_job, told_in_row
+from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
 from edurise_backup.repository.repository import Repository
@@ -97,5 +97,5 @@ def _verify(repository: Repository, backup: BackupJob, progress: Progress, job: 
         verification_status=Verdict.FAILED if findings else Verdict.PASSED,
         bytes_read=result.bytes_read,
         blobs=result.blobs,
-        findings=tuple(findings[:_SHOWN]),
+        findings=tuple(map(storable, findings[:_SHOWN])),
     )

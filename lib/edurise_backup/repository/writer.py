@@ -33,7 +33,7 @@ class WriterSettings:
     """How blobs are stored; `pack_size` and `in_flight` in bytes."""
 
     pack_size: int = 16 * 1024 * 1024
-    in_flight: int = 24 * 1024 * 1024
+    in_flight: int = 12 * 1024 * 1024
     level: int = 3
     check: bool = True
     """Open, decode and hash each blob again before its pack is written."""
@@ -86,7 +86,7 @@ class BlobWriter:
         self._confirm = confirm
         self._settings = settings
         self._room = _Room(settings.in_flight)
-        self._packs_under_way = threading.BoundedSemaphore(2)
+        self._packs_under_way = threading.BoundedSemaphore(1)
         self._guard = threading.Lock()
         self._claimed: set[tuple[BlobKind, BlobId]] = set()
         self._open: dict[BlobKind, OpenPack] = {}

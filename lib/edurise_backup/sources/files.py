@@ -44,11 +44,6 @@ class FilesSource:
         """Return `/`; of the directories above the chosen paths only the way down is offered."""
         return self._above("/", [tuple(path.strip("/").split("/")) for path in self.paths if path != "/"])
 
-    def excludes(self, path: str) -> bool:
-        """Whether `path` is left out by a pattern, itself or with a directory above it."""
-        names = os.path.abspath(path).strip("/").split("/")
-        return any(self._excluded("/" + "/".join(names[:count])) for count in range(1, len(names) + 1))
-
     def problems(self) -> list[str]:
         """Return what could not be read, a sentence each; a file is described twice, when found and when read."""
         return list(dict.fromkeys(self._problems))

@@ -14,7 +14,8 @@ from edurise_backup.sources.database import DatabaseSource
 
 _THERE = b"SELECT to_regclass('storage.objects') IS NOT NULL"
 _ROWS = b"""
-    SELECT bucket_id, name, (metadata ->> 'size')::bigint FROM storage.objects
+    SELECT bucket_id, name, CASE WHEN metadata ->> 'size' ~ '^[0-9]{1,18}$' THEN (metadata ->> 'size')::bigint END
+    FROM storage.objects
     WHERE name IS NOT NULL ORDER BY bucket_id, name"""
 
 
