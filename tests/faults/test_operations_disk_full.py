@@ -17,8 +17,6 @@ from tests.support import engine
 from tests.support.catalog import Product, command_line, environment, run
 from tests.support.restic import Restic
 
-pytest_plugins = ["tests.support.catalog"]
-
 LIMIT_KIB = 1024
 
 

@@ -22,8 +22,6 @@ from tests.support import engine
 from tests.support.catalog import Product, command_line, configure, environment, opened
 from tests.support.restic import Restic
 
-pytest_plugins = ["tests.support.catalog"]
-
 CANARY = "canary of a row that no disk may hold in clear"
 
 

@@ -20,8 +20,6 @@ from tests.support.catalog import Product, opened, run
 from tests.support.postgres import databases_of
 from tests.support.trees import content_of
 
-pytest_plugins = ["tests.support.catalog"]
-
 
 @dataclass(frozen=True, slots=True)
 class Case:

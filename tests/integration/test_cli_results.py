@@ -12,8 +12,6 @@ from edurise_backup.model.jobs import JobStatus
 from tests.support.catalog import Product, run, run_json
 from tests.support.postgres import databases_of
 
-pytest_plugins = ["tests.support.catalog"]
-
 
 def test_every_command_answers_in_json(product: Product, tmp_path: Path) -> None:
     target = tmp_path / "restored"

@@ -14,8 +14,6 @@ from edurise_backup.postgres.connection import Address, connect
 from edurise_backup.postgres.server import Server
 from tests.support.catalog import PASSPHRASE, Product, run
 
-pytest_plugins = ["tests.support.catalog"]
-
 
 class Watch:
     """Looks again and again at the arguments and environments of all processes for secrets."""

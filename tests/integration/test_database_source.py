@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -495,7 +496,7 @@ def test_a_session_can_be_closed_while_it_works(empty_database: Address) -> None
     ended = threading.Event()
 
     def work() -> None:
-        with pytest.raises(Exception, match=r"cancel|closed|terminat"):
+        with pytest.raises(psycopg.Error):  # which one depends on how far the closing got when it was noticed
             session.execute("SELECT pg_sleep(60)")
         ended.set()
 

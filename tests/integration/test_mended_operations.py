@@ -49,8 +49,6 @@ from tests.support import engine
 from tests.support.catalog import Product, opened, run
 from tests.support.postgres import capture, databases_of, execute
 
-pytest_plugins = ["tests.support.catalog"]
-
 
 def back_up(product: Product, kind: BackupType = BackupType.FULL, **options: object) -> BackupJob:
     return operations.create_backup(kind, settings=product.settings, **options)  # type: ignore[arg-type]

@@ -33,8 +33,6 @@ from tests.support import engine
 from tests.support.catalog import Acting, Product, aged, opened
 from tests.support.postgres import execute
 
-pytest_plugins = ["tests.support.catalog"]
-
 ALL = (BackupType.DATABASE, BackupType.FILES, BackupType.CONFIGURATION, BackupType.METADATA)
 
 

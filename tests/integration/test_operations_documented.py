@@ -9,8 +9,6 @@ import sys
 from tests.support.catalog import Product, environment
 from tests.support.documents import blocks, page
 
-pytest_plugins = ["tests.support.catalog"]
-
 
 def test_the_examples_of_the_page_run_against_a_real_platform(product: Product) -> None:
     shutil.rmtree(product.repository)  # the page makes it

@@ -14,8 +14,6 @@ from tests.support import engine
 from tests.support.catalog import Product, aged
 from tests.support.postgres import drop_database
 
-pytest_plugins = ["tests.support.catalog"]
-
 
 def recovered_facts(product: Product, platform: Platform, job: BackupJob, target: Path, suffix: str) -> list[str]:
     """Recover a set and return how it differs from the platform as it is now."""

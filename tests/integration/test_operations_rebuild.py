@@ -19,8 +19,6 @@ from tests.support.catalog import Product, opened, run
 from tests.support.postgres import drop_database, execute
 from tests.support.restic import Restic
 
-pytest_plugins = ["tests.support.catalog"]
-
 
 def lose_catalog(address: Address) -> None:
     """Drop the catalog's database and make an empty one of its name."""

@@ -40,8 +40,6 @@ from tests.support.catalog import Acting, Product, opened
 from tests.support.postgres import databases_of, execute
 from tests.support.trees import content_of
 
-pytest_plugins = ["tests.support.catalog"]
-
 
 def back_up(product: Product, kind: BackupType = BackupType.FULL) -> BackupJob:
     return operations.create_backup(kind, settings=product.settings)

@@ -10,8 +10,6 @@ from edurise_backup.model.jobs import BackupType
 from tests.support.catalog import Product
 from tests.support.restic import Restic
 
-pytest_plugins = ["tests.support.catalog"]
-
 
 def test_stock_restics_policy_keeps_the_newest_dump_of_each_source(product: Product, tmp_path: Path) -> None:
     text = product.settings_path.read_text()

@@ -23,8 +23,6 @@ from tests.support.documents import blocks, page
 from tests.support.postgres import UNSAFE_AND_QUICK
 from tests.support.restic import find_restic
 
-pytest_plugins = ["tests.support.catalog"]
-
 RUNBOOK = "docs/operations/stock-restic.md"
 
 

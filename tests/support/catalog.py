@@ -1,7 +1,4 @@
-"""The whole product on real servers, small: a school's databases, files and configuration, a repository, a catalog.
-
-A test module that uses these fixtures says `pytest_plugins = ["tests.support.catalog"]`.
-"""
+"""The whole product on real servers, small: a school's databases, files and configuration, a repository, a catalog."""
 
 from __future__ import annotations
 
