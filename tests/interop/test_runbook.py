@@ -19,11 +19,11 @@ from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.server import Server
 from edurise_backup.postgres.tools import Tools, find_server
 from tests.support.catalog import Product, write_private
-from tests.support.documents import blocks, page
+from tests.support.documents import blocks, page, section
 from tests.support.postgres import UNSAFE_AND_QUICK
 from tests.support.restic import find_restic
 
-RUNBOOK = "docs/operations/stock-restic.md"
+RUNBOOK = section(page("lib/edurise_backup/DESIGN.md"), "Restoring with stock restic")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ class Operator:
         write_private(self.home / "pgpass", f"*:*:*:*:{escaped}\n")
         programs = [str(self.tools.psql.parent), str(Path(find_restic()).parent), "/usr/bin", "/bin"]
         done = subprocess.run(
-            ["sh", "-eu", "-c", "\n".join(blocks(page(RUNBOOK), "sh"))],
+            ["sh", "-eu", "-c", "\n".join(blocks(RUNBOOK, "sh"))],
             env={
                 "PATH": os.pathsep.join(programs),
                 "HOME": str(self.home),
