@@ -21,6 +21,8 @@ from flows.processes import LOOPBACK, free_port, running, wait_until
 
 SERVER_SECONDS = 120.0
 """A new server makes its database first: 13 to 17 s on two idle cores."""
+PICKUP_SECONDS = 120.0
+"""A served flow's run is taken within seconds; one that waits longer has no runner."""
 DEPLOYMENT_NAMES = ("backup/edurise", "verify/edurise", "recover/edurise")
 """Written out, because importing the flows costs seconds; a test holds it to `deployments`."""
 
@@ -119,18 +121,25 @@ def run_deployment(
     """Start the deployment (`backup/edurise`, …) and follow the run to its end.
 
     The same key never starts a second run. `on_state` hears each new state.
-    Raises UnreachableError, NotFoundError or InputError; a run that fails is a
-    result, not an error.
+    Raises UnreachableError, NotFoundError or InputError, and ToolError when
+    nobody takes the run; a run that fails is a result, not an error.
     """
     with PrefectApi(api_url) as api:
         run = api.create_run(name, parameters, idempotency_key=idempotency_key)
         seen = ""
+        deadline = time.monotonic() + PICKUP_SECONDS
         while True:
             if run.state != seen and on_state is not None:
                 on_state(run)
             seen = run.state
             if run.ended:
                 return FlowRunResult(run.id, run.name, run.state_type, run.message)
+            if run.state_type == "SCHEDULED" and time.monotonic() > deadline:
+                raise ToolError(
+                    f"nobody took the flow run {run.id} in {PICKUP_SECONDS:.0f} s: the flow runner has ended or hangs",
+                    safe="nothing was changed",
+                    hint="read the runner's log, flows.log beside Prefect's state",
+                )
             time.sleep(0.25)
             run = api.run(run.id)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from uuid import UUID
@@ -17,7 +18,7 @@ from uuid import UUID
 from edurise_backup.errors import BackupError
 from flows.prefect_api import PrefectApi
 from flows.processes import children, variable_of
-from flows.services import CLIENTS_LOCK, FLOWS_LOCK, SERVICES_LOCK, keep
+from flows.services import CLIENTS_LOCK, FLOWS_LOCK, SERVICES_LOCK, keep, lock_folder
 
 LIMIT = 2
 """Runs at the same time on this machine; more would share the same cores."""
@@ -43,6 +44,10 @@ def run_runner() -> None:
 
     from flows.deployments import DEPLOYMENTS, registered
 
+    # Prefect's runner works in /tmp/runner_storage, which belongs to the first user of the machine who ran one
+    scratch = lock_folder(os.environ) / "runner"
+    scratch.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(scratch)
     serve(
         *(registered(deployment) for deployment in DEPLOYMENTS),
         pause_on_shutdown=False,  # the default pauses every schedule at each restart
