@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,7 @@ SEED, CHANGE = 1, 2
 
 def main() -> int:
     """Run the demonstration in `.demo/`; return the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped on the way out
     started = time.monotonic()
     demo = Demonstration(ROOT / ".demo")
     try:
