@@ -1,8 +1,7 @@
 """Which pack holds which blob.
 
 Index files are JSON (restic's `doc/design.rst`, "Indexing"). In memory a blob
-is one dictionary entry: its place is a single integer, so that an entry costs
-about 200 bytes.
+is one dictionary entry: its place is a single integer, so that an entry stays small.
 """
 
 from __future__ import annotations
