@@ -14,7 +14,7 @@ from edurise_backup.errors import BackupError, DamageError
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
 from edurise_backup.pipeline.codec import MasterKey, compress, compress_if_smaller, decompress, open_blob
-from edurise_backup.repository.index import Index, decode_index, encode_index
+from edurise_backup.repository.index import RECENT, Index, decode_index, encode_index
 from edurise_backup.repository.keys import read_key_file, unwrap, wrap
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import LockFile, read_locks
@@ -138,16 +138,22 @@ def test_decoding_undoes_encoding_an_index(packs: list[tuple[str, list[PackedBlo
     assert list(decode_index(encode_index(packs))) == packs
 
 
-@given(PACKS)
-def test_the_index_behaves_like_a_dictionary_of_lists(packs: list[tuple[str, list[PackedBlob]]]) -> None:
-    index = Index()
+@given(PACKS, st.sampled_from([1, 3, RECENT]))
+def test_the_index_behaves_like_a_dictionary_of_lists(packs: list[tuple[str, list[PackedBlob]]], recent: int) -> None:
+    """S-04: in a dictionary, sorted in, and partly each."""
+    index = Index(recent=recent)
     model: dict[tuple[BlobKind, BlobId], list[tuple[str, PackedBlob]]] = {}
     for pack, blobs in packs:
         index.add_pack(pack, blobs)
         index.add_pack(pack, blobs)  # listed by two index files
         for blob in blobs:
             model.setdefault((blob.kind, blob.id), []).append((pack, blob))
-    assert len(index) == len(model)
+    assert len(index) == sum(map(len, model.values()))
+    assert {(kind, blob) for kind in BlobKind for blob in index.blobs(kind)} == model.keys()
+    assert {(kind, blob) for kind, blob, _ in index.copies()} == {key for key, found in model.items() if len(found) > 1}
+    for number, (pack, _) in enumerate(packs):
+        assert [index.blob(at) for at in index.blob_range(number)] == packs[number][1]
+        assert {index.packs[index.pack_of(at)] for at in index.blob_range(number)} <= {pack}
     for kind in BlobKind:
         for number in range(21):
             wanted = BlobId(bytes([number]) * 32)

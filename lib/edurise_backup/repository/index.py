@@ -1,35 +1,45 @@
 """Which pack holds which blob.
 
-Index files are JSON (restic's `doc/design.rst`, "Indexing"). In memory a blob
-is one dictionary entry: its place is a single integer, so that an entry stays small.
+Index files are JSON (restic's `doc/design.rst`, "Indexing"). In memory every
+blob has a number, in the order in which packs became known, so that the blobs
+of a pack are a range; what is known of a blob stands in columns of bytes.
+A blob is found through a dictionary while there are few, and through sorted
+numbers (`Settled`) once there are many: about 60 bytes a blob.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated
 
 import msgspec
 
 from edurise_backup.errors import DamageError
-from edurise_backup.model.content import BlobId, BlobKind, HexId
+from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.pipeline.codec import OVERHEAD
-from edurise_backup.repository.packs import PackedBlob, pack_size
+from edurise_backup.repository.packs import PackedBlob, size_of_pack
+from edurise_backup.repository.settled import Settled
 
 _U32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+_ID = 32
+RECENT = 200_000
+"""This many blobs are found through a dictionary, which takes some 200 bytes for each; then they are sorted in."""
 
 
-class _IndexBlob(msgspec.Struct, omit_defaults=True):
-    id: HexId
+class _IndexBlob(msgspec.Struct, omit_defaults=True, gc=False):
+    id: str
     type: str
     offset: _U32
     length: Annotated[int, msgspec.Meta(ge=1, le=(1 << 32) - 1)]
     uncompressed_length: _U32 = 0
 
 
-class _IndexPack(msgspec.Struct):
-    id: HexId
+class _IndexPack(msgspec.Struct, gc=False):
+    id: str
     blobs: list[_IndexBlob]
 
 
@@ -41,10 +51,9 @@ class _IndexFile(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_IndexFile)
 _encoder = msgspec.json.Encoder()
 _KINDS = {"data": BlobKind.DATA, "tree": BlobKind.TREE}
-_32 = (1 << 32) - 1
 
 
-def encode_index(packs: Iterable[tuple[str, list[PackedBlob]]]) -> bytes:
+def encode_index(packs: Iterable[tuple[str, Sequence[PackedBlob]]]) -> bytes:
     """Return the plaintext of an index file."""
     return _encoder.encode(
         {
@@ -59,26 +68,57 @@ def encode_index(packs: Iterable[tuple[str, list[PackedBlob]]]) -> bytes:
     )
 
 
-def decode_index(plaintext: bytes) -> Iterator[tuple[str, list[PackedBlob]]]:
-    """Yield (pack id, its blobs); raises DamageError."""
-    try:
-        packs = _decoder.decode(plaintext).packs
-        for pack in packs:
-            yield (
-                pack.id,
-                [
-                    PackedBlob(
-                        _KINDS[blob.type],
-                        BlobId(bytes.fromhex(blob.id)),
-                        blob.offset,
-                        blob.length,
-                        blob.uncompressed_length,
-                    )
-                    for blob in pack.blobs
-                ],
+@dataclass(frozen=True, slots=True)
+class ListedPack:
+    """A pack as an index file lists it: ids joined, all else in columns, in the file's order."""
+
+    id: bytes
+    ids: bytes
+    kinds: bytes
+    offsets: array[int]
+    lengths: array[int]
+    raw_lengths: array[int]
+
+    def blobs(self) -> list[PackedBlob]:
+        """Return the blobs one by one."""
+        return [
+            PackedBlob(_KIND_OF[kind], BlobId(self.ids[at * _ID : at * _ID + _ID]), offset, length, raw_length)
+            for at, (kind, offset, length, raw_length) in enumerate(
+                zip(self.kinds, self.offsets, self.lengths, self.raw_lengths, strict=True)
             )
+        ]
+
+
+_KIND_OF = (BlobKind.DATA, BlobKind.TREE)
+
+
+def listed_packs(plaintext: bytes) -> list[ListedPack]:
+    """Return the packs of an index file; raises DamageError."""
+    try:
+        return [_listed(pack) for pack in _decoder.decode(plaintext).packs]
     except (msgspec.DecodeError, ValueError, KeyError) as error:
         raise DamageError(f"an index file is not readable: {error}") from error
+
+
+def _listed(pack: _IndexPack) -> ListedPack:
+    blobs = pack.blobs
+    ids = bytes.fromhex("".join([blob.id for blob in blobs]))
+    if len(pack.id) != 2 * _ID or any(len(blob.id) != 2 * _ID for blob in blobs):
+        raise ValueError("an id of the wrong length")
+    return ListedPack(
+        bytes.fromhex(pack.id),
+        ids,
+        bytes([_KINDS[blob.type] for blob in blobs]),
+        array("I", [blob.offset for blob in blobs]),
+        array("I", [blob.length for blob in blobs]),
+        array("I", [blob.uncompressed_length for blob in blobs]),
+    )
+
+
+def decode_index(plaintext: bytes) -> Iterator[tuple[str, list[PackedBlob]]]:
+    """Yield (pack id, its blobs); raises DamageError."""
+    for pack in listed_packs(plaintext):
+        yield pack.id.hex(), pack.blobs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,63 +137,169 @@ class Place:
 
 
 class Index:
-    """All blobs of a repository, in memory; lookups need no lock, additions are made by one thread at a time."""
+    """All blobs of a repository, in memory; lookups need no lock, additions are made by one thread at a time.
 
-    def __init__(self) -> None:
-        self._places: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
-        self._duplicates: dict[tuple[BlobKind, bytes], list[int]] = {}
-        self._packs: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._sizes: list[int] = []
+    A blob's number is its place among all blobs, copies included; `blob_range`
+    gives the numbers of a pack's blobs.
+    """
+
+    def __init__(self, *, recent: int = RECENT) -> None:
+        self._limit = recent
+        self._packs: dict[bytes, int] = {}
+        self._pack_ids: list[bytes] = []
+        self._starts = array("I")
+        """The number of each pack's first blob."""
+        self._sizes = array("Q")
+        self._ids = bytearray()
+        self._kinds = bytearray()
+        self._offsets = array("I")
+        self._lengths = array("I")
+        self._raw_lengths = array("I")
+        self._recent: dict[bytes, int] = {}
+        self._copies: dict[bytes, list[int]] = {}
+        """Further numbers of recent blobs that lie in several packs."""
+        self._settled = Settled()
 
     def __len__(self) -> int:
-        return len(self._places[0]) + len(self._places[1])
+        return len(self._kinds)
 
     def __contains__(self, blob: tuple[BlobKind, BlobId]) -> bool:
-        return blob[1] in self._places[blob[0]]
+        return self.number(*blob) is not None
+
+    # Packs
 
     @property
     def packs(self) -> list[str]:
-        """The ids of all packs that the index knows."""
-        return self._packs
+        """The ids of all packs that the index knows, by their numbers."""
+        return [pack.hex() for pack in self._pack_ids]
 
-    def add_pack(self, pack_id: str, blobs: Iterable[PackedBlob]) -> None:
-        """Make a pack's blobs known; the first pack that has a blob is the one it is read from."""
-        if pack_id in self._numbers:
-            return  # two index files may list the same pack
-        number = self._numbers[pack_id] = len(self._packs)
-        self._packs.append(pack_id)
-        blobs = list(blobs)
-        self._sizes.append(pack_size(blobs))
-        for blob in blobs:
-            place = number << 96 | blob.offset << 64 | blob.length << 32 | blob.raw_length
-            if self._places[blob.kind].setdefault(blob.id, place) != place:
-                self._duplicates.setdefault((blob.kind, blob.id), []).append(place)
+    def has_pack(self, pack_id: str) -> bool:
+        """Whether the index knows the pack."""
+        return bytes.fromhex(pack_id) in self._packs
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield (pack id, bytes that it must have)."""
-        yield from zip(self._packs, self._sizes, strict=True)
+        """Yield (pack id, bytes that it must have), by the packs' numbers."""
+        for pack, size in zip(self._pack_ids, self._sizes, strict=True):
+            yield pack.hex(), size
 
-    def copies(self) -> Iterator[tuple[BlobKind, BlobId, list[Place]]]:
-        """Yield every blob that lies in more than one pack, with all its places."""
-        for kind, blob_id in self._duplicates:
-            yield kind, BlobId(blob_id), self.all_places(kind, BlobId(blob_id))
+    def blob_range(self, pack: int) -> range:
+        """Return the numbers of a pack's blobs; `pack` is its place in `packs`."""
+        end = self._starts[pack + 1] if pack + 1 < len(self._starts) else len(self._kinds)
+        return range(self._starts[pack], end)
+
+    def pack_of(self, number: int) -> int:
+        """Return the pack (its place in `packs`) that holds the blob of this number."""
+        return bisect_right(self._starts, number) - 1
+
+    # Blobs
+
+    def blob(self, number: int) -> PackedBlob:
+        """Return what is known of the blob of this number."""
+        return PackedBlob(
+            _KIND_OF[self._kinds[number]],
+            BlobId(bytes(self._ids[number * _ID : number * _ID + _ID])),
+            self._offsets[number],
+            self._lengths[number],
+            self._raw_lengths[number],
+        )
+
+    def number(self, kind: BlobKind, blob_id: BlobId) -> int | None:
+        """Return the number of a blob's first copy, or None."""
+        number = self._recent.get(blob_id)
+        if number is not None and self._kinds[number] == kind and not self._settled.count:
+            return number
+        return next(iter(self.numbers(kind, blob_id)), None)
+
+    def numbers(self, kind: BlobKind, blob_id: BlobId) -> list[int]:
+        """Return the numbers of all copies of a blob, the first known first."""
+        first = self._recent.get(blob_id)
+        recent = () if first is None else (first, *self._copies.get(blob_id, ()))
+        settled = self._settled.find(self._ids, blob_id) if self._settled.count else ()
+        return [number for number in chain(settled, recent) if self._kinds[number] == kind]
 
     def find(self, kind: BlobKind, blob_id: BlobId) -> Place | None:
         """Return the blob's place, or None."""
-        place = self._places[kind].get(blob_id)
-        return None if place is None else self._unpacked(place)
+        number = self.number(kind, blob_id)
+        return None if number is None else self.place(number)
 
     def all_places(self, kind: BlobKind, blob_id: BlobId) -> list[Place]:
         """Return every place of a blob: a second copy heals a damaged first one."""
-        first = self._places[kind].get(blob_id)
-        if first is None:
-            return []
-        return [self._unpacked(place) for place in (first, *self._duplicates.get((kind, blob_id), ()))]
+        return [self.place(number) for number in self.numbers(kind, blob_id)]
 
-    def blobs(self, kind: BlobKind) -> Iterable[bytes]:
-        """Return the ids of all blobs of one kind."""
-        return self._places[kind].keys()
+    def place(self, number: int) -> Place:
+        """Return where the blob of this number lies."""
+        pack = self._pack_ids[self.pack_of(number)].hex()
+        return Place(pack, self._offsets[number], self._lengths[number], self._raw_lengths[number])
 
-    def _unpacked(self, place: int) -> Place:
-        return Place(self._packs[place >> 96], place >> 64 & _32, place >> 32 & _32, place & _32)
+    def copies(self) -> Iterator[tuple[BlobKind, BlobId, list[Place]]]:
+        """Yield every blob that lies in more than one pack, with all its places."""
+        found = [BlobId(blob) for blob in {*self._copies, *self._settled.repeated(self._ids)}]
+        found += [BlobId(blob) for blob in self._recent if self._settled.count and blob not in self._copies]
+        for blob in found:
+            for kind in _KIND_OF:
+                places = self.all_places(kind, blob)
+                if len(places) > 1:
+                    yield kind, blob, places
+
+    def blobs(self, kind: BlobKind) -> Iterator[BlobId]:
+        """Yield the ids of all blobs of one kind, copies once."""
+        for number, its_kind in enumerate(self._kinds):
+            if its_kind == kind:
+                blob = BlobId(bytes(self._ids[number * _ID : number * _ID + _ID]))
+                if self.number(kind, blob) == number:
+                    yield blob
+
+    # Additions
+
+    def add_pack(self, pack_id: str, blobs: Iterable[PackedBlob]) -> None:
+        """Make a pack's blobs known; the first pack that has a blob is the one it is read from."""
+        found = list(blobs)
+        self.extend(
+            [
+                ListedPack(
+                    bytes.fromhex(pack_id),
+                    b"".join([blob.id for blob in found]),
+                    bytes([blob.kind for blob in found]),
+                    array("I", [blob.offset for blob in found]),
+                    array("I", [blob.length for blob in found]),
+                    array("I", [blob.raw_length for blob in found]),
+                )
+            ]
+        )
+
+    def extend(self, packs: Iterable[ListedPack]) -> None:
+        """Make the blobs of packs known at once; they are found only when this returns.
+
+        A pack that is known already is left as it is: two index files may list it.
+        """
+        start = len(self._kinds)
+        for pack in packs:
+            if pack.id not in self._packs:
+                self._append(pack)
+        if len(self._kinds) - start + len(self._recent) >= self._limit:
+            self._settle()
+        else:
+            self._remember(start)
+
+    def _append(self, pack: ListedPack) -> None:
+        self._packs[pack.id] = len(self._pack_ids)
+        self._pack_ids.append(pack.id)
+        self._starts.append(len(self._kinds))
+        self._sizes.append(size_of_pack(pack.lengths, pack.raw_lengths))
+        self._ids += pack.ids
+        self._offsets += pack.offsets
+        self._lengths += pack.lengths
+        self._raw_lengths += pack.raw_lengths
+        self._kinds += pack.kinds
+
+    def _remember(self, start: int) -> None:
+        for number in range(start, len(self._kinds)):
+            blob = bytes(self._ids[number * _ID : number * _ID + _ID])
+            if self._recent.setdefault(blob, number) != number:
+                self._copies.setdefault(blob, []).append(number)
+
+    def _settle(self) -> None:
+        # in this order: who looks a blob up meanwhile finds it in one of the two
+        self._settled = Settled.of(self._ids)
+        self._recent = {}
+        self._copies = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edurise_backup.errors import DamageError
@@ -76,9 +77,16 @@ def encode_header(blobs: list[PackedBlob]) -> bytes:
     )
 
 
-def pack_size(blobs: list[PackedBlob]) -> int:
+def pack_size(blobs: Sequence[PackedBlob]) -> int:
     """Return the bytes of a whole pack of these blobs."""
-    return sum(blob.length for blob in blobs) + len(encode_header(blobs)) + OVERHEAD + _LENGTH.size
+    return size_of_pack([blob.length for blob in blobs], [blob.raw_length for blob in blobs])
+
+
+def size_of_pack(lengths: Sequence[int], raw_lengths: Sequence[int]) -> int:
+    """Return the bytes of a whole pack of blobs with these lengths."""
+    plain = raw_lengths.count(0)
+    header = plain * _PLAIN.size + (len(raw_lengths) - plain) * _COMPRESSED.size
+    return sum(lengths) + header + OVERHEAD + _LENGTH.size
 
 
 def decode_header(plain: bytes) -> list[PackedBlob]:

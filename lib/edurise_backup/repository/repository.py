@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -34,7 +34,7 @@ from edurise_backup.model.snapshot import (
 from edurise_backup.pipeline.codec import MasterKey, open_blob
 from edurise_backup.ports import Store
 from edurise_backup.repository import key_ring, keys
-from edurise_backup.repository.index import Index, Place, decode_index
+from edurise_backup.repository.index import Index, ListedPack, Place, listed_packs
 from edurise_backup.repository.layout import CONFIG, Kind, object_id, object_name
 from edurise_backup.repository.locks import SETTLE, Lock
 from edurise_backup.repository.objects import ObjectBox
@@ -167,7 +167,7 @@ class Repository:
 
     # Reading
 
-    def load_index(self, *, strict: bool = True, without: Container[str] = ()) -> Index:
+    def load_index(self, *, strict: bool = True, without: Collection[str] = ()) -> Index:
         """Read all index files.
 
         One that is not readable raises DamageError; not `strict`, it is noted in
@@ -176,22 +176,23 @@ class Repository:
         """
         self.damage = []
         index = Index()
+        index.extend(self._listed_packs(strict, without))
+        self.index = index
+        self._packs_seen = False
+        return index
+
+    def _listed_packs(self, strict: bool, without: Collection[str]) -> Iterator[ListedPack]:
         for index_id in self.box.ids(Kind.INDEX):
             try:
-                packs = list(decode_index(self.box.load(Kind.INDEX, index_id)))
+                packs = listed_packs(self.box.load(Kind.INDEX, index_id))
             except DamageError as error:
                 if strict:
                     raise
                 self.damage.append(f"index {index_id[:8]}: {error.message}; run `check`")
-                continue
             except NotFoundError:  # a prune beside us has replaced it since the listing
-                continue
-            for pack_id, blobs in packs:
-                if pack_id not in without:
-                    index.add_pack(pack_id, blobs)
-        self.index = index
-        self._packs_seen = False
-        return index
+                pass
+            else:
+                yield from (pack for pack in packs if not without or pack.id.hex() not in without)
 
     def read_blob(self, kind: BlobKind, blob_id: BlobId) -> bytes:
         """Return a blob, proved by its id; a damaged copy is passed over when the index knows another one."""
