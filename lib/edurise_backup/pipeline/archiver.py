@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from edurise_backup.errors import DamageError, SourceError
 from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds
 from edurise_backup.pipeline.chunker import ChunkSizes
-from edurise_backup.pipeline.reading import ArchiveStats, Pending, Reading
+from edurise_backup.pipeline.reading import ArchiveStats, Pending, Pools, Reading
 from edurise_backup.ports import BlobSink, Entry, Progress, Source
 
 GRANULARITY = 2_000_000_000
@@ -83,13 +83,14 @@ def archive(
     Raises SourceError when the source's root cannot be read, CancelledError,
     and whatever the sink raises.
     """
-    with ThreadPoolExecutor(readers, thread_name_prefix="read") as pool:
-        walk = _Walk(source, sink, progress, parent, Reading(sink, progress, sizes or ChunkSizes(), pool))
-        try:
-            return walk.run()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    pools = Pools(streams=readers, batches=readers)
+    try:
+        archived = _Walk(source, sink, progress, parent, Reading(sink, progress, sizes or ChunkSizes(), pools)).run()
+    except BaseException:
+        pools.shutdown(cancel=True)
+        raise
+    pools.shutdown()
+    return archived
 
 
 @dataclass(slots=True)
