@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
-from edurise_backup.config import SCHEME
 from edurise_backup.errors import InputError
+from edurise_backup.model.location import SCHEME
 from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy, group_snapshots
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
 from edurise_backup.operations.snapshots import SnapshotFilter, Span

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from edurise_backup.errors import DamageError, SourceError
-from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds
+from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds, rfc3339
 from edurise_backup.pipeline.chunker import ChunkSizes
 from edurise_backup.pipeline.reading import ArchiveStats, Pending, Pools, Reading
-from edurise_backup.ports import BlobSink, Entry, Progress, Source
+from edurise_backup.ports import BlobSink, Entry, FileState, Progress, Source
 
 GRANULARITY = 2_000_000_000
 """Nanoseconds: a file changed so close to the parent's start may have changed again in the same tick, unseen."""
@@ -65,6 +65,9 @@ class _Folder:
 
     node: Node
     before: Node | None
+    tree_before: str | None
+    """The parent snapshot's tree of this directory."""
+    nodes_before: list[Node]
     children: list[_Child] = field(default_factory=list)
     tree: str | None = None
 
@@ -139,7 +142,7 @@ class _Walk:
                 levels.pop()
                 self._leave(level.folder)
                 continue
-            before = level.before.get(child.node.name)
+            before = level.before.get(child.name)
             if child.children is None:
                 level.folder.children.append(self._leaf(child, before))
             else:
@@ -153,7 +156,8 @@ class _Walk:
         if entry.node.type != "dir":
             raise SourceError(f"{entry.path}: is not a directory any more", hint="run the backup again")
         entries = iter(entry.children() if entry.children else ())
-        return _Level(_Folder(entry.node, before), entries, self._parent_nodes(tree))
+        nodes = self._parent_nodes(tree)
+        return _Level(_Folder(entry.node, before, tree, nodes), entries, {node.name: node for node in nodes})
 
     def _leave(self, folder: _Folder) -> None:
         self._waiting.append(folder)
@@ -163,11 +167,13 @@ class _Walk:
     def _leaf(self, entry: Entry, before: Node | None) -> _Child:
         if entry.open is None:
             return entry.node
-        if before is not None and self._unchanged(entry.node, before):
-            entry.node.content = before.content
+        if before is not None and entry.state is not None and self._unchanged(entry.state, before):
             self._stats.files_unmodified += 1
-            self._stats.source_bytes += entry.node.size
-            self._progress.advance(bytes_done=entry.node.size, files_done=1)
+            self._stats.source_bytes += before.size
+            self._progress.advance(bytes_done=before.size, files_done=1)
+            if _same_owner(entry.state, before):
+                return before  # the same ctime: nothing else of it changed either
+            entry.node.content = before.content
             return entry.node
         if before is None:
             self._stats.files_new += 1
@@ -175,26 +181,26 @@ class _Walk:
             self._stats.files_changed += 1
         return self._reading.add(entry)
 
-    def _parent_nodes(self, tree: str | None) -> dict[str, Node]:
+    def _parent_nodes(self, tree: str | None) -> list[Node]:
         if self._parent is None or tree is None:
-            return {}
+            return []
         try:
-            return {node.name: node for node in self._parent.trees.read_tree(tree)}
+            return self._parent.trees.read_tree(tree)
         except DamageError as error:
             self._problems.append(
                 f"a directory of the last snapshot cannot be read, so all in it is read anew: {error.message}"
             )
-            return {}
+            return []
 
-    def _unchanged(self, now: Node, before: Node) -> bool:
+    def _unchanged(self, now: FileState, before: Node) -> bool:
         """The rule of `DESIGN.md`, "Unchanged files": anything odd means that the file is read."""
         if self._parent is None or before.type != "file" or before.content is None:
             return False
         if now.size != before.size or now.inode != before.inode:
             return False
-        if not (_same_time(now.mtime, before.mtime) and _same_time(now.ctime, before.ctime)):
+        if not (_same_time(now.mtime_ns, before.mtime) and _same_time(now.ctime_ns, before.ctime)):
             return False
-        if max(nanoseconds(now.mtime), nanoseconds(now.ctime)) > self._parent.started - GRANULARITY:
+        if max(now.mtime_ns, now.ctime_ns) > self._parent.started - GRANULARITY:
             return False
         return all(map(self._parent.known, before.content))
 
@@ -209,10 +215,13 @@ class _Walk:
         if any(isinstance(child, Pending) and not child.sent for child in folder.children):
             self._reading.flush()
         nodes = [node for child in folder.children if (node := _finished(child)) is not None]
-        plaintext = encode_tree(nodes)
-        folder.tree = blob_id(plaintext).hex()
         folder.children.clear()
-        self._trees.append(self._sink.store(BlobKind.TREE, [plaintext]))
+        if folder.tree_before is not None and nodes == folder.nodes_before:
+            folder.tree = folder.tree_before
+        else:
+            plaintext = encode_tree(nodes)
+            folder.tree = blob_id(plaintext).hex()
+            self._trees.append(self._sink.store(BlobKind.TREE, [plaintext]))
         while self._trees and self._trees[0].done():
             self._trees.popleft().result()
         if folder.before is None:
@@ -232,8 +241,12 @@ def _finished(child: _Child) -> Node | None:
     return child.finished()
 
 
-def _same_time(one: str, other: str) -> bool:
+def _same_time(now: int, before: str) -> bool:
     try:
-        return one == other or nanoseconds(one) == nanoseconds(other)
+        return rfc3339(now) == before or now == nanoseconds(before)
     except ValueError:  # the parent's time is none: the file is read
         return False
+
+
+def _same_owner(now: FileState, before: Node) -> bool:
+    return before.uid == now.uid and before.gid == now.gid and before.device_id == now.device

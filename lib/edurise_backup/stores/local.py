@@ -65,7 +65,7 @@ class LocalStore:
     def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Return the object, or exactly `length` bytes of it from `offset`."""
         try:
-            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(f"{self._root}/{name}", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 wanted = os.fstat(descriptor).st_size - offset if length is None else length
                 data = _read_exactly(descriptor, offset, wanted)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-import tenacity
-
 from edurise_backup.errors import ConflictError, TransientError
 from edurise_backup.ports import Buffer, Store
 
@@ -23,7 +21,8 @@ class RetryingStore:
     def __init__(self, store: Store, *, attempts: int = 5, first_wait: float = 0.1, longest_wait: float = 10.0) -> None:
         self._store = store
         self._attempts = attempts
-        self._wait = tenacity.wait_random_exponential(multiplier=first_wait, max=longest_wait)
+        self._first_wait = first_wait
+        self._longest_wait = longest_wait
 
     @property
     def address(self) -> str:
@@ -66,10 +65,25 @@ class RetryingStore:
         return self._retried(lambda: self._store.sweep(prefix))
 
     def _retried(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except TransientError as error:
+            return self._called_again(call, error)
+
+    def _called_again(self, call: Callable[[], T], first: TransientError) -> T:
+        import tenacity  # whose store works does not wait for it
+
+        failed = [first]
+
+        def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return call()
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(self._attempts),
-            wait=self._wait,
+            wait=tenacity.wait_random_exponential(multiplier=self._first_wait, max=self._longest_wait),
             reraise=True,
         )
-        return retrying(call)
+        return retrying(attempt)
