@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def add_commands(app: typer.Typer) -> None:
     """Put the commands beside those that write and read snapshots."""
-    for function in (diff, find, dump, copy):
+    for function in (diff, find, dump, copy, mount):
         command(app, Engine)(function)
 
 
@@ -40,7 +40,7 @@ def copy(
 
     What is there already is not read again: a copy that was interrupted goes on with the same command.
     """
-    from edurise_backup.operations.browsing import choose_copied, refuse_same_place
+    from edurise_backup.operations.browsing import choose_several, refuse_same_place
     from edurise_backup.operations.engine import locked, read_passphrase, readable
     from edurise_backup.repository.copying import copy_snapshots
 
@@ -50,7 +50,7 @@ def copy(
         refuse_same_place(source, destination)
         with readable(source, lock=not no_lock), locked(destination) as lock:
             unreadable: list[str] = []
-            chosen = choose_copied(source, ids or [], snapshot_filter(host, path, tag), unreadable)
+            chosen = choose_several(source, ids or [], snapshot_filter(host, path, tag), unreadable)
             done = copy_snapshots(source, destination, chosen, lock, progress=progress)
     done.problems[:0] = [*unreadable, *source.damage]
     _show_copied(engine, done)
@@ -226,3 +226,41 @@ def dump(
     elif problems:
         typer.echo(problems, err=True)
     return 3 if done.problems else 0
+
+
+def mount(
+    engine: Engine,
+    ids: Annotated[list[str] | None, typer.Argument(help="Snapshots to show; none: all that pass the filters.")] = None,
+    *,
+    mountpoint: Annotated[Path, typer.Argument(help="An empty directory.")],
+    cache: Annotated[str, typer.Option(metavar="SIZE", help="Memory for what was read last.")] = "128M",
+    allow_other: Annotated[
+        bool, typer.Option("--allow-other", help="Let other users in; files then show to whom their mode allows.")
+    ] = False,
+    host: HostOption = None,
+    path: PathOption = None,
+    tag: TagOption = None,
+    no_lock: NoLock = False,
+) -> int:
+    """Show snapshots as directories, read-only, until Ctrl-C or an unmount; exit status 3 after unreadable parts.
+
+    ids/ID holds each snapshot, snapshots/TIME and hosts/HOST/TIME lead to it. Later snapshots do not appear.
+    """
+    from edurise_backup.operations.browsing import choose_several
+    from edurise_backup.operations.engine import readable
+    from edurise_backup.operations.written import parse_size
+    from edurise_backup.recovery.mounting import mount as mount_files
+    from edurise_backup.recovery.snapshot_files import SnapshotFiles
+
+    cache_bytes = parse_size(cache)
+    repository = engine.repository()
+    problems: list[str] = []
+    with readable(repository, lock=not no_lock):
+        chosen = choose_several(repository, ids or [], snapshot_filter(host, path, tag), problems)
+        problems += repository.damage
+        files = SnapshotFiles(repository, chosen, cache_bytes=cache_bytes)
+        problems += mount_files(files, mountpoint, allow_other=allow_other)
+    text = "\n".join([*map(printable, problems), f"{mountpoint} was unmounted"])
+    result = {"snapshots": list(chosen), "problems": problems}
+    engine.output.result(result, text, even_quiet="\n".join(map(printable, problems)))
+    return 3 if problems else 0

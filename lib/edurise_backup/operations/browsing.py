@@ -1,4 +1,4 @@
-"""Look into snapshots and take them elsewhere: what `repo copy` and `repo dump` decide before they act."""
+"""Look into snapshots and take them elsewhere: what `repo copy`, `dump` and `mount` decide before they act."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def refuse_same_place(source: Repository, destination: Repository) -> None:
         )
 
 
-def choose_copied(source: Repository, words: Sequence[str], among: SnapshotFilter, unreadable: list[str]) -> Found:
-    """Return the snapshots to copy, oldest first: those named, of them or of all those that pass the filter.
+def choose_several(repository: Repository, words: Sequence[str], among: SnapshotFilter, unreadable: list[str]) -> Found:
+    """Return snapshots, oldest first: those that are named, or all that pass the filter.
 
-    What cannot be read is told in `unreadable`. Raises NotFoundError, AmbiguousError, and InputError when
-    nothing is left to copy.
+    The filter also says what `latest` is of. What cannot be read is told in
+    `unreadable`. Raises NotFoundError, AmbiguousError, and InputError when none is left.
     """
-    found = source.readable_snapshots(unreadable)
+    found = repository.readable_snapshots(unreadable)
     passing = among.apply(found)
     if words:
         wanted = {choose_snapshot(word, passing if word == "latest" and passing else found) for word in words}
