@@ -209,6 +209,23 @@ def test_a_reader_that_goes_away_fails_the_dump(engine: Engine) -> None:
     assert b"Traceback" not in said
 
 
+def test_a_damaged_snapshot_is_in_nobody_elses_way(engine: Engine) -> None:
+    tree = engine.folder / "tree"
+    engine.run("backup", tree)
+    damaged, whole = sorted((engine.place / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    damaged.chmod(0o600)
+    damaged.write_bytes(bytes(100))
+    assert raw(engine, whole.name, tree / "twice").stdout == (tree / "twice").read_bytes()
+    assert engine.json("diff", whole.name, whole.name[:10])["changes"] == []
+    second(engine)
+    copied = json.loads(engine.run("copy", *receiving(engine), "--json", status=1).stdout)
+    assert [one["source"] for one in copied["snapshots"]] == [whole.name]
+    assert damaged.name[:8] in copied["problems"][0]
+    found = json.loads(engine.run("find", "twice", "--json", status=3).stdout)
+    assert len(found["versions"]) == 2
+    assert "holds other bytes" in engine.run("dump", "latest", tree / "twice", status=1).stderr  # it may be the latest
+
+
 # Backup's options
 
 
@@ -283,11 +300,10 @@ def prune_words(engine: Engine) -> list[str | Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after", [0.6, 0.9], ids=["early", "late"])
+@pytest.mark.parametrize(("number", "after"), [(signal.SIGINT, 0.5), (signal.SIGTERM, 0.9)])
 @pytest.mark.parametrize("words", [backup_words, limited_words, restore_words, check_words, copy_words, prune_words])
 def test_a_cancelled_command_ends_soon_leaves_no_lock_and_can_be_run_again(
-    engine: Engine, words: Prepared, after: float, number: signal.Signals
+    engine: Engine, words: Prepared, number: signal.Signals, after: float
 ) -> None:
     """About 200 MB that do not shrink; the time is printed (`-rP`), a generous bound is asserted."""
     rng = random.Random(5)
