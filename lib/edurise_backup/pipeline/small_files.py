@@ -53,7 +53,7 @@ class SmallFiles:
 
     def read(self, files: Sequence[FileState]) -> list[BlobId | None]:
         """Return the id of each file's content; None where the file is not as described."""
-        self._contents = [_content(file) for file in files]
+        self._contents = [content_of(file) for file in files]
         self._ids = [None if content is None else blob_id(content) for content in self._contents]
         return self._ids
 
@@ -89,8 +89,8 @@ def prove_before_writing(
         ) from error
 
 
-def _content(file: FileState) -> bytes | None:
-    """Return the file's bytes; None when it cannot be read, or is in another state after the last byte."""
+def content_of(file: FileState) -> bytes | None:
+    """Return a file's bytes; None when it cannot be read, or is in another state after the last byte."""
     try:
         descriptor = os.open(file.path, _FLAGS)
     except OSError:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.pipeline.archiver import Archived, Parent, archive
-from edurise_backup.ports import Buffer, Progress, Source
+from edurise_backup.pipeline.small_files import EMPTY, content_of
+from edurise_backup.ports import Buffer, FileState, Progress, Source
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, find_parent
@@ -53,6 +54,15 @@ class TrialSink:
         done: Future[list[BlobId]] = Future()
         done.set_result(ids)
         return done
+
+    def store_files(self, files: Sequence[FileState]) -> list[BlobId | None]:
+        """Count the contents that are not known yet."""
+        ids: list[BlobId | None] = []
+        for content in map(content_of, files):
+            ids.append(None if content is None else EMPTY)
+            if content:
+                ids[-1] = self.store(BlobKind.DATA, [content]).result()[0]
+        return ids
 
     def _count(self, kind: BlobKind, found: BlobId, length: int) -> None:
         with self._guard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from edurise_backup.ports import Entry, Source
 
@@ -42,10 +42,19 @@ class SmallFilesSource:
 
         def children() -> Iterator[Entry]:
             for child in below():
-                if child.node.type == "file" and child.node.size > self._limit:
+                size = _size_of(child)
+                if size > self._limit:
                     self.left_out.files += 1
-                    self.left_out.bytes += child.node.size
+                    self.left_out.bytes += size
                 else:
                     yield self._thinned(child)
 
-        return replace(entry, children=children)
+        entry.children = children
+        return entry
+
+
+def _size_of(entry: Entry) -> int:
+    """Return a regular file's size; 0 for anything else."""
+    if entry.state is not None:
+        return entry.state.size
+    return entry.node.size if entry.node.type == "file" else 0
