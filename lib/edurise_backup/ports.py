@@ -62,6 +62,9 @@ class Store(Protocol):
     def delete(self, name: str) -> None:
         """Remove the object; one that is not there is not an error."""
 
+    def file_of(self, name: str) -> str | None:
+        """Return where the object lies as a file of this machine, for whoever would rather read it there; or None."""
+
     def sweep(self, prefix: str) -> int:
         """Remove what is no object below `prefix`: remains of puts that were cut short. Nobody may put meanwhile."""
 

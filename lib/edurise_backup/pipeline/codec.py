@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import os
 import threading
+from mmap import PAGESIZE, mmap
 
 import zstandard
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -161,25 +162,34 @@ class Scratch:
     """Two buffers in which one thread opens blob after blob: fresh memory for each would cost more than opening it."""
 
     def __init__(self) -> None:
-        self._opened = memoryview(bytearray(1 << 16))
-        self._plain = memoryview(bytearray(1 << 16))
+        self._opened = _room(1 << 16)
+        self._plain = _room(1 << 16)
 
-    def open_blob(self, key: MasterKey, sealed: Buffer, *, wanted: BlobId, raw_length: int) -> memoryview:
+    def open_blob(
+        self, key: MasterKey, sealed: Buffer, *, wanted: BlobId, raw_length: int, goes_to: int = 0
+    ) -> memoryview:
         """Return a blob's plaintext, proved by its id, until the next call; raises DamageError.
 
-        `raw_length` is 0 for a blob that is stored uncompressed.
+        `raw_length` is 0 for a blob that is stored uncompressed. The plaintext
+        begins as many bytes into a page as the file offset `goes_to`, so that it
+        can be written directly.
         """
-        if len(self._opened) < len(sealed):
-            self._opened = memoryview(bytearray(len(sealed)))
-        plaintext = key.open_into(sealed, self._opened)
+        shift = goes_to % PAGESIZE
+        if len(self._opened) < len(sealed) + shift:
+            self._opened = _room(len(sealed) + PAGESIZE)
+        plaintext = key.open_into(sealed, self._opened[shift:])
         if raw_length:
-            if len(self._plain) < raw_length:
+            if len(self._plain) < raw_length + shift:
                 _refuse_bomb(plaintext, raw_length)
-                self._plain = memoryview(bytearray(raw_length))
-            plaintext = _decompress_into(plaintext, self._plain[:raw_length], wanted)
+                self._plain = _room(raw_length + PAGESIZE)
+            plaintext = _decompress_into(plaintext, self._plain[shift : shift + raw_length], wanted)
         if blob_id(plaintext) != wanted:
             raise DamageError(f"blob {wanted.hex()} decodes to other bytes than those that were stored")
         return plaintext
+
+
+def _room(size: int) -> memoryview:
+    return memoryview(mmap(-1, size))  # begins with a page, and takes memory only where it is filled
 
 
 class _Scratches(threading.local):

@@ -1,171 +1,166 @@
-"""Processes that work on batches of small files beside this one, and how they are talked to.
+"""Processes that work beside this one, and how they are talked to.
 
-A member gets its key through a pipe, reads files and seals blobs; it never
-opens a repository. Which blobs are new is decided here, where all of them are
-known. A member ends when its pipe ends, so none outlives the backup.
+One process runs Python on one core only, and a small file costs Python more
+than it costs the machine. So work on batches goes to members: processes of
+this program that answer messages (MessagePack, each behind its length) until
+their input ends; none outlives who started it. A member gets its key through
+that pipe and never opens a repository: what is decided is decided here.
 """
 
 from __future__ import annotations
 
+import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, TypeVar
 
 import msgspec
 
-from edurise_backup.errors import BackupError, DamageError
-from edurise_backup.model.content import BlobId
-from edurise_backup.pipeline.codec import MasterKey
-from edurise_backup.pipeline.small_files import SealedBlob, SealSettings, SmallFiles
-from edurise_backup.ports import FileState
+from edurise_backup.errors import BackupError, DamageError, SpaceError
 
-_BATCHES_ALONE = 8
-"""So many batches are worked on in this process: starting others costs more than a few hundred files."""
 _LENGTH = 8
+_CLASSES = {cls.__name__: cls for cls in (BackupError, DamageError, SpaceError)}
 
-Claim = Callable[[Sequence[BlobId | None]], list[bool]]
-"""Says of each blob whether it is to be sealed."""
-
-
-class Setup(msgspec.Struct, array_like=True):
-    """The first message to a member."""
-
-    encrypt: bytes
-    mac_k: bytes
-    mac_r: bytes
-    level: int | None
-    check: bool
+Answer = TypeVar("Answer")
+Setup = TypeVar("Setup")
 
 
-class Sealed(msgspec.Struct, array_like=True):
-    """A member's answer: the wanted blobs, or why they cannot be had."""
+class Failure(msgspec.Struct, array_like=True):
+    """An error of a member, raised again where its answer is waited for."""
 
-    blobs: list[tuple[bytes, int, int]]
-    damage: str = ""
-
-
-_Answer = TypeVar("_Answer")
-Wire = tuple[bytes, int, int, int, int, int, int, int, int]
-"""A `FileState`, the path in the file system's bytes."""
+    kind: str
+    message: str
+    safe: str
+    hint: str
 
 
 class Crew:
-    """Works on batches; safe from any number of threads, each of which waits for its own batch."""
+    """Members of one kind, started as they are needed; safe from any number of threads."""
 
-    def __init__(self, key: MasterKey, settings: SealSettings, *, members: int) -> None:
-        self._key = key
-        self._settings = settings
-        self._most = members
-        self._idle: queue.SimpleQueue[_Member] = queue.SimpleQueue()
-        self._members: list[_Member] = []
+    def __init__(self, module: str, setup: object, *, members: int) -> None:
+        """`module` is run as a program; `setup` is its first message; at most `members` run at once."""
+        self._module = module
+        self._setup = setup
+        self._room = members
+        self._idle: queue.SimpleQueue[Member] = queue.SimpleQueue()
+        self._all: list[Member] = []
         self._guard = threading.Lock()
-        self._batches = 0
 
-    def work(self, files: Sequence[FileState], claim: Claim) -> tuple[list[BlobId | None], list[SealedBlob]]:
-        """Return the files' ids, and the sealed blobs that were claimed; raises DamageError, BackupError."""
+    @contextmanager
+    def member(self) -> Iterator[Member]:
+        """Lend a member to this thread; one that was lent when an error came is not lent again."""
         member = self._take()
-        if member is None:
-            alone = SmallFiles(self._key, self._settings)
-            ids = alone.read(files)
-            return ids, alone.seal(claim(ids))
-        ids = member.read(files)
-        sealed = member.seal(claim(ids), ids)
-        self._idle.put(member)  # not after an error: nobody knows then what it would answer
-        return ids, sealed
+        yield member
+        self._idle.put(member)
 
     def close(self) -> None:
         """End all members."""
         with self._guard:
-            members, self._members = self._members, []
+            members, self._all = self._all, []
         for member in members:
             member.end()
 
-    def _take(self) -> _Member | None:
+    def _take(self) -> Member:
         with self._guard:
-            self._batches += 1
-            if self._batches <= _BATCHES_ALONE or self._most == 0:
-                return None
-            if self._idle.empty() and len(self._members) < self._most:
-                member = _Member(self._key, self._settings)
-                self._members.append(member)
-                return member
+            if self._idle.empty() and len(self._all) < self._room:
+                self._all.append(Member(self._module, self._setup))
+                return self._all[-1]
         return self._idle.get()
 
 
-class _Member:
+class Member:
     """One process; one thread talks to it at a time."""
 
-    def __init__(self, key: MasterKey, settings: SealSettings) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "edurise_backup.pipeline.crew_member"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self._send(Setup(*key.parts(), settings.level, settings.check))
+    def __init__(self, module: str, setup: object) -> None:
+        self._process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.send(setup)
 
-    def read(self, files: Sequence[FileState]) -> list[BlobId | None]:
-        self._send([(file.path.encode("utf-8", "surrogateescape"), *file[1:]) for file in files])
-        return self._receive(list[BlobId | None])
+    def send(self, message: object) -> None:
+        """Send one message."""
+        assert self._process.stdin is not None
+        try:
+            _write(self._process.stdin, msgspec.msgpack.encode(message))
+        except OSError as error:
+            raise _gone() from error
 
-    def seal(self, wanted: list[bool], ids: Sequence[BlobId | None]) -> list[SealedBlob]:
-        self._send(wanted)
-        answer = self._receive(Sealed)
-        if answer.damage:
-            raise DamageError(
-                answer.damage,
-                safe="everything that was published before; the damaged blob was not stored",
-                hint="test this machine's memory, then run the backup again",
-            )
-        names = [name for name, yes in zip(ids, wanted, strict=True) if yes and name is not None]
-        return [SealedBlob(name, *blob) for name, blob in zip(names, answer.blobs, strict=True)]
+    def receive(self, kind: type[Answer]) -> Answer:
+        """Return the next answer; raises what the member raised, BackupError when it is gone."""
+        assert self._process.stdout is not None
+        try:
+            content = _read(self._process.stdout)
+        except OSError as error:
+            raise _gone() from error
+        if content is None:
+            raise _gone()
+        if content[:1] == b"!":
+            failure = msgspec.msgpack.decode(memoryview(content)[1:], type=Failure)
+            raise _CLASSES.get(failure.kind, BackupError)(failure.message, safe=failure.safe, hint=failure.hint)
+        return msgspec.msgpack.decode(memoryview(content)[1:], type=kind)
 
     def end(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        """Let the process end."""
         for stream in (self._process.stdin, self._process.stdout):
-            try:
+            assert stream is not None
+            with suppress(OSError):  # it is gone already
                 stream.close()
-            except OSError:  # it is gone already
-                continue
         self._process.wait()
 
-    def _send(self, message: object) -> None:
-        assert self._process.stdin is not None
-        try:
-            write_message(self._process.stdin, message)
-        except OSError as error:
-            raise self._gone() from error
 
-    def _receive(self, kind: type[_Answer]) -> _Answer:
-        assert self._process.stdout is not None
-        try:
-            content = read_message(self._process.stdout)
-        except OSError as error:
-            raise self._gone() from error
+class Messages:
+    """A member's side: what it is asked, and its answers."""
+
+    def __init__(self) -> None:
+        self._asked: IO[bytes] = sys.stdin.buffer
+        self._answers: IO[bytes] = sys.stdout.buffer
+
+    def next(self, kind: type[Answer]) -> Answer:
+        """Return the next message; the process ends when there is none."""
+        content = _read(self._asked)
         if content is None:
-            raise self._gone()
+            raise SystemExit(0)
         return msgspec.msgpack.decode(content, type=kind)
 
-    def _gone(self) -> BackupError:
-        return BackupError(
-            "a process that reads small files ended before its work was done",
-            safe="everything that was published before; nothing of this run was published",
-            hint="see whether the system killed it for lack of memory, then run the backup again",
-        )
+    def answer(self, work: Callable[[], object]) -> None:
+        """Send what `work` returns, or the error that it raises."""
+        try:
+            content = b"." + msgspec.msgpack.encode(work())
+        except BackupError as error:
+            content = b"!" + msgspec.msgpack.encode(
+                Failure(type(error).__name__, error.message, error.safe, error.hint)
+            )
+        _write(self._answers, content)
 
 
-def write_message(stream: IO[bytes], message: object) -> None:
-    """Write a message and its length; raises OSError."""
-    content = msgspec.msgpack.encode(message)
-    stream.write(len(content).to_bytes(_LENGTH, "little") + content)
+def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
+    """Be a member: do `work`, over and over, until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us, and then ends our input
+    messages = Messages()
+    try:
+        work(messages.next(setup), messages)
+    except BrokenPipeError:  # nobody reads our answers any more
+        os._exit(0)
+
+
+def _gone() -> BackupError:
+    return BackupError(
+        "a process of this command ended before its work was done",
+        safe="everything that was published before",
+        hint="see whether the system killed it for lack of memory, then run the command again",
+    )
+
+
+def _write(stream: IO[bytes], content: bytes) -> None:
+    stream.write(len(content).to_bytes(_LENGTH, "little"))
+    stream.write(content)
     stream.flush()
 
 
-def read_message(stream: IO[bytes]) -> bytes | None:
-    """Return the next message, or None at the end of the stream; raises OSError."""
+def _read(stream: IO[bytes]) -> bytes | None:
     head = stream.read(_LENGTH)
     if len(head) < _LENGTH:
         return None

@@ -12,6 +12,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobId, blob_id
 from edurise_backup.pipeline.codec import MasterKey, Scratch, compress_if_smaller
@@ -31,8 +33,7 @@ class SealSettings:
     """Open, decode and hash each blob again."""
 
 
-@dataclass(frozen=True, slots=True)
-class SealedBlob:
+class SealedBlob(msgspec.Struct, array_like=True, frozen=True):
     """A blob as it is stored; `raw_length` is 0 when it is not compressed."""
 
     id: BlobId

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from edurise_backup.errors import BackupError
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.pipeline.codec import OVERHEAD, Scratch, compress_if_smaller
-from edurise_backup.pipeline.crew import Crew
+from edurise_backup.pipeline.sealing import Sealing
 from edurise_backup.pipeline.small_files import EMPTY, SealSettings, prove_before_writing
 from edurise_backup.ports import Buffer, FileState
 from edurise_backup.repository.index import Index, encode_index
@@ -108,7 +108,7 @@ class BlobWriter:
         level = None if box.version == 1 else settings.level
         self._level = level
         self._scratch = _Scratches()
-        self._crew = Crew(box.key, SealSettings(level, settings.check), members=settings.crew)
+        self._sealing = Sealing(box.key, SealSettings(level, settings.check), members=settings.crew)
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="seal")
         self._pack_writer = ThreadPoolExecutor(1, thread_name_prefix="pack")
 
@@ -124,7 +124,7 @@ class BlobWriter:
 
     def finish(self) -> None:
         """Make everything durable and indexed; only then may something refer to the blobs. Raises the first error."""
-        self._crew.close()
+        self._sealing.close()
         self._workers.shutdown(wait=True)
         for pack in self._open.values():
             if self._failure is None:
@@ -138,7 +138,7 @@ class BlobWriter:
     def abandon(self) -> None:
         """Stop without finishing; what was written already waits for a prune, or for the next run to use it."""
         self._failure = self._failure or BackupError("the writer was abandoned")
-        self._crew.close()
+        self._sealing.close()
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._pack_writer.shutdown(wait=True, cancel_futures=True)
 
@@ -169,7 +169,7 @@ class BlobWriter:
         if self._failure is not None:
             raise self._failure
         try:
-            ids, sealed = self._crew.work(files, self._claim_contents)
+            ids, sealed = self._sealing.work(files, self._claim_contents)
             for blob in sealed:
                 pack, room = self._reserve(BlobKind.DATA, blob.id, len(blob.sealed), blob.raw_length, blob.plain_length)
                 room[:] = blob.sealed

@@ -87,6 +87,10 @@ class LimitedStore:
         """Remove the object."""
         self._store.delete(name)
 
+    def file_of(self, name: str) -> str | None:
+        """Return the object's file, if there is one and reading has no limit."""
+        return self._store.file_of(name) if self._download is None else None
+
     def sweep(self, prefix: str) -> int:
         """Remove what puts that were cut short left below `prefix`."""
         return self._store.sweep(prefix)

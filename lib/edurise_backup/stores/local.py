@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edurise_backup.direct import WORTH_IT, write_at
 from edurise_backup.errors import (
     BackupError,
     ConflictError,
@@ -142,6 +143,11 @@ class LocalStore:
     def _write(self, path: Path, pieces: Sequence[Buffer]) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
         try:
+            if pieces and len(pieces[0]) >= WORTH_IT:
+                first = memoryview(pieces[0]).cast("B")
+                write_at(descriptor, first, 0)
+                os.lseek(descriptor, len(first), os.SEEK_SET)
+                pieces = pieces[1:]
             for start in range(0, len(pieces), _IOV_MAX):
                 _write_all(descriptor, pieces[start : start + _IOV_MAX])
             os.fsync(descriptor)
@@ -154,6 +160,10 @@ class LocalStore:
         except OSError:
             path.unlink()  # its name may not survive a crash: whoever tries again must write and sync it anew
             raise
+
+    def file_of(self, name: str) -> str | None:
+        """Return the object's file."""
+        return f"{self._root}/{name}"
 
     def sweep(self, prefix: str) -> int:
         """Remove what puts that were cut short left below `prefix`; return how many."""

@@ -60,6 +60,10 @@ class RetryingStore:
         """Remove the object."""
         self._retried(lambda: self._store.delete(name))
 
+    def file_of(self, name: str) -> str | None:
+        """Return the object's file, if there is one; whoever reads it tries again by `get`."""
+        return self._store.file_of(name)
+
     def sweep(self, prefix: str) -> int:
         """Remove what puts that were cut short left below `prefix`."""
         return self._retried(lambda: self._store.sweep(prefix))
