@@ -116,9 +116,8 @@ def repair_packs(
 
     The damaged packs' bytes are kept in the repository, below edurise/damaged.
     """
-    from edurise_backup.repository.repairing.pack_repair import apply_pack_repair, plan_pack_repair
-    from edurise_backup.verification.choosing import choose_packs
-    from edurise_backup.verification.suspects import clear_suspects
+    from edurise_backup.repository.repairing.pack_repair import plan_pack_repair
+    from edurise_backup.verification.choosing import choose_packs, repair_chosen
 
     if ids and read_data:
         raise InputError("packs are named and all are to be read", hint="use one of the two")
@@ -128,9 +127,7 @@ def repair_packs(
         chosen = choose_packs(repository, ids or [], read_data=read_data, progress=progress)
         plan = plan_pack_repair(repository, chosen.packs, progress=progress)
         if apply:
-            kept = apply_pack_repair(repository, plan, lock, progress=progress)
-            if not plan.unread:
-                clear_suspects(repository.box, chosen.suspects)
+            kept = repair_chosen(repository, chosen, plan, lock, progress=progress)
     lines = [*_pack_lines(plan), *chosen.suspects.damage, *_affected_lines(plan.affected, plan.unreadable_snapshots)]
     engine.output.result(
         {

@@ -1,4 +1,7 @@
-"""Which packs a repair looks into: those that are named, that checks have noted, or that reading finds now."""
+"""Which packs a repair looks into: those that are named, that checks have noted, or that reading finds now.
+
+Here what checks know meets the repair, which itself knows only the packs that it is given.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,12 @@ from dataclasses import dataclass
 from edurise_backup.errors import AmbiguousError, DamageError, NotFoundError
 from edurise_backup.ports import Progress
 from edurise_backup.repository.layout import Kind, object_id
+from edurise_backup.repository.locks import Lock
+from edurise_backup.repository.repairing.pack_repair import PackRepairPlan, apply_pack_repair
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.verification.checker import check
-from edurise_backup.verification.suspects import Suspects, load_suspects
+from edurise_backup.verification.suspects import Suspects, clear_suspects, load_suspects
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,25 @@ def choose_packs(repository: Repository, words: Sequence[str], *, read_data: boo
     if read_data:
         found.update(check(repository, progress=progress, read_data=True, record=False).damaged_packs)
     return ChosenPacks(tuple(sorted(found)), suspects)
+
+
+def repair_chosen(
+    repository: Repository,
+    chosen: ChosenPacks,
+    plan: PackRepairPlan,
+    lock: Lock,
+    *,
+    progress: Progress,
+    settings: WriterSettings | None = None,
+) -> list[str]:
+    """Do what a plan for the chosen packs says; return the names under which the damaged packs are kept.
+
+    The notes that named them go last, and stay when a pack could not be read.
+    """
+    kept = apply_pack_repair(repository, plan, lock, progress=progress, settings=settings)
+    if not plan.unread:
+        clear_suspects(repository.box, chosen.suspects)
+    return kept
 
 
 def _named(word: str, packs: Iterable[str]) -> str:
