@@ -11,13 +11,15 @@ import pytest
 from edurise_backup.errors import CancelledError, SpaceError
 from edurise_backup.model.content import BlobKind
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.repository.layout import Kind
+from edurise_backup.repository.index import Index
+from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.repository import Repository
 from edurise_backup.verification.budget import Budget
 from edurise_backup.verification.checker import CheckResult, check
 from edurise_backup.verification.coverage import Coverage, CoverageKeeper, load_coverage
+from edurise_backup.verification.packs import prove_pack
 from edurise_backup.verification.suspects import load_suspects
-from tests.support.engine import PASSPHRASE, back_up, count, create, opened
+from tests.support.engine import ONE_PACK, PASSPHRASE, back_up, count, create, opened
 from tests.support.repairs import flip, flip_in_pack, packs_of
 from tests.support.stores import Crash, CrashingStore, Fault, FaultyStore, MemoryStore
 from tests.support.trees import small_tree
@@ -271,3 +273,32 @@ def test_a_cancelled_check_keeps_the_times_of_what_it_had_proved(store: MemorySt
     with pytest.raises(CancelledError):
         check(opened(store), progress=CancelledAfter(5), read_data=True)
     assert 1 <= len(proved(store)) < count(store, Kind.PACK)
+
+
+def test_a_check_can_be_stopped_between_the_blobs_of_a_pack(tmp_path: Path) -> None:
+    """A large pack of many blobs must not hold up who asks to stop."""
+    store = MemoryStore()
+    back_up(create(store), small_tree(tmp_path / "tree"), settings=ONE_PACK)
+    (pack,) = packs_of(store, BlobKind.DATA)
+    repository = opened(store)
+    paused = []
+
+    def pause() -> None:
+        paused.append(pack)
+        if len(paused) == 3:
+            raise CancelledError("stopped")
+
+    content = store.objects[object_name(Kind.PACK, pack)]
+    with pytest.raises(CancelledError):
+        prove_pack(content, pack, key=repository.box.key, index=repository.index, pause=pause)
+    assert len(paused) == 3
+
+
+def test_a_pack_whose_blobs_the_index_puts_elsewhere_does_not_pass(store: MemoryStore) -> None:
+    repository = opened(store)
+    pack = packs_of(store, BlobKind.DATA)[0]
+    content = store.objects[object_name(Kind.PACK, pack)]
+    key = repository.box.key
+    assert prove_pack(content, pack, key=key, index=repository.index).passed
+    other = prove_pack(content, pack, key=key, index=Index())
+    assert [finding for finding in other.findings if "header and the index disagree" in finding]
