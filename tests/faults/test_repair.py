@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,8 +24,9 @@ from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.pipeline.codec import open_blob
 from edurise_backup.repository.index import encode_index
 from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.repository.packs import PackedBlob
 from edurise_backup.repository.repairing.affected import AffectedPath
-from edurise_backup.repository.repairing.index_repair import plan_index_repair
+from edurise_backup.repository.repairing.index_repair import apply_index_repair, plan_index_repair
 from edurise_backup.repository.repairing.pack_repair import apply_pack_repair, plan_pack_repair
 from edurise_backup.repository.repairing.writing import keep_copy
 from edurise_backup.repository.repository import Repository
@@ -51,8 +51,13 @@ from tests.support.repairs import (
 from tests.support.stores import Fault, FaultyStore, MemoryStore
 from tests.support.trees import small_tree, write
 
-FEW = WriterSettings(pack_size=7000, workers=2)
+FEW = WriterSettings(pack_size=7000, workers=1)
 """Packs of two or three files: one damaged blob has whole neighbours."""
+
+
+def changing(number: int) -> bytes:
+    """Return what the changing file holds in one snapshot."""
+    return random.Random(f"changing {number}").randbytes(3000)
 
 
 class Histories:
@@ -64,7 +69,7 @@ class Histories:
         create(self.store)
         self.expected: dict[SnapshotId, Contents] = {}
         for number in range(3):
-            write(self.live / "folder 1" / "changing", random.Random(number).randbytes(3000))
+            write(self.live / "folder 1" / "changing", changing(number))
             self.back_up(self.store)
         self.newest = list(self.expected)[-1]
 
@@ -165,8 +170,9 @@ def test_missing_packs_drop_out_and_the_files_they_cost_are_named_in_each_snapsh
     assert set(plan.affected.snapshots) == set(history.expected)
     assert pack not in indexed(store)
     history.assert_heals(store)
-    assert intact(store, history.expected) == set(history.expected)
-    assert check(opened(store)).findings == []
+    left = check(opened(store)).affected  # what no source has any more
+    assert set(left.snapshots) == set(history.expected) - intact(store, history.expected)
+    assert {one.path for one in left.paths} <= {"/folder 1/changing"}
 
 
 def test_a_listing_that_is_cut_short_costs_the_index_nothing(history: Histories) -> None:
@@ -401,32 +407,46 @@ def test_the_same_damaged_bytes_are_kept_once_and_other_bytes_under_another_name
 # Crashes, full disks, cancellation, others beside us
 
 
+def pack_with(store: MemoryStore, content: bytes) -> tuple[str, PackedBlob]:
+    """Return the pack that holds a small file's content, and the blob in it."""
+    wanted = blob_id(content)
+    return next((pack, blob) for pack, blobs in indexed(store).items() for blob in blobs if blob.id == wanted)
+
+
 def damaged_history(history: Histories) -> MemoryStore:
-    """Damage a data pack and a tree pack, cut the header off a third, lose a fourth, empty an index file."""
+    """Damage what only the first snapshot needs, in a pack with what all need; lose what the second needs.
+
+    Of the newest snapshot's own pack the header is cut off, which costs nothing.
+    """
     store = history.store
-    data, trees = packs_of(store, BlobKind.DATA), packs_of(store, BlobKind.TREE)
-    listed = indexed(store)
-    flip_in_pack(store, data[0], listed[data[0]][0].offset + 20)
-    flip_in_pack(store, data[1], -1)
-    flip_in_pack(store, trees[-1], listed[trees[-1]][0].offset + 20)
-    del store.objects[object_name(Kind.PACK, data[2])]
+    first, blob = pack_with(store, changing(0))
+    assert len(indexed(store)[first]) > 1
+    flip_in_pack(store, first, blob.offset + 20)
+    flip_in_pack(store, pack_with(store, changing(2))[0], -1)
+    del store.objects[object_name(Kind.PACK, pack_with(store, changing(1))[0])]
+    assert intact(store, history.expected) == {history.newest}
     return store
 
 
-REPAIRS: dict[str, Callable[[MemoryStore], None]] = {
-    "index": lambda store: store.objects.update({objects(store, "index")[0]: b"", objects(store, "index")[1]: b"x"}),
-    "packs": lambda store: None,
-}
+def join_index_files(store: MemoryStore) -> None:
+    """Have one index file that lists everything, and one that cannot be read."""
+    listed = indexed(store)
+    for name in objects(store, "index"):
+        del store.objects[name]
+    opened(store).box.save(Kind.INDEX, encode_index(listed.items()))
+    store.objects[f"index/{'a' * 64}"] = b"x"
 
 
-@pytest.mark.parametrize("what", REPAIRS)
+@pytest.mark.parametrize("what", ["index", "packs"])
 def test_s01_s22_a_crash_at_every_write_of_a_repair_harms_nothing_and_no_later_backup_trusts_what_is_gone(
     history: Histories, what: str
 ) -> None:
     """S-22: what was intact stays so. S-01: what the repair took out does not count as stored."""
     store = damaged_history(history)
-    REPAIRS[what](store)
+    if what == "index":
+        join_index_files(store)
     before = intact(store, history.expected)
+    assert before == {history.newest}
 
     def work(repository: Repository) -> None:
         repair = repair_index if what == "index" else repair_packs
@@ -464,20 +484,54 @@ def test_a_full_disk_while_blobs_are_salvaged_leaves_the_damaged_pack_where_it_i
     assert name not in store.objects
 
 
-def test_a_lock_that_was_lost_meanwhile_ends_a_repair_before_anything_goes(history: Histories) -> None:
+class LosesLock(SilentProgress):
+    """Has somebody remove all locks when a phase begins, or at the first progress in it."""
+
+    def __init__(self, store: MemoryStore, moment: str) -> None:
+        super().__init__()
+        self._store = store
+        self._moment = moment
+
+    def phase(self, name: str, *, bytes_total: int | None = None) -> None:
+        if name == self._moment:
+            self._remove()
+
+    def advance(self, *, bytes_done: int = 0, files_done: int = 0) -> None:
+        if self._moment == "while salvaging":
+            self._remove()
+
+    def _remove(self) -> None:
+        for held in objects(self._store, "locks"):
+            del self._store.objects[held]
+
+
+@pytest.mark.parametrize("moment", ["salvage", "while salvaging", "index"])
+def test_a_lock_that_was_lost_meanwhile_ends_a_repair_before_anything_goes(history: Histories, moment: str) -> None:
     store = history.store
     pack = packs_of(store, BlobKind.DATA)[0]
-    name = flip_in_pack(store, pack, 40)
+    flip_in_pack(store, pack, 40)
     before = below(store, "data", "index")
     repository = opened(store)
+    progress = LosesLock(store, moment)
     with repository.lock(exclusive=True, settle=AT_ONCE) as lock:
-        plan = plan_pack_repair(repository, [pack], progress=SilentProgress())
-        for held in objects(store, "locks"):
-            del store.objects[held]
+        plan = plan_pack_repair(repository, [pack], progress=progress)
         with pytest.raises(LockedError):
-            apply_pack_repair(repository, plan, lock, progress=SilentProgress())
-    assert below(store, "data", "index") == before
-    assert name in store.objects
+            apply_pack_repair(repository, plan, lock, progress=progress)
+    assert below(store, "data").items() >= {name: before[name] for name in before if name.startswith("data")}.items()
+    assert below(store, "index") == below(MemoryStore(before), "index")
+
+
+def test_a_lock_that_was_lost_meanwhile_leaves_the_index_as_it_is(history: Histories) -> None:
+    store = history.store
+    join_index_files(store)
+    before = below(store, "index")
+    repository = Repository.open(store, PASSPHRASE)
+    progress = LosesLock(store, "index")
+    with repository.lock(exclusive=True, settle=AT_ONCE) as lock:
+        plan = plan_index_repair(repository, progress=SilentProgress())
+        with pytest.raises(LockedError):
+            apply_index_repair(repository, plan, lock, progress=progress)
+    assert below(store, "index") == before
 
 
 def test_a_repair_waits_for_nobody_and_excludes_everybody(history: Histories, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
     expected: dict[SnapshotId, Contents] = {}
     added = []
     for number in range(3):
-        write(live / "folder 1" / "changing", random.Random(number).randbytes(4000))
+        write(live / "folder 1" / "changing", random.Random(f"changing {number}").randbytes(4000))
         before = set(store.objects)
         saved = back_up_below(opened(store), live, settings=SETTINGS)
         added.append(by_kind(store, sorted(store.objects.keys() - before)))

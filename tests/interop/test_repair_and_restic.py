@@ -27,7 +27,7 @@ class Place:
         self.store = LocalStore(folder / "repository")
         create(self.store)
         for number in range(2):
-            write(self.tree / "changing", random.Random(number).randbytes(4000))
+            write(self.tree / "changing", random.Random(f"changing {number}").randbytes(4000))
             back_up(opened(self.store), self.tree, settings=TINY)
         self.restic = Restic(folder / "repository", folder / "restic")
 
