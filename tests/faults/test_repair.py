@@ -32,7 +32,7 @@ from edurise_backup.repository.repairing.writing import keep_copy
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.verification.choosing import choose_packs
-from edurise_backup.verification.suspects import load_suspects
+from edurise_backup.verification.suspects import load_suspects, note_suspects
 from tests.faults.test_crashes import crashes
 from tests.support.engine import AT_ONCE, PASSPHRASE, back_up, check, count, create, opened, prune
 from tests.support.repairs import (
@@ -325,6 +325,21 @@ def test_a_pack_that_is_not_damaged_is_left_alone_whoever_names_it(history: Hist
     plan = repair_packs(store, pack[:10])
     assert (plan.sound, plan.packs) == ([pack], [])
     assert store.objects == before
+
+
+def test_a_note_of_a_pack_that_a_prune_has_removed_since_is_no_work_and_goes(history: Histories) -> None:
+    store = history.store
+    note_suspects(opened(store).box, ["ab" * 32])
+    plan = repair_packs(store, read_data=False)
+    assert (plan.missing, plan.packs) == ([], [])
+    assert load_suspects(opened(store).box).notes == ()
+
+
+@pytest.mark.parametrize("plain", [b"{}", b"[]", b'{"packs":["zz"]}', b"{\xff"])
+def test_a_note_of_damaged_packs_that_says_nonsense_is_told_and_no_crash(history: Histories, plain: bytes) -> None:
+    opened(history.store).box.save_note("suspects/nonsense", plain)
+    found = choose_packs(opened(history.store), [], read_data=False, progress=SilentProgress())
+    assert (len(found.suspects.damage), found.packs) == (1, ())
 
 
 def test_names_of_packs_are_judged_before_anything_is_done(history: Histories) -> None:

@@ -54,7 +54,8 @@ class Place:
     def assert_whole(self) -> None:
         """Stock restic checks every byte, and restores the newest snapshot as the tree is."""
         self.restic.check()
-        self.restic.restore(self.folder / "out")
+        # an ordinary user cannot give the directories above the tree back to root, and restic ends with 1
+        self.restic.run("restore", "latest", "--target", str(self.folder / "out"), status=None)
         assert differences(describe(self.tree), describe(self.folder / "out" / str(self.tree).lstrip("/"))) == []
 
 

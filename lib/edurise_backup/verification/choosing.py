@@ -43,11 +43,11 @@ def choose_packs(repository: Repository, words: Sequence[str], *, read_data: boo
     listed = repository.store.list(Kind.PACK)
     sizes = {pack: size for name, size in listed if (pack := object_id(name)) is not None}
     suspects = load_suspects(repository.box)
+    known = sizes.keys() | set(index.packs)
     if words:
-        known = sizes.keys() | set(index.packs)
         return ChosenPacks(tuple(dict.fromkeys(_named(word, known) for word in words)), Suspects(frozenset(), ()))
     found = {pack for pack, size in index.sizes() if pack in sizes and sizes[pack] != size}
-    found |= suspects.packs
+    found |= suspects.packs & known  # a prune may have removed others since
     if read_data:
         found.update(check(repository, progress=progress, read_data=True, record=False).damaged_packs)
     return ChosenPacks(tuple(sorted(found)), suspects)
