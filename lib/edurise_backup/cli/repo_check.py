@@ -83,23 +83,11 @@ def repair_index(
         plan = plan_index_repair(repository, progress=progress, read_all_packs=read_all_packs)
         if apply and plan.changes:
             kept = apply_index_repair(repository, plan, lock, progress=progress)
-    lines = [*_index_lines(plan), *_affected_lines(plan.affected, plan.unreadable_snapshots)]
+    lost = _affected_lines(plan.affected, plan.unreadable_snapshots)
     engine.output.result(
-        {
-            "applied": apply and plan.changes,
-            "packs": plan.packs,
-            "indexed_anew": sorted(plan.found),
-            "missing_packs": plan.missing,
-            "unreadable_index_files": plan.unreadable,
-            "superseded_index_files": sorted(plan.superseded),
-            "packs_without_header": plan.headless,
-            "packs_that_disagree": plan.disagreeing,
-            "kept": kept,
-            "unreadable_snapshots": plan.unreadable_snapshots,
-            "affected": _affected_json(plan.affected),
-        },
-        "\n".join([*lines, *_kept_lines(kept), _verdict(plan.changes, apply)]),
-        even_quiet="\n".join(lines),
+        {"applied": apply and plan.changes, "kept": kept, **_index_json(plan)},
+        "\n".join([*_index_lines(plan), *lost, *_kept_lines(kept), _verdict(plan.changes, apply)]),
+        even_quiet="\n".join(lost),
     )
     return 3 if plan.affected.count or plan.unreadable_snapshots else 0
 
@@ -128,30 +116,12 @@ def repair_packs(
         plan = plan_pack_repair(repository, chosen.packs, progress=progress)
         if apply:
             kept = repair_chosen(repository, chosen, plan, lock, progress=progress)
-    lines = [*_pack_lines(plan), *chosen.suspects.damage, *_affected_lines(plan.affected, plan.unreadable_snapshots)]
+    notes = chosen.suspects.damage
+    lost = [*_unread_lines(plan), *_affected_lines(plan.affected, plan.unreadable_snapshots)]
     engine.output.result(
-        {
-            "applied": apply and plan.changes,
-            "packs": [
-                {
-                    "id": pack.pack,
-                    "bytes": pack.size,
-                    "whole_blobs": len(pack.whole),
-                    "broken_blobs": len(pack.broken),
-                    "trouble": pack.trouble,
-                }
-                for pack in plan.packs
-            ],
-            "sound_packs": plan.sound,
-            "missing_packs": plan.missing,
-            "unread_packs": plan.unread,
-            "lost_blobs": len(plan.lost),
-            "kept": kept,
-            "unreadable_snapshots": plan.unreadable_snapshots,
-            "affected": _affected_json(plan.affected),
-        },
-        "\n".join([*lines, *_kept_lines(kept), _verdict(plan.changes, apply)]),
-        even_quiet="\n".join(lines),
+        {"applied": apply and plan.changes, "kept": kept, **_packs_json(plan)},
+        "\n".join([*_pack_lines(plan), *notes, *lost, *_kept_lines(kept), _verdict(plan.changes, apply)]),
+        even_quiet="\n".join(lost),
     )
     return 3 if plan.affected.count or plan.unreadable_snapshots or plan.unread else 0
 
@@ -176,6 +146,41 @@ def _check_json(found: CheckResult) -> dict[str, object]:
             "oldest": coverage.oldest,
             "within_30_days_percent": coverage.within_percent,
         },
+    }
+
+
+def _index_json(plan: IndexRepairPlan) -> dict[str, object]:
+    return {
+        "packs": plan.packs,
+        "indexed_anew": sorted(plan.found),
+        "missing_packs": plan.missing,
+        "unreadable_index_files": plan.unreadable,
+        "superseded_index_files": sorted(plan.superseded),
+        "packs_without_header": plan.headless,
+        "packs_that_disagree": plan.disagreeing,
+        "unreadable_snapshots": plan.unreadable_snapshots,
+        "affected": _affected_json(plan.affected),
+    }
+
+
+def _packs_json(plan: PackRepairPlan) -> dict[str, object]:
+    return {
+        "packs": [
+            {
+                "id": pack.pack,
+                "bytes": pack.size,
+                "whole_blobs": len(pack.whole),
+                "broken_blobs": len(pack.broken),
+                "trouble": pack.trouble,
+            }
+            for pack in plan.packs
+        ],
+        "sound_packs": plan.sound,
+        "missing_packs": plan.missing,
+        "unread_packs": plan.unread,
+        "lost_blobs": len(plan.lost),
+        "unreadable_snapshots": plan.unreadable_snapshots,
+        "affected": _affected_json(plan.affected),
     }
 
 
@@ -221,12 +226,15 @@ def _pack_lines(plan: PackRepairPlan) -> list[str]:
     ]
     lines += [f"pack {pack[:8]} is not damaged and stays" for pack in plan.sound]
     lines += [f"pack {pack[:8]} is missing; `repair index` takes it out of the index" for pack in plan.missing]
-    lines += [f"pack {pack[:8]} could not be read and stays: {why}" for pack, why in plan.unread.items()]
-    if not lines:
+    if not lines and not plan.unread:
         lines.append("no damaged pack is known; with --read-data every pack is read")
     if plan.lost:
         lines.append(f"{len(plan.lost)} blobs are whole in no pack")
     return lines
+
+
+def _unread_lines(plan: PackRepairPlan) -> list[str]:
+    return [f"pack {pack[:8]} could not be read and stays: {why}" for pack, why in plan.unread.items()]
 
 
 def _affected_lines(affected: Affected, unreadable: list[str]) -> list[str]:
