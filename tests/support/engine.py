@@ -16,7 +16,9 @@ from edurise_backup.recovery.restorer import Restored
 from edurise_backup.recovery.restorer import restore as restore_files
 from edurise_backup.repository.keys import ScryptCost
 from edurise_backup.repository.layout import Kind, object_id
-from edurise_backup.repository.pruner import apply_prune, plan_prune
+from edurise_backup.repository.prune_plan import PruneOptions, UnusedLimit
+from edurise_backup.repository.pruner import Pruned
+from edurise_backup.repository.pruner import prune as prune_repository
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
@@ -34,6 +36,9 @@ TINY = WriterSettings(pack_size=2000, workers=2)
 """Packs of a blob or three, so that there are many writes to crash at."""
 ONE_PACK = WriterSettings(pack_size=1 << 20, workers=2)
 """Packs that hold all of a small tree, so that a prune has to write them again."""
+
+NOTHING_UNUSED = PruneOptions(grace=AT_ONCE, max_unused=UnusedLimit(size=0), max_removed=1.0)
+"""Prunes at once, and leaves nothing that no snapshot refers to."""
 
 
 def create(store: Store | None = None) -> Repository:
@@ -81,11 +86,15 @@ def check(repository: Repository, *, read_data: bool = True) -> CheckResult:
     return check_repository(repository, progress=SilentProgress(), read_data=read_data)
 
 
-def prune(repository: Repository) -> None:
-    """Remove what no snapshot refers to."""
-    with repository.lock(exclusive=True, settle=AT_ONCE) as lock:
-        progress = SilentProgress()
-        apply_prune(repository, plan_prune(repository, progress=progress, max_unused=0), lock, progress=progress)
+def forget(repository: Repository, *snapshot_ids: SnapshotId) -> None:
+    """Take snapshots away at once and for ever."""
+    for snapshot_id in snapshot_ids:
+        repository.forget(snapshot_id, grace=AT_ONCE)
+
+
+def prune(repository: Repository, options: PruneOptions = NOTHING_UNUSED) -> Pruned:
+    """Remove what no snapshot refers to; at once, unless told otherwise."""
+    return prune_repository(repository, options, progress=SilentProgress(), settle=AT_ONCE)
 
 
 def restore(repository: Repository, tree: str, target: Path) -> Restored:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -34,10 +34,12 @@ from edurise_backup.model.snapshot import (
 from edurise_backup.pipeline.codec import MasterKey, open_blob
 from edurise_backup.ports import Store
 from edurise_backup.repository import key_ring, keys
+from edurise_backup.repository.forgetting import GRACE, Forgotten, drop_notes, forget, put_back, read_forgotten
 from edurise_backup.repository.index import Index, ListedPack, Place, listed_packs
 from edurise_backup.repository.layout import CONFIG, Kind, object_id, object_name
 from edurise_backup.repository.locks import SETTLE, Lock
 from edurise_backup.repository.objects import ObjectBox
+from edurise_backup.repository.reachability import prove_stored
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 
 POLYNOMIAL = "3da3358b4dc173"
@@ -65,6 +67,8 @@ class Repository:
         self.damage: list[str] = []
         """Objects that were passed over because they are not readable, a sentence each."""
         self._packs_seen = False
+        self._index_files: set[str] = set()
+        """The index files that `index` was read from, and those that were written since."""
         self._trees: dict[BlobId, list[Node]] = {}
         self._cached_nodes = 0
         self._guard = threading.Lock()
@@ -161,9 +165,13 @@ class Repository:
 
     # Locks
 
-    def lock(self, *, exclusive: bool = False, settle: timedelta = SETTLE) -> Lock:
-        """Lock the repository until the lock is released; raises LockedError."""
-        return Lock.acquire(self.box, exclusive=exclusive, settle=settle)
+    def lock(self, *, exclusive: bool = False, settle: timedelta = SETTLE, at_once: bool = False) -> Lock:
+        """Lock the repository until the lock is released; raises LockedError.
+
+        `at_once` does not wait for the second look: it is made when the lock is confirmed.
+        """
+        take = Lock.announce if at_once else Lock.acquire
+        return take(self.box, exclusive=exclusive, settle=settle)
 
     # Reading
 
@@ -174,12 +182,18 @@ class Repository:
         `damage` and the others serve: what only it knew is missed by name, or
         stored again. Packs in `without` are left out.
         """
+        self.drop_index()
         self.damage = []
         index = Index()
         index.extend(self._listed_packs(strict, without))
         self.index = index
-        self._packs_seen = False
         return index
+
+    def drop_index(self) -> None:
+        """Forget the index: what it knows does not hold any more."""
+        self.index = Index()
+        self._index_files = set()
+        self._packs_seen = False
 
     def _listed_packs(self, strict: bool, without: Collection[str]) -> Iterator[ListedPack]:
         for index_id in self.box.ids(Kind.INDEX):
@@ -192,6 +206,7 @@ class Repository:
             except NotFoundError:  # a prune beside us has replaced it since the listing
                 pass
             else:
+                self._index_files.add(index_id)
                 yield from (pack for pack in packs if not without or pack.id.hex() not in without)
 
     def read_blob(self, kind: BlobKind, blob_id: BlobId) -> bytes:
@@ -236,23 +251,29 @@ class Repository:
 
     # Snapshots
 
-    def snapshots(self) -> dict[SnapshotId, Snapshot]:
+    def snapshots(self, *, seen: Mapping[SnapshotId, Snapshot] | None = None) -> dict[SnapshotId, Snapshot]:
         """Return all snapshots by id, oldest first; raises DamageError for one that is not readable.
 
         Who removes anything must know all of them; who only reads takes `readable_snapshots`.
+        Those in `seen` are not read again.
         """
-        return self._snapshots([])
+        return self._snapshots([], seen=seen or {})
 
     def readable_snapshots(self, unreadable: list[str] | None = None) -> dict[SnapshotId, Snapshot]:
         """Return the snapshots that can be read; the others are told in `unreadable`, a sentence each."""
         problems = [] if unreadable is None else unreadable
         return self._snapshots(problems, tolerant=True)
 
-    def _snapshots(self, problems: list[str], *, tolerant: bool = False) -> dict[SnapshotId, Snapshot]:
+    def _snapshots(
+        self, problems: list[str], *, tolerant: bool = False, seen: Mapping[SnapshotId, Snapshot] | None = None
+    ) -> dict[SnapshotId, Snapshot]:
         found = {}
-        for snapshot_id in self.box.ids(Kind.SNAPSHOT):
+        for snapshot_id in map(SnapshotId, self.box.ids(Kind.SNAPSHOT)):
+            if seen and snapshot_id in seen:
+                found[snapshot_id] = seen[snapshot_id]
+                continue
             try:
-                found[SnapshotId(snapshot_id)] = decode_snapshot(self.box.load(Kind.SNAPSHOT, snapshot_id))
+                found[snapshot_id] = decode_snapshot(self.box.load(Kind.SNAPSHOT, snapshot_id))
             except NotFoundError:  # forgotten since the listing
                 continue
             except DamageError as error:
@@ -278,13 +299,53 @@ class Repository:
         return snapshot_id, found[snapshot_id]
 
     def publish(self, snapshot: Snapshot, lock: Lock) -> SnapshotId:
-        """Make a backup exist: the commit point. Everything it refers to must be durable and indexed."""
-        lock.confirm()
-        return SnapshotId(self.box.save(Kind.SNAPSHOT, encode_snapshot(snapshot)))
+        """Make a backup exist: the commit point. Everything it refers to must be durable and indexed.
 
-    def forget(self, snapshot_id: SnapshotId) -> None:
-        """Remove a snapshot; its data stays until a prune."""
-        self.store.delete(object_name(Kind.SNAPSHOT, snapshot_id))
+        Proves before and after that no prune came in between; if one did, what
+        it refers to is looked for again. Raises LockedError when the lock was
+        lost, TransientError when data is gone: then nothing is published.
+        """
+        lock.confirm()
+        self._prove_indexed(snapshot)
+        snapshot_id = SnapshotId(self.box.save(Kind.SNAPSHOT, encode_snapshot(snapshot)))
+        self._confirm_published(snapshot_id, snapshot, lock)
+        return snapshot_id
+
+    def _confirm_published(self, snapshot_id: SnapshotId, snapshot: Snapshot, lock: Lock) -> None:
+        """Look once more: a process that was frozen just now may have published what a prune has removed meanwhile."""
+        try:
+            lock.confirm()
+            self._prove_indexed(snapshot)
+        except BaseException:
+            self.store.delete(object_name(Kind.SNAPSHOT, snapshot_id))
+            raise
+
+    def _prove_indexed(self, snapshot: Snapshot) -> None:
+        if self._index_files <= set(self.box.ids(Kind.INDEX)):
+            return  # nothing that we relied on was un-indexed
+        self.load_index(strict=False)
+        prove_stored(self.box, self.index, snapshot.tree)
+
+    def forget(self, snapshot_id: SnapshotId, *, grace: timedelta = GRACE, now: datetime | None = None) -> None:
+        """Take a snapshot away; until `grace` is over `undo_forget` brings it back. Its data stays until a prune."""
+        forget(self.box, snapshot_id, now=now or datetime.now(UTC), grace=grace)
+
+    def forgotten(self) -> dict[SnapshotId, Forgotten]:
+        """Return the snapshots that wait until their grace is over; raises DamageError for an unreadable note."""
+        there = set(self.box.ids(Kind.SNAPSHOT))
+        return {key: one for key, one in read_forgotten(self.box).items() if key not in there}
+
+    def undo_forget(self, forgotten: Forgotten, lock: Lock) -> None:
+        """Bring a forgotten snapshot back under its old id, after proof that all of its data is there.
+
+        `lock` keeps prunes out. Raises TransientError when data is gone: another client has pruned.
+        """
+        self.load_index(strict=False)
+        prove_stored(self.box, self.index, forgotten.snapshot.tree)
+        lock.confirm()
+        put_back(self.box, forgotten)
+        self._confirm_published(forgotten.id, forgotten.snapshot, lock)
+        drop_notes(self.box, forgotten)
 
     # Writing
 
@@ -303,9 +364,9 @@ class Repository:
             writer.finish()
         except BaseException:
             writer.abandon()
-            self.index = Index()  # it knows packs by now that no index file lists
-            self._packs_seen = False
+            self.drop_index()  # it knows packs by now that no index file lists
             raise
+        self._index_files.update(writer.index_files)
 
     def _distrust_lost_packs(self) -> None:
         sizes = {object_id(name): size for name, size in self.store.list(Kind.PACK)}

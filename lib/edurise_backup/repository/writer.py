@@ -92,6 +92,8 @@ class BlobWriter:
         self._open: dict[BlobKind, OpenPack] = {}
         self.written: list[tuple[str, list[PackedBlob]]] = []
         """Durable packs that no index file lists yet; without `confirm` indexing them is the caller's."""
+        self.index_files: list[str] = []
+        """The ids of the index files that list the others."""
         self._failure: BaseException | None = None
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="seal")
         self._pack_writer = ThreadPoolExecutor(1, thread_name_prefix="pack")
@@ -218,5 +220,5 @@ class BlobWriter:
         if self.written and self._confirm is not None:
             self._confirm()
             plaintext = encode_index(self.written)
-            self._box.save(Kind.INDEX, plaintext)
+            self.index_files.append(self._box.save(Kind.INDEX, plaintext))
             self.written = []
