@@ -10,14 +10,14 @@ from pathlib import Path
 from edurise_backup.model.content import BlobKind, Node, encode_tree
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.ports import Source, Store
+from edurise_backup.ports import Clock, Source, Store
 from edurise_backup.recovery.planning import plan_restore
 from edurise_backup.recovery.restorer import Restored
 from edurise_backup.recovery.restorer import restore as restore_files
 from edurise_backup.repository.keys import ScryptCost
 from edurise_backup.repository.layout import Kind, object_id
 from edurise_backup.repository.prune_plan import PruneOptions, UnusedLimit
-from edurise_backup.repository.pruner import Pruned
+from edurise_backup.repository.pruner import Pruned, utc_now
 from edurise_backup.repository.pruner import prune as prune_repository
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
@@ -53,10 +53,16 @@ def opened(store: Store) -> Repository:
     return repository
 
 
-def back_up(repository: Repository, *paths: Path, settings: WriterSettings = TINY, everything: bool = False) -> Saved:
+def back_up(
+    repository: Repository,
+    *paths: Path,
+    settings: WriterSettings = TINY,
+    everything: bool = False,
+    now: Clock = utc_now,
+) -> Saved:
     """Publish a snapshot of directory trees."""
     source = FilesSource([str(path) for path in paths])
-    return back_up_source(repository, source, source.paths, settings=settings, everything=everything)
+    return back_up_source(repository, source, source.paths, settings=settings, everything=everything, now=now)
 
 
 def back_up_source(
@@ -66,6 +72,7 @@ def back_up_source(
     *,
     settings: WriterSettings = TINY,
     everything: bool = False,
+    now: Clock = utc_now,
 ) -> Saved:
     """Publish a snapshot of any source."""
     with repository.lock(settle=AT_ONCE) as lock:
@@ -78,6 +85,7 @@ def back_up_source(
             progress=SilentProgress(),
             read_everything=everything,
             settings=settings,
+            now=now,
         )
 
 
@@ -92,9 +100,21 @@ def forget(repository: Repository, *snapshot_ids: SnapshotId) -> None:
         repository.forget(snapshot_id, grace=AT_ONCE)
 
 
-def prune(repository: Repository, options: PruneOptions = NOTHING_UNUSED) -> Pruned:
+def prune(
+    repository: Repository,
+    options: PruneOptions = NOTHING_UNUSED,
+    *,
+    now: Clock = utc_now,
+    known: Iterable[SnapshotId] = (),
+) -> Pruned:
     """Remove what no snapshot refers to; at once, unless told otherwise."""
-    return prune_repository(repository, options, progress=SilentProgress(), settle=AT_ONCE)
+    return prune_repository(repository, options, progress=SilentProgress(), known=list(known), settle=AT_ONCE, now=now)
+
+
+def bring_back(repository: Repository, snapshot_id: SnapshotId) -> None:
+    """Undo a forget."""
+    with repository.lock(settle=AT_ONCE) as lock:
+        repository.undo_forget(repository.forgotten()[snapshot_id], lock)
 
 
 def restore(repository: Repository, tree: str, target: Path) -> Restored:
