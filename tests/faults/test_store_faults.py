@@ -151,6 +151,8 @@ def test_s09_a_listing_that_is_cut_short_removes_nothing_that_is_needed(
                 prune(repository)
             except DamageError:
                 assert set(store.objects) == pruned.before
+            except ConflictError:  # two listings contradict each other
+                assert {name for name in pruned.before if name.startswith("data/")} <= set(store.objects)
         pruned.store, original = store, pruned.store
         pruned.assert_whole(tmp_path / f"target {number}")
         pruned.store = original

@@ -14,6 +14,7 @@ from edurise_backup.operations.engine import choose_forgotten
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
 from edurise_backup.ports import Clock, Progress
 from edurise_backup.repository import forgetting
+from edurise_backup.repository.locks import SETTLE
 from edurise_backup.repository.prune_plan import PruneOptions, PrunePlan, UnusedLimit, plan_prune
 from edurise_backup.repository.pruner import Pruned, finish_prune, prepare_prune, utc_now
 from edurise_backup.repository.repository import Repository
@@ -54,6 +55,7 @@ def forget_snapshots(
     dry_run: bool = False,
     progress: Progress,
     now: Clock = utc_now,
+    settle: timedelta = SETTLE,
 ) -> ForgetResult:
     """Forget by name or policy, then prune when asked; raises InputError for a wish that means nothing.
 
@@ -66,7 +68,7 @@ def forget_snapshots(
             repository.snapshots(), words, policy, within=within, among=among, now=moment
         )
         return ForgetResult(tuple(dict.fromkeys(gone)), tuple(decisions), None, None)
-    with repository.lock(at_once=True) as lock:
+    with repository.lock(at_once=True, settle=settle) as lock:
         found = repository.snapshots()
         gone, decisions = choose_forgotten(found, words, policy, within=within, among=among, now=moment)
         gone = list(dict.fromkeys(gone))
@@ -80,12 +82,12 @@ def forget_snapshots(
     until = moment + grace if gone and grace > timedelta(0) else None
     pruned = None
     if plan is not None and prune is not None:
-        pruned = finish_prune(repository, plan, progress=progress, wait=prune.wait, now=now)
+        pruned = finish_prune(repository, plan, progress=progress, wait=prune.wait, now=now, settle=settle)
     return ForgetResult(tuple(gone), tuple(decisions), until, pruned)
 
 
 def bring_back(repository: Repository, words: Sequence[str], *, progress: Progress) -> list[SnapshotId]:
-    """Publish forgotten snapshots again, under their old ids; raises NotFoundError, TransientError for lost data."""
+    """Publish forgotten snapshots again, under their old ids; raises NotFoundError, DamageError for lost data."""
     if not words:
         raise InputError("no snapshot is named", hint="`repo forgotten` lists those that can be brought back")
     with repository.lock() as lock:

@@ -150,9 +150,11 @@ def apply_prune(
         drop_notes(box, forgotten)  # before its data goes: what cannot be brought back must not look as if it could
     named = {survey.index.pack_id(pack) for pack in going}
     condemn(box, [pack for pack in leaving.waiting if pack in named or pack not in condemned.since], now=moment)
-    reindexing.rewrite(survey, going | set(plan.fates.absent), lock.confirm, progress)
+    indexes = reindexing.rewrite(survey, going | set(plan.fates.absent), lock.confirm, progress)
     progress.phase("delete", bytes_total=leaving.due_bytes)
-    _delete(repository, leaving, roots, lock, progress)
+    if leaving.due:
+        _refuse_newcomers(repository, roots, indexes)
+        _delete(repository, leaving, lock, progress)
     lock.confirm()
     box.store.sweep(Kind.PACK)
     tidy(box, condemned, leaving.waiting)
@@ -239,16 +241,19 @@ def _serves_elsewhere(survey: Survey, kind: BlobKind, number: int, going: set[in
     return any(pack not in going and survey.stored[pack] >= 0 for pack in packs)
 
 
-def _delete(repository: Repository, leaving: Departure, roots: Roots, lock: Lock, progress: Progress) -> None:
-    """Delete the packs that are due; the lock is proved before each batch."""
-    if not leaving.due:
-        return
-    if not set(repository.box.ids(Kind.SNAPSHOT)) <= roots.snapshots.keys():
+def _refuse_newcomers(repository: Repository, roots: Roots, indexes: set[str]) -> None:
+    """Raise ConflictError when somebody published or indexed something behind the exclusive lock."""
+    box = repository.box
+    if not (set(box.ids(Kind.SNAPSHOT)) <= roots.snapshots.keys() and set(box.ids(Kind.INDEX)) <= indexes):
         raise ConflictError(
-            "a snapshot was published while this prune held the exclusive lock: a process that was frozen",
+            "a process that was frozen went on while this prune held the exclusive lock",
             safe="no pack was deleted",
-            hint="run the same command again: it keeps what that snapshot needs",
+            hint="run the same command again: it keeps what a new snapshot needs",
         )
+
+
+def _delete(repository: Repository, leaving: Departure, lock: Lock, progress: Progress) -> None:
+    """Delete the packs that are due; the lock is proved before each batch."""
 
     def delete(pack: str) -> None:
         repository.store.delete(object_name(Kind.PACK, pack))

@@ -36,28 +36,30 @@ _decoder = msgspec.json.Decoder(_File)
 _encoder = msgspec.json.Encoder()
 
 
-def rewrite(survey: Survey, dropped: Collection[int], confirm: Callable[[], None], progress: Progress) -> None:
-    """Un-index the packs `dropped` (by number), and index those that the survey rescued.
+def rewrite(survey: Survey, dropped: Collection[int], confirm: Callable[[], None], progress: Progress) -> set[str]:
+    """Un-index the packs `dropped` (by number), index those that the survey rescued; return the files of now.
 
     `confirm` proves the exclusive lock; it is asked before the first old file goes.
     """
     dropped = frozenset(dropped)
     listed = bytearray(survey.index.pack_count)
     old = _files_to_replace(survey, dropped, listed)
+    there = survey.files.keys() - set(old)
     part, blobs = list[_Pack](), 0
     for pack in _packs_to_list(survey, old, dropped, listed):
         progress.raise_if_cancelled()
         part.append(pack)
         blobs += len(survey.index.blob_range(survey.number(bytes.fromhex(pack.id))))
         if blobs >= INDEX_BLOBS:
-            survey.box.save(Kind.INDEX, _encoder.encode(_File(part)))
+            there.add(survey.box.save(Kind.INDEX, _encoder.encode(_File(part))))
             part, blobs = [], 0
     if part:
-        survey.box.save(Kind.INDEX, _encoder.encode(_File(part)))
+        there.add(survey.box.save(Kind.INDEX, _encoder.encode(_File(part))))
     if old:
         confirm()
     for index_id in old:
         survey.box.store.delete(object_name(Kind.INDEX, index_id))
+    return there
 
 
 def _files_to_replace(survey: Survey, dropped: frozenset[int], listed: bytearray) -> list[str]:

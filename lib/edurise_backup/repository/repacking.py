@@ -13,7 +13,6 @@ from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobKind
 from edurise_backup.pipeline.codec import open_blob
 from edurise_backup.ports import Buffer, Progress
-from edurise_backup.repository.index import encode_index
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.objects import ObjectBox
@@ -21,7 +20,7 @@ from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackedBlob
 from edurise_backup.repository.prune_plan import PrunePlan
 from edurise_backup.repository.reachability import read_sealed
 from edurise_backup.repository.survey import Survey
-from edurise_backup.repository.writer import INDEX_BLOBS, WriterSettings
+from edurise_backup.repository.writer import INDEX_BLOBS, WriterSettings, save_index
 
 _BLOBS, _BYTES = 256, 8 * 1024 * 1024
 """What is proved side by side before it is packed."""
@@ -123,6 +122,5 @@ class _NewPacks:
 
     def _save_index(self) -> None:
         if self._unlisted:
-            self._lock.confirm()  # without the lock another prune may have removed the new packs as unknown
-            self._index_files.append(self._box.save(Kind.INDEX, encode_index(self._unlisted)))
+            self._index_files.append(save_index(self._box, self._unlisted, self._lock.confirm))
             self._unlisted = []

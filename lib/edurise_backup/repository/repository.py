@@ -21,6 +21,7 @@ from edurise_backup.errors import (
     InputError,
     NotARepositoryError,
     NotFoundError,
+    TransientError,
     UnsupportedVersionError,
 )
 from edurise_backup.model.content import BlobId, BlobKind, Node, decode_tree
@@ -338,10 +339,17 @@ class Repository:
     def undo_forget(self, forgotten: Forgotten, lock: Lock) -> None:
         """Bring a forgotten snapshot back under its old id, after proof that all of its data is there.
 
-        `lock` keeps prunes out. Raises TransientError when data is gone: another client has pruned.
+        `lock` keeps prunes out. Raises DamageError when data is gone.
         """
         self.load_index(strict=False)
-        prove_stored(self.box, self.index, forgotten.snapshot.tree)
+        try:
+            prove_stored(self.box, self.index, forgotten.snapshot.tree)
+        except TransientError as error:
+            raise DamageError(
+                f"the forgotten snapshot {forgotten.id[:8]} cannot be brought back: {error.message}",
+                safe="every snapshot that is listed; nothing was changed",
+                hint="a client that does not know of forgotten snapshots has pruned; look for a copy of the repository",
+            ) from error
         lock.confirm()
         put_back(self.box, forgotten)
         self._confirm_published(forgotten.id, forgotten.snapshot, lock)

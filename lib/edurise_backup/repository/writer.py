@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from edurise_backup.errors import BackupError, DamageError
+from edurise_backup.errors import BackupError, DamageError, NotFoundError
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.pipeline.codec import compress_if_smaller, open_blob
 from edurise_backup.ports import Buffer
@@ -218,7 +218,29 @@ class BlobWriter:
 
     def _save_index(self) -> None:
         if self.written and self._confirm is not None:
-            self._confirm()
-            plaintext = encode_index(self.written)
-            self.index_files.append(self._box.save(Kind.INDEX, plaintext))
+            self.index_files.append(save_index(self._box, self.written, self._confirm))
             self.written = []
+
+
+def save_index(box: ObjectBox, packs: list[tuple[str, list[PackedBlob]]], confirm: Callable[[], None]) -> str:
+    """List durable packs in a new index file; raises LockedError when the lock that `confirm` proves was lost.
+
+    A process that was frozen after it proved its lock may find packs gone: then the file must not stay.
+    """
+    confirm()
+    index_id = box.save(Kind.INDEX, encode_index(packs))
+    try:
+        confirm()
+    except BackupError:
+        if any(not _is_there(box, object_name(Kind.PACK, pack)) for pack, _ in packs):
+            box.store.delete(object_name(Kind.INDEX, index_id))
+        raise
+    return index_id
+
+
+def _is_there(box: ObjectBox, name: str) -> bool:
+    try:
+        box.store.size(name)
+    except NotFoundError:
+        return False
+    return True
