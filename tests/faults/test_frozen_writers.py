@@ -15,9 +15,9 @@ import pytest
 
 from edurise_backup.errors import DamageError, LockedError, TransientError
 from edurise_backup.model.content import BlobId, BlobKind
+from edurise_backup.repository.fates import PruneOptions
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import read_locks
-from edurise_backup.repository.prune_plan import PruneOptions
 from edurise_backup.stores.local import LocalStore
 from tests.support.engine import (
     AT_ONCE,

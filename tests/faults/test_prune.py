@@ -21,9 +21,10 @@ from edurise_backup.model.snapshot import SnapshotId, encode_snapshot
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.ports import Buffer
 from edurise_backup.repository.condemned import condemn, read_condemned
+from edurise_backup.repository.fates import PruneOptions, UnusedLimit
 from edurise_backup.repository.layout import Kind
-from edurise_backup.repository.locks import remove_all
-from edurise_backup.repository.prune_plan import PruneOptions, UnusedLimit, plan_prune
+from edurise_backup.repository.locks import Lock, remove_all
+from edurise_backup.repository.prune_plan import plan_prune
 from edurise_backup.repository.pruner import apply_prune, finish_prune, prepare_prune
 from edurise_backup.repository.repacking import repack
 from edurise_backup.repository.repository import Repository
@@ -121,8 +122,8 @@ def test_what_goes_is_un_indexed_now_and_deleted_only_after_the_grace(life: Life
 def test_with_no_grace_everything_goes_at_once(life: Life) -> None:
     forget(life.repository, life.first.id)
     done = prune(life.repository)
-    assert done.deleted_bytes > 10_000
-    assert (done.waiting, done.until) == (0, None)
+    assert done.departure.due_bytes > 10_000
+    assert (done.departure.waiting, done.departure.until) == ((), None)
     assert len(packs(life.store)) == len(life.repository.index.packs)
     life.assert_sound(life.second)
 
@@ -134,7 +135,8 @@ def test_a_plan_says_what_the_prune_then_does_and_changes_nothing(life: Life) ->
     assert set(life.store.objects) == before
     done = prune(life.repository, WAITING, now=at(NOW))
     assert done.plan == plan
-    assert (done.waiting, done.until) == (len(plan.departure.waiting), NOW + DAY)
+    assert done.departure.until == NOW + DAY
+    assert set(done.departure.waiting) == set(plan.departure.waiting)
     assert plan.snapshots == 1
     assert plan.freed_bytes > 10_000
 
@@ -404,6 +406,22 @@ def unlock(objects: dict[str, bytes]) -> None:
     store = MemoryStore()
     store.objects = objects
     remove_all(opened(store).box)
+
+
+def test_s13_a_prune_whose_lock_was_not_refreshed_in_time_removes_nothing(life: Life) -> None:
+    """S-13: whatever kept the refresher from writing, the lock has been dead for others since."""
+    forget(life.repository, life.first.id)
+    repository = life.repository
+    with repository.lock(settle=AT_ONCE) as shared:
+        plan = prepare_prune(repository, shared, NOTHING_UNUSED, progress=SilentProgress())
+    before = set(life.store.objects)
+    moments = iter([NOW] * 4 + [NOW + timedelta(minutes=31)] * 99)
+    lock = Lock.acquire(repository.box, exclusive=True, now=lambda: next(moments), settle=AT_ONCE)
+    with pytest.raises(LockedError, match="not refreshed"):
+        for _ in range(3):
+            apply_prune(repository, plan, lock, progress=SilentProgress())
+    lock.release()
+    assert set(life.store.objects) == before
 
 
 def test_a_snapshot_that_appears_while_packs_are_about_to_go_stops_their_deletion(life: Life) -> None:

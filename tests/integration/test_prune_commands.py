@@ -13,7 +13,7 @@ import pytest
 
 from edurise_backup.errors import InputError
 from edurise_backup.operations.pruning import parse_duration, parse_share, parse_size, parse_unused
-from edurise_backup.repository.prune_plan import UnusedLimit
+from edurise_backup.repository.fates import UnusedLimit
 from edurise_backup.stores.local import LocalStore
 from tests.support.catalog import command_line, environment, write_private
 from tests.support.engine import PASSPHRASE, TINY, back_up, check, create, opened, restored_differences

@@ -81,7 +81,7 @@ def test_a_stock_prune_after_ours_and_ours_after_it_agree(shared: Shared) -> Non
     shared.restic.run("forget", shared.ids[1], "--prune", "--max-unused", "0", "--repack-small")
     shared.assert_newest_restores("after theirs")
     done = prune(opened(shared.store))
-    assert done.deleted_bytes < 20_000
+    assert done.departure.due_bytes < 20_000
     shared.assert_newest_restores("after ours")
     assert list(shared.store.list("edurise")) == []
     before = sorted(shared.store.list("data"))
@@ -95,6 +95,8 @@ def test_a_stock_prune_takes_the_data_of_what_we_forgot_and_undo_says_so(shared:
     with pytest.raises(DamageError, match="not in the repository any more"):
         bring_back(opened(shared.store), shared.ids[0])
     shared.assert_newest_restores("newest")
+    done = prune(opened(shared.store), WAITING)
+    assert any("cannot all be brought back" in warning for warning in done.plan.warnings)
     assert (
         restored_differences(
             opened(shared.store), opened(shared.store).snapshots()[shared.ids[2]], shared.tree, shared.folder / "ours"

@@ -14,9 +14,9 @@ from edurise_backup.ports import Clock, Source, Store
 from edurise_backup.recovery.planning import plan_restore
 from edurise_backup.recovery.restorer import Restored
 from edurise_backup.recovery.restorer import restore as restore_files
+from edurise_backup.repository.fates import PruneOptions, UnusedLimit
 from edurise_backup.repository.keys import ScryptCost
 from edurise_backup.repository.layout import Kind, object_id
-from edurise_backup.repository.prune_plan import PruneOptions, UnusedLimit
 from edurise_backup.repository.pruner import Pruned, utc_now
 from edurise_backup.repository.pruner import prune as prune_repository
 from edurise_backup.repository.repository import Repository

@@ -14,7 +14,8 @@ from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
     from edurise_backup.operations.pruning import ForgetResult
-    from edurise_backup.repository.prune_plan import PruneOptions, PrunePlan
+    from edurise_backup.repository.fates import PruneOptions
+    from edurise_backup.repository.prune_plan import Departure, PrunePlan
     from edurise_backup.repository.pruner import Pruned
 
 MaxUnused = Annotated[
@@ -196,7 +197,7 @@ def prune(
 
 def _options(grace: str, max_unused: str, max_repack_size: str, max_removed: str) -> PruneOptions:
     from edurise_backup.operations.pruning import parse_duration, parse_share, parse_size, parse_unused
-    from edurise_backup.repository.prune_plan import PruneOptions
+    from edurise_backup.repository.fates import PruneOptions
 
     return PruneOptions(
         grace=parse_duration(grace),
@@ -216,7 +217,7 @@ def _plan_lines(plan: PrunePlan) -> list[str]:
         *([f"{plan.rescue} packs that no index lists are needed, and would be indexed again"] if plan.rescue else []),
         f"un-index {len(fates.remove)} packs; write {size(fates.repack_bytes)} of {len(fates.repack)} packs again",
         f"delete {len(leaving.due)} packs now, {size(leaving.due_bytes)}",
-        *([_waiting(len(leaving.waiting), leaving.waiting_bytes, leaving.until)] if leaving.waiting else []),
+        *_waiting(leaving),
         f"in the end {size(plan.freed_bytes)} are freed",
         *([f"this would be refused: {plan.refusal}"] if plan.refusal else []),
     ]
@@ -249,31 +250,38 @@ def _plan_json(plan: PrunePlan) -> dict[str, object]:
 
 
 def _pruned_lines(pruned: Pruned) -> list[str]:
+    leaving = pruned.departure
     return [
-        f"deleted {pruned.deleted} packs, {size(pruned.deleted_bytes)}; "
+        f"deleted {len(leaving.due)} packs, {size(leaving.due_bytes)}; "
         f"wrote {size(pruned.plan.fates.repack_bytes)} again",
-        *([_waiting(pruned.waiting, pruned.waiting_bytes, pruned.until)] if pruned.waiting else []),
+        *_waiting(leaving),
         *([f"{pruned.needed_after_all} packs are needed by newer snapshots"] if pruned.needed_after_all else []),
     ]
 
 
 def _pruned_json(pruned: Pruned) -> dict[str, object]:
+    leaving = pruned.departure
     return {
         "dry_run": False,
-        "deleted_packs": pruned.deleted,
-        "deleted_bytes": pruned.deleted_bytes,
+        "deleted_packs": len(leaving.due),
+        "deleted_bytes": leaving.due_bytes,
         "repacked_bytes": pruned.plan.fates.repack_bytes,
         "freed_bytes": pruned.freed_bytes,
-        "waiting_packs": pruned.waiting,
-        "waiting_bytes": pruned.waiting_bytes,
-        "waiting_until": pruned.until,
+        "waiting_packs": len(leaving.waiting),
+        "waiting_bytes": leaving.waiting_bytes,
+        "waiting_until": leaving.until,
         "needed_after_all": pruned.needed_after_all,
         "warnings": pruned.plan.warnings,
     }
 
 
-def _waiting(packs: int, count: int, until: datetime | None) -> str:
-    return f"{packs} packs wait, {size(count)}: a prune after {_moment(until)} may delete the last of them"
+def _waiting(leaving: Departure) -> list[str]:
+    if not leaving.waiting:
+        return []
+    return [
+        f"{len(leaving.waiting)} packs wait, {size(leaving.waiting_bytes)}: "
+        f"a prune after {_moment(leaving.until)} may delete the last of them"
+    ]
 
 
 def _moment(moment: datetime | None) -> str:

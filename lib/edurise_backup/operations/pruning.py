@@ -14,8 +14,9 @@ from edurise_backup.operations.engine import choose_forgotten
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
 from edurise_backup.ports import Clock, Progress
 from edurise_backup.repository import forgetting
+from edurise_backup.repository.fates import PruneOptions, UnusedLimit
 from edurise_backup.repository.locks import SETTLE
-from edurise_backup.repository.prune_plan import PruneOptions, PrunePlan, UnusedLimit, plan_prune
+from edurise_backup.repository.prune_plan import PrunePlan, plan_prune
 from edurise_backup.repository.pruner import Pruned, finish_prune, prepare_prune, utc_now
 from edurise_backup.repository.repository import Repository
 
@@ -91,7 +92,7 @@ def bring_back(repository: Repository, words: Sequence[str], *, progress: Progre
     if not words:
         raise InputError("no snapshot is named", hint="`repo forgotten` lists those that can be brought back")
     with repository.lock() as lock:
-        chosen = forgetting.choose_forgotten(words, repository.forgotten())
+        chosen = forgetting.choose_waiting(words, repository.forgotten())
         progress.phase("prove")
         for forgotten in chosen:
             progress.raise_if_cancelled()

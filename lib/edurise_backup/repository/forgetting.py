@@ -112,7 +112,7 @@ def read_forgotten(box: ObjectBox) -> dict[SnapshotId, Forgotten]:
     return dict(sorted(found.items(), key=lambda item: (item[1].at, item[0])))
 
 
-def choose_forgotten(words: Iterable[str], found: dict[SnapshotId, Forgotten]) -> list[Forgotten]:
+def choose_waiting(words: Iterable[str], found: dict[SnapshotId, Forgotten]) -> list[Forgotten]:
     """Return the snapshots that ids or their beginnings name; raises NotFoundError."""
     chosen = []
     for word in words:

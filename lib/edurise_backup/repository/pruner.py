@@ -21,10 +21,11 @@ from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.ports import Clock, Progress
 from edurise_backup.repository import reindexing
 from edurise_backup.repository.condemned import condemn, read_condemned, tidy
+from edurise_backup.repository.fates import DEFAULTS, PruneOptions
 from edurise_backup.repository.forgetting import drop_notes
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import SETTLE, Lock, wait_for_lock
-from edurise_backup.repository.prune_plan import DEFAULTS, Departure, PruneOptions, PrunePlan, departure, plan_prune
+from edurise_backup.repository.prune_plan import Departure, PrunePlan, departure, plan_prune
 from edurise_backup.repository.repacking import repack
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.survey import Roots, Survey, read_roots
@@ -39,19 +40,15 @@ class Pruned:
     """What a prune did; sizes in bytes."""
 
     plan: PrunePlan
-    deleted: int
-    deleted_bytes: int
-    waiting: int
-    waiting_bytes: int
-    until: datetime | None
-    """When the last of the packs that wait may be deleted, by another prune."""
+    departure: Departure
+    """Which packs were deleted, and which wait."""
     needed_after_all: int
     """Packs that the plan would have removed, and that a newer snapshot needs."""
 
     @property
     def freed_bytes(self) -> int:
         """What the store holds less now; negative when packs that were written again still wait."""
-        return self.deleted_bytes - self.plan.fates.repack_bytes
+        return self.departure.due_bytes - self.plan.fates.repack_bytes
 
 
 def utc_now() -> datetime:
@@ -135,13 +132,13 @@ def apply_prune(
     now: Clock = utc_now,
 ) -> Pruned:
     """Do what the plan says and what is still right; `lock` is the exclusive lock."""
-    survey, box, grace = plan.survey, repository.box, plan.options.grace
+    survey, box = plan.survey, repository.box
     progress.phase("look again")
     lock.confirm()
     roots, going = _look_again(repository, plan, known)
     condemned = read_condemned(box)
     moment = now()
-    leaving = departure(survey, going, condemned, now=moment, grace=grace)
+    leaving = departure(survey, going, condemned, now=moment, grace=plan.options.grace)
     progress.phase("un-index")
     progress.raise_if_cancelled()
     repository.drop_index()
@@ -151,22 +148,15 @@ def apply_prune(
     named = {survey.index.pack_id(pack) for pack in going}
     condemn(box, [pack for pack in leaving.waiting if pack in named or pack not in condemned.since], now=moment)
     indexes = reindexing.rewrite(survey, going | set(plan.fates.absent), lock.confirm, progress)
-    progress.phase("delete", bytes_total=leaving.due_bytes)
     if leaving.due:
+        progress.phase("delete", bytes_total=leaving.due_bytes)
         _refuse_newcomers(repository, roots, indexes)
         _delete(repository, leaving, lock, progress)
     lock.confirm()
-    box.store.sweep(Kind.PACK)
+    for kind in (Kind.PACK, Kind.INDEX, Kind.SNAPSHOT):
+        box.store.sweep(kind)
     tidy(box, condemned, leaving.waiting)
-    return Pruned(
-        plan=plan,
-        deleted=len(leaving.due),
-        deleted_bytes=leaving.due_bytes,
-        waiting=len(leaving.waiting),
-        waiting_bytes=leaving.waiting_bytes,
-        until=leaving.until,
-        needed_after_all=len(plan.fates.remove) + len(plan.fates.repack) - len(going),
-    )
+    return Pruned(plan, leaving, len(plan.fates.remove) + len(plan.fates.repack) - len(going))
 
 
 def _look_again(repository: Repository, plan: PrunePlan, known: Collection[str]) -> tuple[Roots, set[int]]:
@@ -185,8 +175,7 @@ def _look_again(repository: Repository, plan: PrunePlan, known: Collection[str])
     reach.second_look()
     reach.again()
     reach.walk(roots.trees(without=before.ids()))
-    if reach.missing:
-        survey.find_missing()
+    survey.find_missing()
     plan.kept.extend(bytes(len(survey.index) - len(plan.kept)))
     going = {*plan.fates.remove, *plan.fates.repack} - _needed_late(survey)
     _prove_written_again(plan, going)

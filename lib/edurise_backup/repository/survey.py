@@ -40,7 +40,7 @@ class Roots:
     over: Mapping[SnapshotId, Forgotten]
 
     def trees(self, *, without: Collection[str] = ()) -> list[str]:
-        """Return the trees of all but the snapshots `without`."""
+        """Return the trees of all roots but those named in `without`."""
         kept = {**{key: one.snapshot for key, one in self.forgotten.items()}, **self.snapshots}
         return [snapshot.tree for key, snapshot in kept.items() if key not in without]
 
@@ -112,6 +112,8 @@ class Survey:
     """Packs in the store that no index lists, with their bytes."""
     rescued: set[int] = field(default_factory=set)
     """Packs that no index lists, and that a snapshot needs: to be indexed again."""
+    lost: int = 0
+    """Blobs of forgotten snapshots that are nowhere any more: another client has pruned."""
     reach: Reachable = field(init=False)
 
     @classmethod
@@ -135,9 +137,10 @@ class Survey:
             )
         progress.phase("trees")
         survey.reach = Reachable(repository.box, survey.index, progress)
-        survey.reach.walk(roots.trees())
-        if survey.reach.missing:
-            survey.find_missing()
+        survey.reach.walk(roots.trees(without=roots.forgotten.keys() - roots.snapshots.keys()))
+        survey.find_missing()
+        survey.reach.walk(roots.trees(without=roots.snapshots))
+        survey.find_missing(give_up=True)
         return survey
 
     def load(self, index_ids: Iterable[str]) -> None:
@@ -174,15 +177,19 @@ class Survey:
             else:
                 self.stored[number] = size
 
-    def find_missing(self) -> None:
-        """Look for what no index knows in the packs that no index lists; raises DamageError when it is nowhere.
+    def find_missing(self, *, give_up: bool = False) -> None:
+        """Look for what no index knows in the packs that no index lists.
 
+        What is nowhere raises DamageError, or, with `give_up`, is counted as lost.
         A writer that was frozen in the one instant between its last look and its
         snapshot can have published a snapshot of what a prune had un-indexed.
         """
         while self.reach.missing:
             packs = [(pack, blobs) for pack in self.unlisted if (blobs := self._wanted_header(pack))]
-            if not packs:
+            if not packs and give_up:
+                self.lost += len(self.reach.missing)
+                self.reach.missing.clear()
+            elif not packs:
                 self._refuse_missing()
             for pack, blobs in packs:
                 self.index.add_pack(pack, blobs)
@@ -205,6 +212,12 @@ class Survey:
                 if hashlib.sha256(content).hexdigest() == pack:
                     return read_header(content, self.box.key)
         return []
+
+    def warnings(self) -> list[str]:
+        """Return what is wrong with forgotten snapshots, a sentence each."""
+        if not self.lost:
+            return []
+        return [f"{self.lost} blobs of forgotten snapshots are gone, so they cannot all be brought back"]
 
     def _refuse_missing(self) -> NoReturn:
         raise DamageError(
