@@ -29,6 +29,7 @@ from edurise_backup.repository.pruner import apply_prune, finish_prune, prepare_
 from edurise_backup.repository.repacking import repack
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Saved
+from edurise_backup.repository.undoing import list_forgotten
 from edurise_backup.repository.writer import WriterSettings
 from tests.support.engine import (
     AT_ONCE,
@@ -37,6 +38,7 @@ from tests.support.engine import (
     PASSPHRASE,
     TINY,
     back_up,
+    bring_back,
     check,
     count,
     create,
@@ -210,7 +212,7 @@ def test_a_known_snapshot_that_is_not_listed_stops_the_prune(life: Life) -> None
 def test_a_known_snapshot_that_was_forgotten_does_not_stop_the_prune(life: Life) -> None:
     life.repository.forget(life.first.id)
     prune(life.repository, known=[life.first.id, life.second.id])
-    assert list(life.repository.forgotten()) == [life.first.id]
+    assert list(list_forgotten(life.repository)) == [life.first.id]
 
 
 def test_without_snapshots_nothing_is_removed_even_when_forgotten_ones_wait(life: Life) -> None:
@@ -255,7 +257,7 @@ def test_s14_s15_what_is_dated_in_the_future_is_told_and_never_makes_anything_go
     done = prune(life.repository, WAITING, now=at(NOW))
     assert len(done.plan.warnings) == 3
     assert future.id in life.repository.snapshots()
-    assert life.first.id in life.repository.forgotten()
+    assert life.first.id in list_forgotten(life.repository)
     life.prune(after=30 * DAY)
     assert "data/ab/" + "ab" * 32 in life.store.objects
     life.assert_sound(life.second, future)
@@ -331,9 +333,8 @@ def test_what_a_backup_needs_that_came_after_the_plan_is_not_removed(
 def test_a_snapshot_that_is_forgotten_after_the_plan_keeps_its_data(life: Life) -> None:
     repository = on_meanwhile(life, lambda store: opened(store).forget(life.first.id))
     prune(repository)
-    assert list(life.repository.forgotten()) == [life.first.id]
-    with life.repository.lock(settle=AT_ONCE) as lock:
-        life.repository.undo_forget(life.repository.forgotten()[life.first.id], lock)
+    assert list(list_forgotten(life.repository)) == [life.first.id]
+    bring_back(life.repository, life.first.id)
     life.assert_sound(life.first, life.second)
 
 

@@ -18,6 +18,7 @@ from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.pruning import PruneWish, forget_snapshots
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.undoing import list_forgotten
 from edurise_backup.repository.writer import WriterSettings
 from tests.faults.test_crashes import History, crashes, history
 from tests.support.engine import (
@@ -118,11 +119,11 @@ def test_a_crash_of_an_undo_leaves_the_snapshot_forgotten_or_back(
     for disk in crashes(history.store, lambda repository: bring_back(repository, first), at_least=4):
         history.assert_sound(disk, {second})
         repository = opened(disk)
-        assert (first in repository.snapshots()) != (first in repository.forgotten())
+        assert (first in repository.snapshots()) != (first in list_forgotten(repository))
         with monkeypatch.context() as patch:
             patch.setattr(os, "kill", _no_such_process)
             prune(opened(disk))
-        if first in repository.forgotten():
+        if first in list_forgotten(repository):
             bring_back(repository, first)
         history.assert_sound(disk, {first, second})
 
@@ -140,11 +141,11 @@ def test_a_forgotten_snapshot_comes_back_as_it_was_until_its_grace_is_over(histo
     prune(opened(history.store), now=lambda: NOW + 7 * DAY - timedelta(seconds=1))
     bring_back(opened(history.store), first)
     assert history.store.objects[f"snapshots/{first}"] == before
-    assert opened(history.store).forgotten() == {}
+    assert list_forgotten(opened(history.store)) == {}
     history.assert_sound(history.store.copy(), {first, second})
     opened(history.store).forget(first, grace=7 * DAY, now=NOW)
     prune(opened(history.store), now=lambda: NOW + 7 * DAY)
-    assert opened(history.store).forgotten() == {}
+    assert list_forgotten(opened(history.store)) == {}
     history.assert_sound(history.store, {second})
 
 
@@ -234,7 +235,7 @@ def test_s17_a_month_of_backups_and_daily_prunes_loses_nothing(tmp_path: Path, h
         repository = opened(month.store)
         assert check(repository, read_data=False).findings == []
         assert set(repository.snapshots()) == month.states.keys()
-        waited |= repository.forgotten().keys()
+        waited |= list_forgotten(repository).keys()
         assert count(month.store, Kind.PACK) - len(repository.index.packs) < 240
     assert len(waited) > 20
     repository = opened(month.store)

@@ -18,6 +18,7 @@ from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.repository.fates import UnusedLimit
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.undoing import list_forgotten
 from tests.support.engine import (
     AT_ONCE,
     NOTHING_UNUSED,
@@ -114,7 +115,7 @@ class Model:
         assert check(repository).findings == []
         assert set(repository.snapshots()) == set(self.listed())
         waiting = {snapshot for snapshot, until in self.until.items() if until > self.now}
-        assert waiting <= repository.forgotten().keys()
+        assert waiting <= list_forgotten(repository).keys()
 
     def assert_all_restore(self) -> None:
         """Everything that is listed, and everything that can be brought back, is what it was."""

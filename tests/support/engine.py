@@ -21,6 +21,7 @@ from edurise_backup.repository.pruner import Pruned, utc_now
 from edurise_backup.repository.pruner import prune as prune_repository
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
+from edurise_backup.repository.undoing import list_forgotten, undo_forget
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.verification.checker import CheckResult
@@ -114,7 +115,7 @@ def prune(
 def bring_back(repository: Repository, snapshot_id: SnapshotId) -> None:
     """Undo a forget."""
     with repository.lock(settle=AT_ONCE) as lock:
-        repository.undo_forget(repository.forgotten()[snapshot_id], lock)
+        undo_forget(repository, list_forgotten(repository)[snapshot_id], lock)
 
 
 def restore(repository: Repository, tree: str, target: Path) -> Restored:

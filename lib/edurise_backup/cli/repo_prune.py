@@ -131,8 +131,10 @@ def _show_forgotten(engine: Engine, result: ForgetResult, *, dry_run: bool) -> N
 
 def forgotten(engine: Engine) -> None:
     """List the forgotten snapshots that can be brought back, and for how long."""
+    from edurise_backup.repository.undoing import list_forgotten
+
     now = datetime.now(UTC)
-    found = engine.repository().forgotten()
+    found = list_forgotten(engine.repository())
     rows = [
         [
             key[:8],

@@ -19,6 +19,7 @@ from edurise_backup.repository.locks import SETTLE
 from edurise_backup.repository.prune_plan import PrunePlan, plan_prune
 from edurise_backup.repository.pruner import Pruned, finish_prune, prepare_prune, utc_now
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.undoing import list_forgotten, undo_forget
 
 _UNITS = {"w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _LONGEST = timedelta(days=365 * 100)
@@ -92,11 +93,11 @@ def bring_back(repository: Repository, words: Sequence[str], *, progress: Progre
     if not words:
         raise InputError("no snapshot is named", hint="`repo forgotten` lists those that can be brought back")
     with repository.lock() as lock:
-        chosen = forgetting.choose_waiting(words, repository.forgotten())
+        chosen = forgetting.choose_waiting(words, list_forgotten(repository))
         progress.phase("prove")
         for forgotten in chosen:
             progress.raise_if_cancelled()
-            repository.undo_forget(forgotten, lock)
+            undo_forget(repository, forgotten, lock)
     return [forgotten.id for forgotten in chosen]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +21,6 @@ from edurise_backup.errors import (
     InputError,
     NotARepositoryError,
     NotFoundError,
-    TransientError,
     UnsupportedVersionError,
 )
 from edurise_backup.model.content import BlobId, BlobKind, Node, decode_tree
@@ -35,12 +34,14 @@ from edurise_backup.model.snapshot import (
 from edurise_backup.pipeline.codec import MasterKey, open_blob
 from edurise_backup.ports import Store
 from edurise_backup.repository import key_ring, keys
-from edurise_backup.repository.forgetting import GRACE, Forgotten, drop_notes, forget, put_back, read_forgotten
+from edurise_backup.repository.creation import refuse_existing
+from edurise_backup.repository.forgetting import GRACE, forget
 from edurise_backup.repository.index import Index, ListedPack, Place, listed_packs
 from edurise_backup.repository.layout import CONFIG, Kind, object_id, object_name
 from edurise_backup.repository.locks import SETTLE, Lock
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.reachability import prove_stored
+from edurise_backup.repository.snapshots import read_snapshots
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 
 POLYNOMIAL = "3da3358b4dc173"
@@ -92,7 +93,7 @@ class Repository:
         """
         if not passphrase:
             raise InputError("an empty passphrase protects nothing", hint="put a passphrase into the password file")
-        _refuse_existing(store)
+        refuse_existing(store)
         cost = cost or keys.ScryptCost()
         now = now if now is not None else int(datetime.now(UTC).timestamp() * 1e9)
         key = MasterKey.generate()
@@ -258,30 +259,11 @@ class Repository:
         Who removes anything must know all of them; who only reads takes `readable_snapshots`.
         Those in `seen` are not read again.
         """
-        return self._snapshots([], seen=seen or {})
+        return read_snapshots(self.box, seen=seen or {})
 
     def readable_snapshots(self, unreadable: list[str] | None = None) -> dict[SnapshotId, Snapshot]:
         """Return the snapshots that can be read; the others are told in `unreadable`, a sentence each."""
-        problems = [] if unreadable is None else unreadable
-        return self._snapshots(problems, tolerant=True)
-
-    def _snapshots(
-        self, problems: list[str], *, tolerant: bool = False, seen: Mapping[SnapshotId, Snapshot] | None = None
-    ) -> dict[SnapshotId, Snapshot]:
-        found = {}
-        for snapshot_id in map(SnapshotId, self.box.ids(Kind.SNAPSHOT)):
-            if seen and snapshot_id in seen:
-                found[snapshot_id] = seen[snapshot_id]
-                continue
-            try:
-                found[snapshot_id] = decode_snapshot(self.box.load(Kind.SNAPSHOT, snapshot_id))
-            except NotFoundError:  # forgotten since the listing
-                continue
-            except DamageError as error:
-                if not tolerant:
-                    raise
-                problems.append(f"snapshot {snapshot_id[:8]}: {error.message}; run `check`")
-        return dict(sorted(found.items(), key=lambda item: (item[1].nanoseconds, item[0])))
+        return read_snapshots(self.box, unreadable=[] if unreadable is None else unreadable)
 
     def load_snapshot(self, snapshot_id: SnapshotId) -> Snapshot:
         """Return one snapshot; raises NotFoundError when it was forgotten, DamageError."""
@@ -309,11 +291,14 @@ class Repository:
         lock.confirm()
         self._prove_indexed(snapshot)
         snapshot_id = SnapshotId(self.box.save(Kind.SNAPSHOT, encode_snapshot(snapshot)))
-        self._confirm_published(snapshot_id, snapshot, lock)
+        self.confirm_published(snapshot_id, snapshot, lock)
         return snapshot_id
 
-    def _confirm_published(self, snapshot_id: SnapshotId, snapshot: Snapshot, lock: Lock) -> None:
-        """Look once more: a process that was frozen just now may have published what a prune has removed meanwhile."""
+    def confirm_published(self, snapshot_id: SnapshotId, snapshot: Snapshot, lock: Lock) -> None:
+        """Look once more, and withdraw the snapshot when `lock` or data was lost.
+
+        A process that was frozen just now may have published what a prune has removed meanwhile.
+        """
         try:
             lock.confirm()
             self._prove_indexed(snapshot)
@@ -328,32 +313,8 @@ class Repository:
         prove_stored(self.box, self.index, snapshot.tree)
 
     def forget(self, snapshot_id: SnapshotId, *, grace: timedelta = GRACE, now: datetime | None = None) -> None:
-        """Take a snapshot away; until `grace` is over `undo_forget` brings it back. Its data stays until a prune."""
+        """Take a snapshot away; it can be brought back until `grace` is over. Its data stays until a prune."""
         forget(self.box, snapshot_id, now=now or datetime.now(UTC), grace=grace)
-
-    def forgotten(self) -> dict[SnapshotId, Forgotten]:
-        """Return the snapshots that wait until their grace is over; raises DamageError for an unreadable note."""
-        there = set(self.box.ids(Kind.SNAPSHOT))
-        return {key: one for key, one in read_forgotten(self.box).items() if key not in there}
-
-    def undo_forget(self, forgotten: Forgotten, lock: Lock) -> None:
-        """Bring a forgotten snapshot back under its old id, after proof that all of its data is there.
-
-        `lock` keeps prunes out. Raises DamageError when data is gone.
-        """
-        self.load_index(strict=False)
-        try:
-            prove_stored(self.box, self.index, forgotten.snapshot.tree)
-        except TransientError as error:
-            raise DamageError(
-                f"the forgotten snapshot {forgotten.id[:8]} cannot be brought back: {error.message}",
-                safe="every snapshot that is listed; nothing was changed",
-                hint="a client that does not know of forgotten snapshots has pruned; look for a copy of the repository",
-            ) from error
-        lock.confirm()
-        put_back(self.box, forgotten)
-        self._confirm_published(forgotten.id, forgotten.snapshot, lock)
-        drop_notes(self.box, forgotten)
 
     # Writing
 
@@ -383,38 +344,3 @@ class Repository:
             self.load_index(strict=False, without=lost)
             self.damage += [f"pack {pack[:8]} is missing or cut short; what it held is stored again" for pack in lost]
         self._packs_seen = True
-
-
-def _refuse_existing(store: Store) -> None:
-    if _has(store, lambda: store.size(CONFIG)):
-        raise ConflictError(
-            f"there is a repository at {store.address} already",
-            safe="it was not changed",
-            hint="use it, or choose another place",
-        )
-    for kind in (Kind.SNAPSHOT, Kind.INDEX, Kind.PACK):
-        if any(True for _ in _objects(store, kind)):
-            raise ConflictError(
-                f"{store.address} holds a repository's objects but no config",
-                safe="nothing was changed",
-                hint="put back the object `config` from a copy, or choose another place",
-            )
-    for name in list(_objects(store, Kind.KEY)):
-        store.delete(name)  # of an init that was cut short: nothing was ever sealed with that key
-
-
-def _has(store: Store, look: Callable[[], int]) -> bool:
-    try:
-        look()
-    except NotFoundError:
-        return False
-    return True
-
-
-def _objects(store: Store, kind: Kind) -> Iterator[str]:
-    try:
-        for name, _ in store.list(kind):
-            if object_id(name) is not None:
-                yield name
-    except NotFoundError:
-        return
