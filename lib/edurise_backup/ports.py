@@ -68,6 +68,9 @@ class Store(Protocol):
     def sweep(self, prefix: str) -> int:
         """Remove what is no object below `prefix`: remains of puts that were cut short. Nobody may put meanwhile."""
 
+    def now(self) -> datetime | None:
+        """Return the time by the store's own clock, aware, in UTC; None when it cannot be told."""
+
 
 class Content(Protocol):
     """An open file of a source."""

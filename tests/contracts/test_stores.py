@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,16 @@ def test_a_store_whose_place_has_gone_never_lists_as_empty(store: Store, tmp_pat
         (tmp_path / "store").rename(tmp_path / "elsewhere")
     with pytest.raises(NotFoundError):
         list(store.list("snapshots"))
+
+
+def test_a_store_tells_its_time_or_that_it_cannot(store: Store, tmp_path: Path) -> None:
+    store.put("config", [b"x"])
+    told = store.now()
+    assert told is None or abs(told - datetime.now(UTC)) < timedelta(minutes=1)
+    assert (told is None) == isinstance(store, MemoryStore)
+    assert list(store.list("locks")) == []
+    if not isinstance(store, MemoryStore):
+        assert [path.name for path in (tmp_path / "store").iterdir()] == ["config"]
 
 
 # What only a directory can get wrong

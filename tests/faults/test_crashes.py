@@ -24,6 +24,7 @@ from tests.support.engine import (
     check,
     count,
     create,
+    forget,
     names_that_lie,
     opened,
     prune,
@@ -140,11 +141,11 @@ def test_a_crash_during_forget_keeps_all_other_snapshots(history: History) -> No
     history.change(1)
     second = history.back_up()
 
-    def forget(repository: Repository) -> None:
+    def forget_one(repository: Repository) -> None:
         with repository.lock(exclusive=True, settle=AT_ONCE):
             repository.forget(first)
 
-    for disk in crashes(history.store, forget, at_least=3):
+    for disk in crashes(history.store, forget_one, at_least=3):
         history.assert_sound(disk, {second})
 
 
@@ -159,8 +160,7 @@ def test_s01_a_crash_during_prune_keeps_every_snapshot_and_no_later_backup_trust
     second = history.back_up()
     history.change(2)
     third = history.back_up()
-    opened(history.store).forget(first)
-    opened(history.store).forget(third)
+    forget(opened(history.store), first, third)
     shutil.rmtree(history.live)
     small_tree(history.live)  # the forgotten content comes back: the next backup needs it
     for disk in crashes(history.store, prune, at_least=6):
@@ -173,7 +173,7 @@ def test_a_prune_after_a_crashed_prune_removes_all_that_nothing_refers_to(
     first = history.back_up()
     history.change(1)
     history.back_up()
-    opened(history.store).forget(first)
+    forget(opened(history.store), first)
     whole = history.store.copy()
     prune(opened(whole))
     expected = sum(len(content) for name, content in whole.objects.items() if name.startswith("data/"))

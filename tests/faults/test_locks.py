@@ -19,12 +19,13 @@ from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.ports import Buffer
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.locks import DEAD_AFTER, Lock, LockFile, read_locks, remove_all, remove_dead
-from edurise_backup.repository.pruner import apply_prune, plan_prune
+from edurise_backup.repository.pruner import apply_prune, prepare_prune
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, save_snapshot
 from edurise_backup.sources.files import FilesSource
 from tests.support.engine import (
     AT_ONCE,
+    NOTHING_UNUSED,
     ONE_PACK,
     PASSPHRASE,
     TINY,
@@ -32,6 +33,7 @@ from tests.support.engine import (
     check,
     count,
     create,
+    forget,
     opened,
     prune,
     restored_differences,
@@ -175,10 +177,11 @@ def test_s12_a_prune_that_lost_its_lock_deletes_nothing(store: MemoryStore, tmp_
     write(tree / "folder 0" / "file 0", b"changed" * 700)
     back_up(opened(store), tree, settings=ONE_PACK)
     repository = opened(store)
-    repository.forget(first.id)
+    forget(repository, first.id)
     before = set(store.objects)
+    with repository.lock(settle=AT_ONCE) as lock:
+        plan = prepare_prune(repository, lock, NOTHING_UNUSED, progress=SilentProgress())
     with repository.lock(exclusive=True, settle=AT_ONCE) as lock:
-        plan = plan_prune(repository, progress=SilentProgress(), max_unused=0)
         remove_all(repository.box)
         with pytest.raises(LockedError):
             apply_prune(repository, plan, lock, progress=SilentProgress())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,19 @@ import zstandard
 
 from edurise_backup.errors import BackupError, ConflictError, DamageError, SpaceError, TransientError
 from edurise_backup.monitoring.progress import SilentProgress
+from edurise_backup.pipeline import codec
 from edurise_backup.repository.layout import Kind
-from edurise_backup.repository.pruner import apply_prune, plan_prune
+from edurise_backup.repository.prune_plan import plan_prune
 from edurise_backup.repository.repository import Repository
 from tests.support.engine import (
-    AT_ONCE,
+    NOTHING_UNUSED,
     ONE_PACK,
     PASSPHRASE,
     back_up,
     check,
     count,
     create,
+    forget,
     opened,
     prune,
     restore,
@@ -93,7 +96,7 @@ class Pruned:
         write(tree / "folder 0" / "file 0", b"changed" * 500)
         (tree / "folder 1" / "file 1").unlink()
         self.saved = back_up(opened(self.store), tree, settings=ONE_PACK)
-        opened(self.store).forget(first.id)
+        forget(opened(self.store), first.id)
         self.before = set(self.store.objects)
 
     def assert_whole(self, target: Path) -> None:
@@ -115,7 +118,7 @@ def test_s08_a_listing_that_fails_removes_nothing(pruned: Pruned, kind: Kind, fi
     )
     with faulty, pytest.raises(TransientError):
         prune(repository)
-    assert set(pruned.store.objects) == pruned.before
+    assert pruned.before <= set(pruned.store.objects)
     pruned.assert_whole(tmp_path / "target")
 
 
@@ -148,6 +151,8 @@ def test_s09_a_listing_that_is_cut_short_removes_nothing_that_is_needed(
                 prune(repository)
             except DamageError:
                 assert set(store.objects) == pruned.before
+            except ConflictError:  # two listings contradict each other
+                assert {name for name in pruned.before if name.startswith("data/")} <= set(store.objects)
         pruned.store, original = store, pruned.store
         pruned.assert_whole(tmp_path / f"target {number}")
         pruned.store = original
@@ -174,13 +179,10 @@ def test_a_prune_whose_compressor_breaks_removes_nothing(
         raise zstandard.ZstdError("out of memory")
 
     repository = opened(pruned.store)
-    with repository.lock(exclusive=True, settle=AT_ONCE) as lock:
-        progress = SilentProgress()
-        plan = plan_prune(repository, progress=progress, max_unused=0)
-        assert plan.repack
-        monkeypatch.setattr(zstandard, "ZstdCompressor", broken)
-        with pytest.raises(zstandard.ZstdError):
-            apply_prune(repository, plan, lock, progress=progress)
+    monkeypatch.setattr(codec._zstd, "compressors", {})
+    monkeypatch.setattr(zstandard, "ZstdCompressor", broken)
+    with pytest.raises(zstandard.ZstdError):
+        prune(repository)
     monkeypatch.undo()
     assert pruned.before <= set(pruned.store.objects)
     pruned.assert_whole(tmp_path / "target")
@@ -189,9 +191,9 @@ def test_a_prune_whose_compressor_breaks_removes_nothing(
 def test_a_prune_of_a_damaged_pack_removes_nothing(pruned: Pruned) -> None:
     """What is written again is proved first; a prune never buries damage."""
     repository = opened(pruned.store)
-    plan = plan_prune(repository, progress=SilentProgress(), max_unused=0)
-    assert plan.repack
-    for pack in plan.repack:
+    plan = plan_prune(repository, NOTHING_UNUSED, now=datetime.now(UTC), progress=SilentProgress())
+    assert plan.fates.repack
+    for pack in map(plan.survey.index.pack_id, plan.fates.repack):
         name = f"data/{pack[:2]}/{pack}"
         content = bytearray(pruned.store.objects[name])
         for at in range(0, len(content), 50):

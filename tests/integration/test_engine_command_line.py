@@ -155,7 +155,7 @@ def test_forget_by_policy_keeps_the_newest_and_prune_frees_room(filled: Engine) 
         write(tree / "folder 0" / "file 0", os.urandom(200_000))
         filled.run("backup", tree, "--host", "h")
     before = sum(path.stat().st_size for path in filled.place.rglob("*") if path.is_file())
-    filled.run("forget", "--keep-last", "1", "--prune")
+    filled.run("forget", "--keep-last", "1", "--prune", "--grace", "0")
     after = sum(path.stat().st_size for path in filled.place.rglob("*") if path.is_file())
     assert before - after > 190_000
     assert "no errors" in filled.run("check", "--read-data").stdout
@@ -405,7 +405,7 @@ def test_backups_killed_at_many_moments_leave_a_sound_repository(engine: Engine)
         kill_and_look(engine, tree, rng.uniform(0.2, 1.8))
         if number % 10 == 9:
             engine.run("backup", tree)
-            engine.run("forget", "--keep-last", "1", "--prune")
+            engine.run("forget", "--keep-last", "1", "--prune", "--grace", "0", "--max-removed", "100%")
     engine.run("backup", tree)
     engine.restore("latest", "--target", engine.folder / "target")
     assert differences(describe(tree), describe(engine.folder / "target" / str(tree).lstrip("/"))) == []
@@ -419,7 +419,7 @@ def test_prunes_killed_at_many_moments_leave_a_sound_repository(engine: Engine) 
         for number in range(0, 300, 3):
             write(tree / f"d{number % 10}" / f"f{number}", rng.randbytes(20_000))
         engine.run("backup", tree)
-        process = engine.start("forget", "--keep-last", "1", "--prune")
+        process = engine.start("forget", "--keep-last", "1", "--prune", "--grace", "0", "--max-removed", "100%")
         try:
             process.wait(rng.uniform(0.3, 1.2))
         except subprocess.TimeoutExpired:

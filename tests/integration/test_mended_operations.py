@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -84,7 +85,7 @@ def test_a_policy_never_lets_one_database_source_push_out_another(product: Produ
     back_up(product, BackupType.DATABASE)
     newest = back_up(product, BackupType.DATABASE)
     repository = repository_of(product)
-    gone, _ = choose_forgotten(repository, [], RetentionPolicy(last=1))
+    gone, _ = choose_forgotten(repository.snapshots(), [], RetentionPolicy(last=1), now=datetime.now(UTC))
     left = {key for key in repository.snapshots() if key not in gone}
     assert left == {part.snapshot_id for part in newest.parts}
     assert {tuple(repository.snapshots()[key].paths) for key in left} == {("/databases/school",), ("/databases/annex",)}

@@ -14,7 +14,7 @@ from edurise_backup.recovery.planning import walk_files
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.stores.local import LocalStore
-from tests.support.engine import QUICK, back_up, check, create, opened, prune, restore, restored_differences
+from tests.support.engine import QUICK, back_up, check, create, forget, opened, prune, restore, restored_differences
 from tests.support.restic import Restic
 from tests.support.stores import MemoryStore, save_to
 from tests.support.trees import NOON, describe, differences, make_socket, odd_tree, small_tree, write
@@ -145,7 +145,7 @@ def test_what_our_prune_leaves_stock_restic_reads(shared: Shared) -> None:
     first = back_up(shared.repository(), shared.tree, settings=NORMAL)
     write(shared.tree / "folder 0" / "file 0", os.urandom(100_000), mtime=NOON + 1)
     back_up(shared.repository(), shared.tree, settings=NORMAL)
-    shared.repository().forget(first.id)
+    forget(shared.repository(), first.id)
     prune(shared.repository())
     shared.restic.check()
     shared.restic.restore(shared.folder / "target")
@@ -208,7 +208,7 @@ def test_stock_restic_finds_every_crash_of_ours_sound(tmp_path: Path, monkeypatc
     history.change(1)
     history.back_up()
     disks = list(crashes(history.store, lambda repository: back_up(repository, history.live), at_least=3))
-    opened(history.store).forget(first)
+    forget(opened(history.store), first)
     disks += list(crashes(history.store, prune, at_least=6))
     for number, disk in enumerate(disks):
         folder = tmp_path / f"disk {number}"

@@ -20,7 +20,7 @@ from edurise_backup.repository.keys import read_key_file, unwrap, wrap
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import LockFile, read_locks
 from edurise_backup.repository.objects import ObjectBox
-from edurise_backup.repository.packs import OpenPack, PackedBlob, decode_header, encode_header, read_header
+from edurise_backup.repository.packs import OpenPack, PackedBlob, decode_header, encode_header, pack_size, read_header
 from tests.properties.test_content_properties import mutated
 from tests.support.engine import QUICK
 from tests.support.stores import MemoryStore
@@ -156,6 +156,12 @@ def test_the_index_behaves_like_a_dictionary_of_lists(packs: list[tuple[str, lis
     for number, (pack, _) in enumerate(packs):
         assert [index.blob(at) for at in index.blob_range(number)] == packs[number][1]
         assert {index.packs[index.pack_of(at)] for at in index.blob_range(number)} <= {pack}
+        assert (index.pack_number(bytes.fromhex(pack)), index.pack_id(number)) == (number, pack)
+        blobs = [index.blob(at) for at in index.blob_range(number)]
+        assert list(index.lengths(index.blob_range(number))) == [blob.length for blob in blobs]
+        assert list(index.kinds(index.blob_range(number))) == [blob.kind for blob in blobs]
+        assert index.pack_size(number) == pack_size(blobs)
+    assert index.pack_count == len(packs)
     for kind in BlobKind:
         for number in range(21):
             wanted = BlobId(bytes([number]) * 32)

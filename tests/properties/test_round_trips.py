@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edurise_backup.repository.writer import WriterSettings
-from tests.support.engine import back_up, beyond_owners, check, create, opened, prune, restore
+from tests.support.engine import back_up, beyond_owners, check, create, forget, opened, prune, restore
 from tests.support.stores import MemoryStore
 from tests.support.trees import Described, describe, differences
 
@@ -127,7 +127,7 @@ def live_a_life(folder: Path, seed: int) -> None:
         states[saved.id] = describe(tree)
         if len(states) > 1 and rng.random() < 0.4:
             gone = rng.choice(list(opened(store).snapshots()))
-            opened(store).forget(gone)
+            forget(opened(store), gone)
             states.pop(gone)
             prune(opened(store))
     repository = opened(store)

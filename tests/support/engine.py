@@ -10,16 +10,19 @@ from pathlib import Path
 from edurise_backup.model.content import BlobKind, Node, encode_tree
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.ports import Source, Store
+from edurise_backup.ports import Clock, Source, Store
 from edurise_backup.recovery.planning import plan_restore
 from edurise_backup.recovery.restorer import Restored
 from edurise_backup.recovery.restorer import restore as restore_files
 from edurise_backup.repository.copying import Copied, copy_snapshots
+from edurise_backup.repository.fates import PruneOptions, UnusedLimit
 from edurise_backup.repository.keys import ScryptCost
 from edurise_backup.repository.layout import Kind, object_id
-from edurise_backup.repository.pruner import apply_prune, plan_prune
+from edurise_backup.repository.pruner import Pruned, utc_now
+from edurise_backup.repository.pruner import prune as prune_repository
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
+from edurise_backup.repository.undoing import list_forgotten, undo_forget
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.verification.checker import CheckResult
@@ -36,6 +39,9 @@ TINY = WriterSettings(pack_size=2000, workers=2)
 ONE_PACK = WriterSettings(pack_size=1 << 20, workers=2)
 """Packs that hold all of a small tree, so that a prune has to write them again."""
 
+NOTHING_UNUSED = PruneOptions(grace=AT_ONCE, max_unused=UnusedLimit(size=0), max_removed=1.0)
+"""Prunes at once, and leaves nothing that no snapshot refers to."""
+
 
 def create(store: Store | None = None) -> Repository:
     """Make a repository, in memory unless told otherwise."""
@@ -49,10 +55,16 @@ def opened(store: Store) -> Repository:
     return repository
 
 
-def back_up(repository: Repository, *paths: Path, settings: WriterSettings = TINY, everything: bool = False) -> Saved:
+def back_up(
+    repository: Repository,
+    *paths: Path,
+    settings: WriterSettings = TINY,
+    everything: bool = False,
+    now: Clock = utc_now,
+) -> Saved:
     """Publish a snapshot of directory trees."""
     source = FilesSource([str(path) for path in paths])
-    return back_up_source(repository, source, source.paths, settings=settings, everything=everything)
+    return back_up_source(repository, source, source.paths, settings=settings, everything=everything, now=now)
 
 
 def back_up_source(
@@ -62,6 +74,7 @@ def back_up_source(
     *,
     settings: WriterSettings = TINY,
     everything: bool = False,
+    now: Clock = utc_now,
 ) -> Saved:
     """Publish a snapshot of any source."""
     with repository.lock(settle=AT_ONCE) as lock:
@@ -74,6 +87,7 @@ def back_up_source(
             progress=SilentProgress(),
             read_everything=everything,
             settings=settings,
+            now=now,
         )
 
 
@@ -82,11 +96,27 @@ def check(repository: Repository, *, read_data: bool = True) -> CheckResult:
     return check_repository(repository, progress=SilentProgress(), read_data=read_data)
 
 
-def prune(repository: Repository) -> None:
-    """Remove what no snapshot refers to."""
-    with repository.lock(exclusive=True, settle=AT_ONCE) as lock:
-        progress = SilentProgress()
-        apply_prune(repository, plan_prune(repository, progress=progress, max_unused=0), lock, progress=progress)
+def forget(repository: Repository, *snapshot_ids: SnapshotId) -> None:
+    """Take snapshots away at once and for ever."""
+    for snapshot_id in snapshot_ids:
+        repository.forget(snapshot_id, grace=AT_ONCE)
+
+
+def prune(
+    repository: Repository,
+    options: PruneOptions = NOTHING_UNUSED,
+    *,
+    now: Clock = utc_now,
+    known: Iterable[SnapshotId] = (),
+) -> Pruned:
+    """Remove what no snapshot refers to; at once, unless told otherwise."""
+    return prune_repository(repository, options, progress=SilentProgress(), known=list(known), settle=AT_ONCE, now=now)
+
+
+def bring_back(repository: Repository, snapshot_id: SnapshotId) -> None:
+    """Undo a forget."""
+    with repository.lock(settle=AT_ONCE) as lock:
+        undo_forget(repository, list_forgotten(repository)[snapshot_id], lock)
 
 
 def restore(repository: Repository, tree: str, target: Path) -> Restored:

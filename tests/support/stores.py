@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -22,6 +23,8 @@ class MemoryStore:
         self.objects = dict(objects or {})
         self.unmounted = False
         """Set by a test: the place of the objects has gone."""
+        self.time: datetime | None = None
+        """Set by a test: what this store's clock says."""
         self._guard = threading.Lock()
 
     @property
@@ -67,6 +70,10 @@ class MemoryStore:
     def sweep(self, prefix: str) -> int:
         """Remove nothing: an object is there whole or not at all."""
         return 0
+
+    def now(self) -> datetime | None:
+        """Return what a test has set."""
+        return self.time
 
     def delete(self, name: str) -> None:
         """Remove the object."""
@@ -186,6 +193,10 @@ class FaultyStore:
         """Pass on."""
         return self._store.sweep(prefix)
 
+    def now(self) -> datetime | None:
+        """Pass on."""
+        return self._store.now()
+
     def delete(self, name: str) -> None:
         """Remove the object, or fail."""
         fault = self._strike("delete", name)
@@ -257,6 +268,10 @@ class CrashingStore:
     def sweep(self, prefix: str) -> int:
         """Pass on."""
         return self.disk.sweep(prefix)
+
+    def now(self) -> datetime | None:
+        """Pass on."""
+        return self.disk.now()
 
     def delete(self, name: str) -> None:
         """Remove the object, unless the time has come."""

@@ -16,6 +16,7 @@ from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
 from edurise_backup.ports import Progress, Source, Store
 from edurise_backup.recovery.planning import EVERYTHING, Selection
+from edurise_backup.repository.forgetting import FUTURE, moment_of
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
@@ -208,20 +209,22 @@ def selection(include: Sequence[str], exclude: Sequence[str]) -> Selection:
 
 
 def choose_forgotten(
-    repository: Repository,
+    found: dict[SnapshotId, Snapshot],
     words: Sequence[str],
     policy: RetentionPolicy,
     *,
     within: Span | None = None,
     among: SnapshotFilter | None = None,
+    now: datetime,
 ) -> tuple[list[SnapshotId], list[Decision]]:
     """Return the snapshots to forget (by name, or by policy) and how the policy judged each one.
 
     `within` keeps what is not older than the newest snapshot of its group by
-    that span. The policy judges only what passes the filter `among`. Raises
-    InputError for a policy that keeps nothing, and for names and a policy together.
+    that span. The policy judges only what passes the filter `among`. What is
+    dated more than an hour after `now` stays, and is not judged: a wrong date
+    must not push out what is real. Raises InputError for a policy that keeps
+    nothing, and for names and a policy together.
     """
-    found = repository.snapshots()
     nothing_said = policy.empty and within in (None, Span())
     if words:
         if not nothing_said:
@@ -229,10 +232,13 @@ def choose_forgotten(
         return [choose_snapshot(word, found) for word in words], []
     if nothing_said:
         raise InputError("no policy says what to keep", hint="give --keep-last N or another --keep option, or ids")
-    groups = group_snapshots((among or SnapshotFilter()).apply(found))
+    chosen = (among or SnapshotFilter()).apply(found)
+    future = {key: shot for key, shot in chosen.items() if moment_of(shot.time) > now + FUTURE}
+    groups = group_snapshots({key: shot for key, shot in chosen.items() if key not in future})
     decisions = [
         decision for group in groups.values() for decision in apply_policy(group, _dated(policy, group, within))
     ]
+    decisions += [Decision(key, shot, ("is dated in the future: not judged",)) for key, shot in future.items()]
     return [decision.id for decision in decisions if not decision.keep], decisions
 
 

@@ -177,6 +177,23 @@ class Index:
         """Whether the index knows the pack."""
         return bytes.fromhex(pack_id) in self._packs
 
+    def pack_number(self, pack_id: bytes) -> int | None:
+        """Return a pack's place in `packs`, or None when the index does not know it."""
+        return self._packs.get(pack_id)
+
+    def pack_id(self, pack: int) -> str:
+        """Return the id of the pack at this place in `packs`."""
+        return self._pack_ids[pack].hex()
+
+    def pack_size(self, pack: int) -> int:
+        """Return the bytes that the pack at this place must have."""
+        return self._sizes[pack]
+
+    @property
+    def pack_count(self) -> int:
+        """How many packs the index knows."""
+        return len(self._pack_ids)
+
     def sizes(self) -> Iterator[tuple[str, int]]:
         """Yield (pack id, bytes that it must have), by the packs' numbers."""
         for pack, size in zip(self._pack_ids, self._sizes, strict=True):
@@ -192,6 +209,14 @@ class Index:
         return bisect_right(self._starts, number) - 1
 
     # Blobs
+
+    def lengths(self, numbers: range) -> array[int]:
+        """Return the sealed bytes of each blob of a range of numbers."""
+        return self._lengths[numbers.start : numbers.stop]
+
+    def kinds(self, numbers: range) -> bytes:
+        """Return the kinds (`BlobKind`) of a range of numbers, a byte each."""
+        return bytes(self._kinds[numbers.start : numbers.stop])
 
     def blob(self, number: int) -> PackedBlob:
         """Return what is known of the blob of this number."""

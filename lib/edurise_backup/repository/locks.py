@@ -31,6 +31,8 @@ REFRESH_EVERY = timedelta(minutes=5)
 SETTLE = timedelta(milliseconds=200)
 """Pause between writing a lock and looking for others: two that start at once see each other."""
 
+RETRY_EVERY = timedelta(milliseconds=500)
+
 
 class LockFile(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The JSON of an object in `locks/`."""
@@ -91,6 +93,20 @@ def remove_all(box: ObjectBox) -> int:
     return len(names)
 
 
+def wait_for_lock(attempt: Callable[[], Lock], wait: timedelta, still_wanted: Callable[[], None]) -> Lock:
+    """Try to lock until it works, or raise LockedError once `wait` is over; `still_wanted` raises to end it before."""
+    until = time.monotonic() + wait.total_seconds()
+    while True:
+        still_wanted()
+        try:
+            return attempt()
+        except LockedError:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise
+        time.sleep(min(RETRY_EVERY.total_seconds(), left))
+
+
 class Lock:
     """A lock that is held, and refreshed by a thread, until `release`."""
 
@@ -102,6 +118,8 @@ class Lock:
         self._guard = threading.Lock()
         self._id: str | None = None
         self._written_at = now()
+        self._settles = 0.0
+        self._settled = False
         self._thread = threading.Thread(target=self._keep_fresh, name="lock", daemon=True)
 
     @classmethod
@@ -114,18 +132,42 @@ class Lock:
         settle: timedelta = SETTLE,
     ) -> Lock:
         """Lock the repository; raises LockedError that says who holds it, and since when."""
+        lock = cls.announce(box, exclusive=exclusive, now=now, settle=settle)
+        lock.settle()
+        return lock
+
+    @classmethod
+    def announce(
+        cls,
+        box: ObjectBox,
+        *,
+        exclusive: bool,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        settle: timedelta = SETTLE,
+    ) -> Lock:
+        """Write the lock, which counts once `settle` or `confirm` was called; raises LockedError.
+
+        What is read before that must be looked at again before anything is removed because of it.
+        """
         _ignore_hangup()
         lock = cls(box, exclusive=exclusive, now=now)
         lock._refuse_others()
         lock._id = lock._write()
-        try:
-            time.sleep(settle.total_seconds())
-            lock._refuse_others()
-        except BackupError:
-            lock._remove(lock._id)
-            raise
+        lock._settles = time.monotonic() + settle.total_seconds()
         lock._thread.start()
         return lock
+
+    def settle(self) -> None:
+        """Look for others a second time, a pause after the lock was written; LockedError takes the lock back."""
+        if self._settled:
+            return
+        time.sleep(max(0.0, self._settles - time.monotonic()))
+        try:
+            self._refuse_others()
+        except BackupError:
+            self.release()
+            raise
+        self._settled = True
 
     def confirm(self) -> None:
         """Prove that the lock is still there and fresh; asked before anything is published.
@@ -133,6 +175,7 @@ class Lock:
         Raises LockedError when somebody removed it, or when it was not refreshed
         in time (a frozen or cut-off process): others may have acted meanwhile.
         """
+        self.settle()
         with self._guard:
             self._confirm()
 

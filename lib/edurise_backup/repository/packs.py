@@ -40,11 +40,15 @@ class PackedBlob:
         return self.raw_length or self.length - OVERHEAD
 
 
+_LAST_BLOB = 4 * 1024 * 1024 + 64 * 1024
+
+
 class PackBuffers:
     """Memory for packs that are being filled, used again and again: fresh memory costs more than filling it."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, pack_size: int) -> None:
+        """Beyond a pack's size there is room for the blob that fills it; a larger one gets a pack of its own."""
+        self._size = pack_size + _LAST_BLOB
         self._free: list[memoryview] = []
 
     def take(self, least: int) -> memoryview:

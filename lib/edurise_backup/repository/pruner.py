@@ -1,201 +1,255 @@
-"""Remove data that no snapshot refers to: decide first, then act under the exclusive lock.
+"""Remove data that no snapshot refers to: plan and write again beside running backups, then un-index, wait, delete.
 
-The order is the safety: what is still wanted from a pack is written again and
-indexed before the old index goes, and no pack goes before the index that lists
-it. A crash at any step leaves every snapshot whole and some data too much.
+The order is the safety. Under a shared lock: what is wanted from packs that go
+is written into new packs and indexed, which only adds. Under the exclusive
+lock: look again at what has come since; note the packs that go; new index
+files; old index files go; and only packs that no index has listed for the
+grace are deleted. A crash at any step leaves every snapshot whole, some data
+too much, and nothing that the next prune does not finish.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-from edurise_backup.errors import ConflictError, DamageError
-from edurise_backup.model.content import BlobId, BlobKind
-from edurise_backup.ports import Progress
-from edurise_backup.repository.index import Index, decode_index, encode_index
-from edurise_backup.repository.layout import Kind, object_id, object_name
-from edurise_backup.repository.locks import Lock
-from edurise_backup.repository.packs import PackedBlob
+from edurise_backup.errors import ConflictError, DamageError, LockedError, NotFoundError
+from edurise_backup.model.content import BlobKind
+from edurise_backup.model.snapshot import Snapshot, SnapshotId
+from edurise_backup.ports import Clock, Progress
+from edurise_backup.repository import reindexing
+from edurise_backup.repository.condemned import condemn, read_condemned, tidy
+from edurise_backup.repository.fates import DEFAULTS, PruneOptions
+from edurise_backup.repository.forgetting import drop_notes
+from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.repository.locks import SETTLE, Lock, wait_for_lock
+from edurise_backup.repository.prune_plan import Departure, PrunePlan, departure, plan_prune
+from edurise_backup.repository.repacking import repack
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.writer import INDEX_BLOBS, BlobWriter, WriterSettings
+from edurise_backup.repository.survey import Roots, Survey, read_roots
 
-MAX_UNUSED = 0.05
-"""A pack is written again when more than this share of it is unused."""
-
-Blob = tuple[BlobKind, BlobId]
+_BATCH = 64
+"""Packs that are deleted between two looks at the lock."""
+_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class PrunePlan:
-    """What a prune will do; sizes in bytes."""
+class Pruned:
+    """What a prune did; sizes in bytes."""
 
-    remove: tuple[str, ...]
-    """Packs of which nothing is wanted, or which no index knows."""
-    repack: tuple[str, ...]
-    keep: dict[str, list[PackedBlob]]
-    wanted: dict[str, list[PackedBlob]]
-    """Of the packs to write again: the blobs that are still referred to."""
-    old_indexes: tuple[str, ...]
-    used_blobs: int
-    freed_bytes: int
-    total_bytes: int
+    plan: PrunePlan
+    departure: Departure
+    """Which packs were deleted, and which wait."""
+    needed_after_all: int
+    """Packs that the plan would have removed, and that a newer snapshot needs."""
 
-
-def used_blobs(repository: Repository, snapshots: Iterable[str], progress: Progress) -> set[Blob]:
-    """Return every blob that the trees refer to; raises DamageError when a tree is missing."""
-    used: set[Blob] = set()
-    stack = [BlobId(bytes.fromhex(tree)) for tree in snapshots]
-    while stack:
-        tree = stack.pop()
-        if (BlobKind.TREE, tree) in used:
-            continue
-        progress.raise_if_cancelled()
-        used.add((BlobKind.TREE, tree))
-        for node in repository.read_tree(tree.hex()):
-            if node.type == "file":
-                used.update((BlobKind.DATA, BlobId(bytes.fromhex(name))) for name in node.content or ())
-            elif node.subtree is not None:
-                stack.append(BlobId(bytes.fromhex(node.subtree)))
-    return used
+    @property
+    def freed_bytes(self) -> int:
+        """What the store holds less now; negative when packs that were written again still wait."""
+        return self.departure.due_bytes - self.plan.fates.repack_bytes
 
 
-def plan_prune(repository: Repository, *, progress: Progress, max_unused: float = MAX_UNUSED) -> PrunePlan:
-    """Say what a prune would do; raises ConflictError without snapshots, DamageError when wanted data is missing."""
-    snapshots = repository.snapshots()
-    indexes = tuple(repository.box.ids(Kind.INDEX))
-    sizes = {pack: size for name, size in repository.store.list(Kind.PACK) if (pack := object_id(name)) is not None}
-    if not snapshots and sizes:
-        raise ConflictError(
-            "the repository lists no snapshot, so a prune would remove everything",
-            safe="nothing was removed",
-            hint="check that the snapshots are there; to start anew, make a new repository",
-        )
-    repository.load_index()
-    used = used_blobs(repository, (snapshot.tree for snapshot in snapshots.values()), progress)
-    packs: dict[str, list[PackedBlob]] = {}
-    for index_id in indexes:
-        packs.update(decode_index(repository.box.load(Kind.INDEX, index_id)))
-    return _decide(packs, sizes, used, _whole_copies(repository, used, sizes), indexes, max_unused)
+def utc_now() -> datetime:
+    """Return the present moment."""
+    return datetime.now(UTC)
 
 
-def _whole_copies(repository: Repository, used: set[Blob], sizes: dict[str, int]) -> dict[Blob, str]:
-    """Return the pack to keep of each wanted blob that lies in several: one whose copy was read and proved."""
-    whole: dict[Blob, str] = {}
-    for kind, blob_id, places in repository.index.copies():
-        if (kind, blob_id) not in used:
-            continue
-        for place in places:
-            if place.pack in sizes:
-                with suppress(DamageError):
-                    repository.read_copy(place, blob_id)
-                    whole[kind, blob_id] = place.pack
-                    break
-        else:
-            raise DamageError(
-                f"every copy of the {kind.word} blob {blob_id.hex()[:8]} is damaged",
-                safe="nothing was removed",
-                hint="run `check --read-data` to see which snapshots are affected",
-            )
-    return whole
+def prune(
+    repository: Repository,
+    options: PruneOptions = DEFAULTS,
+    *,
+    progress: Progress,
+    known: Collection[str] = (),
+    wait: timedelta = timedelta(0),
+    now: Clock = utc_now,
+    settle: timedelta = SETTLE,
+) -> Pruned:
+    """Plan, write again, un-index, delete; raises what `prepare_prune` and `finish_prune` raise."""
+    with repository.lock(settle=settle, at_once=True) as lock:
+        plan = prepare_prune(repository, lock, options, progress=progress, known=known, now=now)
+    return finish_prune(repository, plan, progress=progress, known=known, wait=wait, now=now, settle=settle)
 
 
-def _decide(
-    packs: dict[str, list[PackedBlob]],
-    sizes: dict[str, int],
-    used: set[Blob],
-    whole: dict[Blob, str],
-    indexes: tuple[str, ...],
-    max_unused: float,
+def prepare_prune(
+    repository: Repository,
+    lock: Lock,
+    options: PruneOptions = DEFAULTS,
+    *,
+    progress: Progress,
+    known: Collection[str] = (),
+    seen: Mapping[SnapshotId, Snapshot] | None = None,
+    now: Clock = utc_now,
 ) -> PrunePlan:
-    left = set(used)
-    remove = [pack for pack in sizes if pack not in packs]
-    keep: dict[str, list[PackedBlob]] = {}
-    wanted: dict[str, list[PackedBlob]] = {}
-    freed = sum(sizes[pack] for pack in remove)
-    for pack, blobs in packs.items():
-        if pack not in sizes:
-            continue  # a missing pack: what was only in it is reported below
-        mine = [
-            blob for blob in blobs if (blob.kind, blob.id) in left and whole.get((blob.kind, blob.id), pack) == pack
-        ]
-        left.difference_update((blob.kind, blob.id) for blob in mine)
-        live = sum(blob.length for blob in mine)
-        if not mine:
-            remove.append(pack)
-            freed += sizes[pack]
-        elif sizes[pack] - live > max_unused * sizes[pack] + 4096 or len({blob.kind for blob in blobs}) > 1:
-            wanted[pack] = mine
-            freed += sizes[pack] - live
-        else:
-            keep[pack] = blobs
-    if left:
-        raise DamageError(
-            f"{len(left)} blobs that snapshots refer to are in no pack",
-            safe="nothing was removed",
-            hint="run `check` to see which snapshots are affected",
-        )
-    return PrunePlan(tuple(remove), tuple(wanted), keep, wanted, indexes, len(used), freed, sum(sizes.values()))
+    """Plan under a shared lock, and write again what is wanted of packs that go: nothing is removed yet.
+
+    Raises what `plan_prune` raises, ConflictError when too much would go,
+    LockedError when the lock was lost.
+    """
+    plan = plan_prune(repository, options, now=now(), progress=progress, known=known, seen=seen)
+    plan.refuse()
+    repack(plan, lock, progress)
+    return plan
 
 
-def apply_prune(repository: Repository, plan: PrunePlan, lock: Lock, *, progress: Progress) -> None:
-    """Do what the plan says; `lock` is the exclusive lock that was held while planning."""
-    progress.phase("repack")
-    new = _repack(repository, plan, progress)
-    progress.phase("index")
-    lock.confirm()
-    old = set(plan.old_indexes)
-    fresh = _save_indexes(repository, {**plan.keep, **new})
-    for index_id in old - fresh:
-        repository.store.delete(object_name(Kind.INDEX, index_id))
-    progress.phase("delete")
-    lock.confirm()
-    for pack in (*plan.remove, *plan.repack):
-        if pack not in new:
-            repository.store.delete(object_name(Kind.PACK, pack))
-    repository.store.sweep(Kind.PACK)
-    repository.load_index()
+def finish_prune(
+    repository: Repository,
+    plan: PrunePlan,
+    *,
+    progress: Progress,
+    known: Collection[str] = (),
+    wait: timedelta = timedelta(0),
+    now: Clock = utc_now,
+    settle: timedelta = SETTLE,
+) -> Pruned:
+    """Un-index and delete what the plan says, under the exclusive lock; a shared lock of ours must be released.
 
-
-def _repack(repository: Repository, plan: PrunePlan, progress: Progress) -> dict[str, list[PackedBlob]]:
-    """Write the wanted blobs of the packs that go into new packs; each is proved by its id on the way."""
-    kept = Index()
-    for pack, blobs in plan.keep.items():
-        kept.add_pack(pack, blobs)
-    writer = BlobWriter(repository.box, kept, WriterSettings(), confirm=None)
+    Waits for others up to `wait`. Raises LockedError, and ConflictError when
+    another prune has come in between: everything that was written stays, and
+    the next prune uses it.
+    """
+    progress.phase("wait for the lock")
     try:
-        for blobs in plan.wanted.values():
+        lock = wait_for_lock(lambda: repository.lock(exclusive=True, settle=settle), wait, progress.raise_if_cancelled)
+    except LockedError as error:
+        raise LockedError(
+            error.message,
+            safe="nothing was removed; what was written again stays and serves the next prune",
+            hint="prune when no backup runs, or let it wait for them: --wait 1h",
+        ) from error
+    with lock:
+        return apply_prune(repository, plan, lock, progress=progress, known=known, now=now)
+
+
+def apply_prune(
+    repository: Repository,
+    plan: PrunePlan,
+    lock: Lock,
+    *,
+    progress: Progress,
+    known: Collection[str] = (),
+    now: Clock = utc_now,
+) -> Pruned:
+    """Do what the plan says and what is still right; `lock` is the exclusive lock."""
+    survey, box = plan.survey, repository.box
+    progress.phase("look again")
+    lock.confirm()
+    roots, going = _look_again(repository, plan, known)
+    condemned = read_condemned(box)
+    moment = now()
+    leaving = departure(survey, going, condemned, now=moment, grace=plan.options.grace)
+    progress.phase("un-index")
+    progress.raise_if_cancelled()
+    repository.drop_index()
+    lock.confirm()
+    for forgotten in roots.over.values():
+        drop_notes(box, forgotten)  # before its data goes: what cannot be brought back must not look as if it could
+    named = {survey.index.pack_id(pack) for pack in going}
+    condemn(box, [pack for pack in leaving.waiting if pack in named or pack not in condemned.since], now=moment)
+    indexes = reindexing.rewrite(survey, going | set(plan.fates.absent), lock.confirm, progress)
+    if leaving.due:
+        progress.phase("delete", bytes_total=leaving.due_bytes)
+        _refuse_newcomers(repository, roots, indexes)
+        _delete(repository, leaving, lock, progress)
+    lock.confirm()
+    for kind in (Kind.PACK, Kind.INDEX, Kind.SNAPSHOT):
+        box.store.sweep(kind)
+    tidy(box, condemned, leaving.waiting)
+    return Pruned(plan, leaving, len(plan.fates.remove) + len(plan.fates.repack) - len(going))
+
+
+def _look_again(repository: Repository, plan: PrunePlan, known: Collection[str]) -> tuple[Roots, set[int]]:
+    """Return the roots of now, and the packs (by number) that may still go."""
+    survey = plan.survey
+    before = survey.roots
+    roots = read_roots(repository, now=plan.moment, known=known, seen=before.snapshots)
+    if before.snapshots and not roots.snapshots:
+        raise ConflictError(
+            "the repository lists no snapshot any more",
+            safe="nothing was removed",
+            hint="check that the snapshots are there, then run the same command again",
+        )
+    _load_new_indexes(survey)
+    reach = survey.reach
+    reach.second_look()
+    reach.again()
+    reach.walk(roots.trees(without=before.ids()))
+    survey.find_missing()
+    plan.kept.extend(bytes(len(survey.index) - len(plan.kept)))
+    going = {*plan.fates.remove, *plan.fates.repack} - _needed_late(survey)
+    _prove_written_again(plan, going)
+    return roots, going
+
+
+def _load_new_indexes(survey: Survey) -> None:
+    there = survey.box.ids(Kind.INDEX)
+    if not survey.files.keys() <= set(there):
+        raise ConflictError(
+            "index files went away while this prune was planned: another one has been here",
+            safe="nothing was removed; what was written again stays",
+            hint="run the same command again",
+        )
+    first = survey.index.pack_count
+    survey.load(index_id for index_id in there if index_id not in survey.files)
+    for pack in range(first, survey.index.pack_count):
+        if survey.stored[pack] < 0:  # newer than our listing of packs
+            try:
+                survey.stored[pack] = survey.box.store.size(object_name(Kind.PACK, survey.index.pack_id(pack)))
+            except NotFoundError:
+                continue
+
+
+def _needed_late(survey: Survey) -> set[int]:
+    """Return the packs that hold what only the second look found; raises DamageError when one of them is missing."""
+    needed = set()
+    for number in survey.reach.found_late():
+        blob = survey.index.blob(number)
+        packs = {survey.index.pack_of(copy) for copy in survey.index.numbers(blob.kind, blob.id)}
+        if all(survey.stored[pack] < 0 for pack in packs):
+            raise DamageError(
+                f"the {blob.kind.word} blob {blob.id.hex()[:8]}, which a new snapshot refers to, is in no pack",
+                safe="nothing was removed",
+                hint="run `check` to see which snapshots are affected",
+            )
+        needed |= packs
+    return needed
+
+
+def _prove_written_again(plan: PrunePlan, going: set[int]) -> None:
+    """Raise DamageError when a blob that is wanted would be lost with its pack: the last look before anything goes."""
+    survey = plan.survey
+    for pack in going.intersection(plan.fates.repack):
+        for number in survey.index.blob_range(pack):
+            if plan.kept[number] and not _serves_elsewhere(survey, survey.index.blob(number).kind, number, going):
+                raise DamageError("a blob that snapshots refer to was not written again", safe="nothing was removed")
+
+
+def _serves_elsewhere(survey: Survey, kind: BlobKind, number: int, going: set[int]) -> bool:
+    packs = map(survey.index.pack_of, survey.index.numbers(kind, survey.index.blob(number).id))
+    return any(pack not in going and survey.stored[pack] >= 0 for pack in packs)
+
+
+def _refuse_newcomers(repository: Repository, roots: Roots, indexes: set[str]) -> None:
+    """Raise ConflictError when somebody published or indexed something behind the exclusive lock."""
+    box = repository.box
+    if not (set(box.ids(Kind.SNAPSHOT)) <= roots.snapshots.keys() and set(box.ids(Kind.INDEX)) <= indexes):
+        raise ConflictError(
+            "a process that was frozen went on while this prune held the exclusive lock",
+            safe="no pack was deleted",
+            hint="run the same command again: it keeps what a new snapshot needs",
+        )
+
+
+def _delete(repository: Repository, leaving: Departure, lock: Lock, progress: Progress) -> None:
+    """Delete the packs that are due; the lock is proved before each batch."""
+
+    def delete(pack: str) -> None:
+        repository.store.delete(object_name(Kind.PACK, pack))
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="delete") as pool:
+        for start in range(0, len(leaving.due), _BATCH):
             progress.raise_if_cancelled()
-            for blob in blobs:
-                writer.store(blob.kind, [repository.read_blob(blob.kind, blob.id)])
-                progress.advance(bytes_done=blob.length)
-    except BaseException:
-        writer.abandon()
-        raise
-    writer.finish()
-    new = dict(writer.written)
-    _prove_kept(plan, kept, new)
-    return new
-
-
-def _prove_kept(plan: PrunePlan, kept: Index, new: dict[str, list[PackedBlob]]) -> None:
-    """Raise DamageError when a wanted blob would be lost with its old pack: the last look before anything goes."""
-    for pack, blobs in new.items():
-        kept.add_pack(pack, blobs)
-    lost = sum((blob.kind, blob.id) not in kept for blobs in plan.wanted.values() for blob in blobs)
-    if lost:
-        raise DamageError(f"{lost} blobs that snapshots refer to were not written again", safe="nothing was removed")
-
-
-def _save_indexes(repository: Repository, packs: dict[str, list[PackedBlob]]) -> set[str]:
-    saved = set()
-    part: list[tuple[str, list[PackedBlob]]] = []
-    for pack in packs.items():
-        part.append(pack)
-        if sum(len(blobs) for _, blobs in part) >= INDEX_BLOBS:
-            saved.add(repository.box.save(Kind.INDEX, encode_index(part)))
-            part = []
-    if part:
-        saved.add(repository.box.save(Kind.INDEX, encode_index(part)))
-    return saved
+            lock.confirm()
+            for _ in pool.map(delete, leaving.due[start : start + _BATCH]):
+                progress.advance(files_done=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -34,10 +34,14 @@ from edurise_backup.model.snapshot import (
 from edurise_backup.pipeline.codec import MasterKey, open_blob
 from edurise_backup.ports import Store
 from edurise_backup.repository import key_ring, keys
+from edurise_backup.repository.creation import refuse_existing
+from edurise_backup.repository.forgetting import GRACE, forget
 from edurise_backup.repository.index import Index, ListedPack, Place, listed_packs
 from edurise_backup.repository.layout import CONFIG, Kind, object_id, object_name
 from edurise_backup.repository.locks import SETTLE, Lock
 from edurise_backup.repository.objects import ObjectBox
+from edurise_backup.repository.reachability import prove_stored
+from edurise_backup.repository.snapshots import read_snapshots
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 
 POLYNOMIAL = "3da3358b4dc173"
@@ -65,6 +69,8 @@ class Repository:
         self.damage: list[str] = []
         """Objects that were passed over because they are not readable, a sentence each."""
         self._packs_seen = False
+        self._index_files: set[str] = set()
+        """The index files that `index` was read from, and those that were written since."""
         self._trees: dict[BlobId, list[Node]] = {}
         self._cached_nodes = 0
         self._guard = threading.Lock()
@@ -87,7 +93,7 @@ class Repository:
         """
         if not passphrase:
             raise InputError("an empty passphrase protects nothing", hint="put a passphrase into the password file")
-        _refuse_existing(store)
+        refuse_existing(store)
         cost = cost or keys.ScryptCost()
         now = now if now is not None else int(datetime.now(UTC).timestamp() * 1e9)
         key = MasterKey.generate()
@@ -161,9 +167,13 @@ class Repository:
 
     # Locks
 
-    def lock(self, *, exclusive: bool = False, settle: timedelta = SETTLE) -> Lock:
-        """Lock the repository until the lock is released; raises LockedError."""
-        return Lock.acquire(self.box, exclusive=exclusive, settle=settle)
+    def lock(self, *, exclusive: bool = False, settle: timedelta = SETTLE, at_once: bool = False) -> Lock:
+        """Lock the repository until the lock is released; raises LockedError.
+
+        `at_once` does not wait for the second look: it is made when the lock is confirmed.
+        """
+        take = Lock.announce if at_once else Lock.acquire
+        return take(self.box, exclusive=exclusive, settle=settle)
 
     # Reading
 
@@ -174,12 +184,18 @@ class Repository:
         `damage` and the others serve: what only it knew is missed by name, or
         stored again. Packs in `without` are left out.
         """
+        self.drop_index()
         self.damage = []
         index = Index()
         index.extend(self._listed_packs(strict, without))
         self.index = index
-        self._packs_seen = False
         return index
+
+    def drop_index(self) -> None:
+        """Forget the index: what it knows does not hold any more."""
+        self.index = Index()
+        self._index_files = set()
+        self._packs_seen = False
 
     def _listed_packs(self, strict: bool, without: Collection[str]) -> Iterator[ListedPack]:
         for index_id in self.box.ids(Kind.INDEX):
@@ -192,6 +208,7 @@ class Repository:
             except NotFoundError:  # a prune beside us has replaced it since the listing
                 pass
             else:
+                self._index_files.add(index_id)
                 yield from (pack for pack in packs if not without or pack.id.hex() not in without)
 
     def read_blob(self, kind: BlobKind, blob_id: BlobId) -> bytes:
@@ -236,30 +253,17 @@ class Repository:
 
     # Snapshots
 
-    def snapshots(self) -> dict[SnapshotId, Snapshot]:
+    def snapshots(self, *, seen: Mapping[SnapshotId, Snapshot] | None = None) -> dict[SnapshotId, Snapshot]:
         """Return all snapshots by id, oldest first; raises DamageError for one that is not readable.
 
         Who removes anything must know all of them; who only reads takes `readable_snapshots`.
+        Those in `seen` are not read again.
         """
-        return self._snapshots([])
+        return read_snapshots(self.box, seen=seen or {})
 
     def readable_snapshots(self, unreadable: list[str] | None = None) -> dict[SnapshotId, Snapshot]:
         """Return the snapshots that can be read; the others are told in `unreadable`, a sentence each."""
-        problems = [] if unreadable is None else unreadable
-        return self._snapshots(problems, tolerant=True)
-
-    def _snapshots(self, problems: list[str], *, tolerant: bool = False) -> dict[SnapshotId, Snapshot]:
-        found = {}
-        for snapshot_id in self.box.ids(Kind.SNAPSHOT):
-            try:
-                found[SnapshotId(snapshot_id)] = decode_snapshot(self.box.load(Kind.SNAPSHOT, snapshot_id))
-            except NotFoundError:  # forgotten since the listing
-                continue
-            except DamageError as error:
-                if not tolerant:
-                    raise
-                problems.append(f"snapshot {snapshot_id[:8]}: {error.message}; run `check`")
-        return dict(sorted(found.items(), key=lambda item: (item[1].nanoseconds, item[0])))
+        return read_snapshots(self.box, unreadable=[] if unreadable is None else unreadable)
 
     def load_snapshot(self, snapshot_id: SnapshotId) -> Snapshot:
         """Return one snapshot; raises NotFoundError when it was forgotten, DamageError."""
@@ -278,13 +282,39 @@ class Repository:
         return snapshot_id, found[snapshot_id]
 
     def publish(self, snapshot: Snapshot, lock: Lock) -> SnapshotId:
-        """Make a backup exist: the commit point. Everything it refers to must be durable and indexed."""
-        lock.confirm()
-        return SnapshotId(self.box.save(Kind.SNAPSHOT, encode_snapshot(snapshot)))
+        """Make a backup exist: the commit point. Everything it refers to must be durable and indexed.
 
-    def forget(self, snapshot_id: SnapshotId) -> None:
-        """Remove a snapshot; its data stays until a prune."""
-        self.store.delete(object_name(Kind.SNAPSHOT, snapshot_id))
+        Proves before and after that no prune came in between; if one did, what
+        it refers to is looked for again. Raises LockedError when the lock was
+        lost, TransientError when data is gone: then nothing is published.
+        """
+        lock.confirm()
+        self._prove_indexed(snapshot)
+        snapshot_id = SnapshotId(self.box.save(Kind.SNAPSHOT, encode_snapshot(snapshot)))
+        self.confirm_published(snapshot_id, snapshot, lock)
+        return snapshot_id
+
+    def confirm_published(self, snapshot_id: SnapshotId, snapshot: Snapshot, lock: Lock) -> None:
+        """Look once more, and withdraw the snapshot when `lock` or data was lost.
+
+        A process that was frozen just now may have published what a prune has removed meanwhile.
+        """
+        try:
+            lock.confirm()
+            self._prove_indexed(snapshot)
+        except BaseException:
+            self.store.delete(object_name(Kind.SNAPSHOT, snapshot_id))
+            raise
+
+    def _prove_indexed(self, snapshot: Snapshot) -> None:
+        if self._index_files <= set(self.box.ids(Kind.INDEX)):
+            return  # nothing that we relied on was un-indexed
+        self.load_index(strict=False)
+        prove_stored(self.box, self.index, snapshot.tree)
+
+    def forget(self, snapshot_id: SnapshotId, *, grace: timedelta = GRACE, now: datetime | None = None) -> None:
+        """Take a snapshot away; it can be brought back until `grace` is over. Its data stays until a prune."""
+        forget(self.box, snapshot_id, now=now or datetime.now(UTC), grace=grace)
 
     # Writing
 
@@ -303,9 +333,9 @@ class Repository:
             writer.finish()
         except BaseException:
             writer.abandon()
-            self.index = Index()  # it knows packs by now that no index file lists
-            self._packs_seen = False
+            self.drop_index()  # it knows packs by now that no index file lists
             raise
+        self._index_files.update(writer.index_files)
 
     def _distrust_lost_packs(self) -> None:
         sizes = {object_id(name): size for name, size in self.store.list(Kind.PACK)}
@@ -314,38 +344,3 @@ class Repository:
             self.load_index(strict=False, without=lost)
             self.damage += [f"pack {pack[:8]} is missing or cut short; what it held is stored again" for pack in lost]
         self._packs_seen = True
-
-
-def _refuse_existing(store: Store) -> None:
-    if _has(store, lambda: store.size(CONFIG)):
-        raise ConflictError(
-            f"there is a repository at {store.address} already",
-            safe="it was not changed",
-            hint="use it, or choose another place",
-        )
-    for kind in (Kind.SNAPSHOT, Kind.INDEX, Kind.PACK):
-        if any(True for _ in _objects(store, kind)):
-            raise ConflictError(
-                f"{store.address} holds a repository's objects but no config",
-                safe="nothing was changed",
-                hint="put back the object `config` from a copy, or choose another place",
-            )
-    for name in list(_objects(store, Kind.KEY)):
-        store.delete(name)  # of an init that was cut short: nothing was ever sealed with that key
-
-
-def _has(store: Store, look: Callable[[], int]) -> bool:
-    try:
-        look()
-    except NotFoundError:
-        return False
-    return True
-
-
-def _objects(store: Store, kind: Kind) -> Iterator[str]:
-    try:
-        for name, _ in store.list(kind):
-            if object_id(name) is not None:
-                yield name
-    except NotFoundError:
-        return

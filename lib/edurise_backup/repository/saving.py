@@ -12,7 +12,7 @@ from edurise_backup import __version__
 from edurise_backup.model.content import BlobId, BlobKind, rfc3339
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, Summary
 from edurise_backup.pipeline.archiver import Archived, Parent, archive
-from edurise_backup.ports import Progress, Source
+from edurise_backup.ports import Clock, Progress, Source
 from edurise_backup.repository.keys import user_name
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
@@ -48,12 +48,13 @@ def save_snapshot(
     progress: Progress,
     read_everything: bool = False,
     settings: WriterSettings | None = None,
+    now: Clock = lambda: datetime.now(UTC),
 ) -> Saved:
     """Store what the source offers and publish it; files that did not change since the parent are not read.
 
     The index must be loaded. Raises what the source and the store raise; then nothing is published.
     """
-    started = datetime.now(UTC)
+    started = now()
     host = label.host or socket.gethostname()
     parent_id = None if read_everything else find_parent(repository, label.paths, host)
     parent = None if parent_id is None else _parent(repository, *parent_id)
@@ -73,7 +74,7 @@ def save_snapshot(
         excludes=[_as_go(pattern) for pattern in label.excludes],
         tags=list(label.tags) or None,
         program_version=f"edurise-backup {__version__}",
-        summary=_summary(archived, sink.stats, started),
+        summary=_summary(archived, sink.stats, started, now()),
     )
     return Saved(repository.publish(snapshot, lock), snapshot, archived, sink.stats)
 
@@ -97,11 +98,11 @@ def _parent(repository: Repository, _id: SnapshotId, snapshot: Snapshot) -> Pare
     )
 
 
-def _summary(archived: Archived, added: WriterStats, started: datetime) -> Summary:
+def _summary(archived: Archived, added: WriterStats, started: datetime, ended: datetime) -> Summary:
     stats = archived.stats
     return Summary(
         backup_start=_text(started),
-        backup_end=_text(datetime.now(UTC)),
+        backup_end=_text(ended),
         files_new=stats.files_new,
         files_changed=stats.files_changed,
         files_unmodified=stats.files_unmodified,

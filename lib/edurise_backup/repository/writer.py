@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from edurise_backup.errors import BackupError
+from edurise_backup.errors import BackupError, NotFoundError
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.pipeline.codec import OVERHEAD, Scratch, compress_if_smaller
 from edurise_backup.pipeline.sealing import Sealing
@@ -28,8 +28,6 @@ from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackBuffers, Pa
 
 INDEX_BLOBS = 50_000
 """An index file lists at most about this many blobs, as stock restic's do."""
-_LAST_BLOB = 4 * 1024 * 1024 + 64 * 1024
-"""Room beyond a pack's size for the blob that fills it; a larger one gets a pack of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +99,11 @@ class BlobWriter:
         self._guard = threading.Lock()
         self._claimed: set[tuple[BlobKind, BlobId]] = set()
         self._open: dict[BlobKind, OpenPack] = {}
-        self._buffers = PackBuffers(settings.pack_size + _LAST_BLOB)
+        self._buffers = PackBuffers(settings.pack_size)
         self.written: list[tuple[str, list[PackedBlob]]] = []
         """Durable packs that no index file lists yet; without `confirm` indexing them is the caller's."""
+        self.index_files: list[str] = []
+        """The ids of the index files that list the others."""
         self._failure: BaseException | None = None
         level = None if box.version == 1 else settings.level
         self._level = level
@@ -260,7 +260,29 @@ class BlobWriter:
 
     def _save_index(self) -> None:
         if self.written and self._confirm is not None:
-            self._confirm()
-            plaintext = encode_index(self.written)
-            self._box.save(Kind.INDEX, plaintext)
+            self.index_files.append(save_index(self._box, self.written, self._confirm))
             self.written = []
+
+
+def save_index(box: ObjectBox, packs: list[tuple[str, list[PackedBlob]]], confirm: Callable[[], None]) -> str:
+    """List durable packs in a new index file; raises LockedError when the lock that `confirm` proves was lost.
+
+    A process that was frozen after it proved its lock may find packs gone: then the file must not stay.
+    """
+    confirm()
+    index_id = box.save(Kind.INDEX, encode_index(packs))
+    try:
+        confirm()
+    except BackupError:
+        if any(not _is_there(box, object_name(Kind.PACK, pack)) for pack, _ in packs):
+            box.store.delete(object_name(Kind.INDEX, index_id))
+        raise
+    return index_id
+
+
+def _is_there(box: ObjectBox, name: str) -> bool:
+    try:
+        box.store.size(name)
+    except NotFoundError:
+        return False
+    return True

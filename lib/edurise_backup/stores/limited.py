@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 
 from edurise_backup.ports import Buffer, Store
 
@@ -90,6 +91,10 @@ class LimitedStore:
     def file_of(self, name: str) -> str | None:
         """Return the object's file, if there is one and reading has no limit."""
         return self._store.file_of(name) if self._download is None else None
+
+    def now(self) -> datetime | None:
+        """Return the store's own time, if it can tell."""
+        return self._store.now()
 
     def sweep(self, prefix: str) -> int:
         """Remove what puts that were cut short left below `prefix`."""

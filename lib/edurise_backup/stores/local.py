@@ -12,7 +12,9 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edurise_backup.direct import WORTH_IT, write_at
@@ -171,6 +173,17 @@ class LocalStore:
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
+
+    def now(self) -> datetime | None:
+        """Return the time by the clock that stamps this directory's files: another machine's on a network share."""
+        try:
+            with tempfile.TemporaryFile(dir=self._root) as file:  # has no name where the file system can do that
+                file.write(b"?")
+                file.flush()
+                os.fsync(file.fileno())  # a network share's server has stamped it now
+                return datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+        except OSError as error:
+            raise self._translated(error, "a file") from error
 
     def _translated(self, error: OSError, name: str) -> BackupError:
         where = f"{name} in {self.address}"

@@ -7,6 +7,7 @@ did arrive is told apart from a conflict by its length and left as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from edurise_backup.errors import ConflictError, TransientError
@@ -67,6 +68,10 @@ class RetryingStore:
     def sweep(self, prefix: str) -> int:
         """Remove what puts that were cut short left below `prefix`."""
         return self._retried(lambda: self._store.sweep(prefix))
+
+    def now(self) -> datetime | None:
+        """Return the time by the store's clock."""
+        return self._retried(self._store.now)
 
     def _retried(self, call: Callable[[], T]) -> T:
         try:
