@@ -67,7 +67,8 @@ class _Folder:
     before: Node | None
     tree_before: str | None
     """The parent snapshot's tree of this directory."""
-    nodes_before: list[Node]
+    nodes_before: list[Node] | None
+    """What it holds; None where there is none that can be read."""
     children: list[_Child] = field(default_factory=list)
     tree: str | None = None
 
@@ -157,7 +158,7 @@ class _Walk:
             raise SourceError(f"{entry.path}: is not a directory any more", hint="run the backup again")
         entries = iter(entry.children() if entry.children else ())
         nodes = self._parent_nodes(tree)
-        return _Level(_Folder(entry.node, before, tree, nodes), entries, {node.name: node for node in nodes})
+        return _Level(_Folder(entry.node, before, tree, nodes), entries, {node.name: node for node in nodes or ()})
 
     def _leave(self, folder: _Folder) -> None:
         self._waiting.append(folder)
@@ -181,16 +182,16 @@ class _Walk:
             self._stats.files_changed += 1
         return self._reading.add(entry)
 
-    def _parent_nodes(self, tree: str | None) -> list[Node]:
+    def _parent_nodes(self, tree: str | None) -> list[Node] | None:
         if self._parent is None or tree is None:
-            return []
+            return None
         try:
             return self._parent.trees.read_tree(tree)
         except DamageError as error:
             self._problems.append(
                 f"a directory of the last snapshot cannot be read, so all in it is read anew: {error.message}"
             )
-            return []
+            return None
 
     def _unchanged(self, now: FileState, before: Node) -> bool:
         """The rule of `DESIGN.md`, "Unchanged files": anything odd means that the file is read."""
@@ -216,7 +217,7 @@ class _Walk:
             self._reading.flush()
         nodes = [node for child in folder.children if (node := _finished(child)) is not None]
         folder.children.clear()
-        if folder.tree_before is not None and nodes == folder.nodes_before:
+        if nodes == folder.nodes_before:
             folder.tree = folder.tree_before
         else:
             plaintext = encode_tree(nodes)
