@@ -8,8 +8,9 @@ each `--help` lists them.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
@@ -31,6 +32,38 @@ class Common(Protocol):
 
     output: Output
 
+    def begin(self) -> None:
+        """Start what takes time and every command needs, while the command's own modules are loaded."""
+
+
+class _Opening:
+    """A repository that is being opened beside other work."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._repository: Repository | None = None
+        self._error: BackupError | None = None
+
+    def start(self, open_it: Callable[[], Repository]) -> None:
+        """Begin to open."""
+
+        def run() -> None:
+            try:
+                self._repository = open_it()
+            except BackupError as error:
+                self._error = error
+
+        self._thread = threading.Thread(target=run, name="open", daemon=True)
+        self._thread.start()
+
+    def result(self) -> Repository | None:
+        """Wait for the repository, and return it or raise why it cannot be opened; None when nothing was begun."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._repository
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -41,6 +74,7 @@ class Engine:
     password_file: Path | None
     limit_upload: int = 0
     limit_download: int = 0
+    _opening: _Opening = field(default_factory=_Opening)
 
     @classmethod
     def from_options(
@@ -64,9 +98,14 @@ class Engine:
         """Take the options of every engine command."""
         return cls(Output(json, quiet), repository, password_file, limit_upload, limit_download)
 
+    def begin(self) -> None:
+        """Open the repository: deriving its key takes a third of a second, and no lock of Python's."""
+        if self.location and self.password_file is not None:
+            self._opening.start(lambda: self.other_repository(self.place(), self.passphrase()))
+
     def repository(self) -> Repository:
         """Open the repository; raises InputError when it or its passphrase is not named."""
-        return self.other_repository(self.place(), self.passphrase())
+        return self._opening.result() or self.other_repository(self.place(), self.passphrase())
 
     def other_repository(self, location: str, passphrase: str) -> Repository:
         """Open another repository, under the same limits; raises InputError."""
@@ -110,6 +149,9 @@ class Product:
         """Take the options of every product command."""
         return cls(Output(json, quiet), config)
 
+    def begin(self) -> None:
+        """Nothing takes time here before the settings are read."""
+
     def settings(self) -> Settings:
         """Read the configuration; raises ConfigError."""
         from edurise_backup.config import load_settings
@@ -118,9 +160,12 @@ class Product:
 
 
 def command(
-    app: typer.Typer, common: type[Engine] | type[Product], name: str | None = None
+    app: typer.Typer, common: type[Engine] | type[Product], name: str | None = None, *, opens: bool = True
 ) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
-    """Register a command: common options become its first argument, errors its exit status."""
+    """Register a command: common options become its first argument, errors its exit status.
+
+    `opens`: an engine command needs the repository, which is then opened at once.
+    """
 
     def register(function: Callable[..., int | None]) -> Callable[..., None]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
@@ -129,6 +174,8 @@ def command(
         def run(**values: object) -> None:
             given = {parameter.name: values.pop(parameter.name) for parameter in shared}
             first = common.from_options(**given)  # type: ignore[arg-type]  # typer has converted them
+            if opens:
+                first.begin()
             raise typer.Exit(_status(first.output, lambda: function(first, **values)))
 
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)]

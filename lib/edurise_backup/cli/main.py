@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from contextlib import suppress
 from typing import Annotated
 
@@ -48,6 +49,7 @@ def options(
 def main() -> None:
     """Run the command line."""
     _give_memory_back()
+    gc.set_threshold(50_000, 20, 50)  # trees and indexes are many objects, and none of them go in circles
     app()
 
 

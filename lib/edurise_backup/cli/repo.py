@@ -42,7 +42,7 @@ def snapshot_filter(host: HostOption, path: PathOption, tag: TagOption) -> Snaps
     return SnapshotFilter(tuple(host or ()), tuple(path or ()), tuple(tag or ()))
 
 
-@command(app, Engine)
+@command(app, Engine, opens=False)
 def init(engine: Engine) -> None:
     """Make a new repository and print its recovery key, once."""
     from edurise_backup.operations.engine import create_repository

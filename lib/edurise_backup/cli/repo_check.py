@@ -56,7 +56,7 @@ def check(
         raise InputError("--read-data reads everything, a budget less", hint="use one of the two")
     bound = Budget.parse(budget) if budget else None
     repository = engine.repository()
-    with engine.output.progress() as progress, nullcontext() if no_lock else repository.lock():
+    with engine.output.progress() as progress, nullcontext() if no_lock else repository.lock(at_once=True):
         found = check_repository(repository, progress=progress, read_data=read_data, budget=bound, record=not no_lock)
     engine.output.result(
         _check_json(found), "\n".join(_check_lines(found)), even_quiet="\n".join(map(printable, found.findings))

@@ -95,15 +95,20 @@ def open_repository(location: str, passphrase: str, limits: Limits | None = None
 @contextmanager
 def readable(repository: Repository, *, lock: bool = True) -> Iterator[None]:
     """Have the index loaded for reading; without a lock also on a medium that cannot be written."""
-    with repository.lock() if lock else nullcontext():
+    with repository.lock(at_once=True) if lock else nullcontext() as held:
         repository.load_index(strict=False)
+        if held is not None:
+            held.settle()  # the pause between the two looks is well spent on the index
         yield
 
 
 @contextmanager
 def locked(repository: Repository, *, exclusive: bool = False) -> Iterator[Lock]:
-    """Hold a lock and have the index loaded; who may remove things must be able to read all of it."""
-    with repository.lock(exclusive=exclusive) as lock:
+    """Hold a lock and have the index loaded; who may remove things must be able to read all of it.
+
+    A shared lock settles while the work begins: whoever publishes confirms it first.
+    """
+    with repository.lock(exclusive=exclusive, at_once=not exclusive) as lock:
         repository.load_index(strict=exclusive)
         yield lock
 

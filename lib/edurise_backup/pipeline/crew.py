@@ -9,6 +9,7 @@ that pipe and never opens a repository: what is decided is decided here.
 
 from __future__ import annotations
 
+import gc
 import os
 import queue
 import signal
@@ -46,7 +47,7 @@ class Crew:
         """`module` is run as a program; `setup` is its first message; at most `members` run at once."""
         self._module = module
         self._setup = setup
-        self._room = members
+        self.room = members
         self._idle: queue.SimpleQueue[Member] = queue.SimpleQueue()
         self._all: list[Member] = []
         self._guard = threading.Lock()
@@ -67,7 +68,7 @@ class Crew:
 
     def _take(self) -> Member:
         with self._guard:
-            if self._idle.empty() and len(self._all) < self._room:
+            if self._idle.empty() and len(self._all) < self.room:
                 self._all.append(Member(self._module, self._setup))
                 return self._all[-1]
         return self._idle.get()
@@ -139,6 +140,7 @@ class Messages:
 def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
     """Be a member: do `work`, over and over, until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us, and then ends our input
+    gc.disable()  # batch after batch of objects that never go in circles
     messages = Messages()
     try:
         work(messages.next(setup), messages)

@@ -150,9 +150,13 @@ def header_length(tail: bytes, pack_size: int) -> int:
 
 def read_header(content: Buffer, key: MasterKey) -> list[PackedBlob]:
     """Return the blobs of a whole pack's bytes; raises DamageError when they do not fill it exactly."""
-    view = memoryview(content)
+    return decode_header(header_plaintext(memoryview(content), key))
+
+
+def header_plaintext(view: memoryview, key: MasterKey) -> bytes:
+    """Return a whole pack's header, opened; raises DamageError when its blobs do not fill the pack exactly."""
     length = header_length(bytes(view[-4:]), len(view))
-    blobs = decode_header(key.open(view[-4 - length : -4]))
-    if sum(blob.length for blob in blobs) != len(view) - 4 - length:
+    plain = key.open(view[-4 - length : -4])
+    if sum(blob.length for blob in decode_header(plain)) != len(view) - 4 - length:
         raise DamageError("a pack's header does not fit its length")
-    return blobs
+    return plain

@@ -8,7 +8,6 @@ point: a backup exists if and only if its snapshot object exists.
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,7 @@ from edurise_backup.errors import (
     NotFoundError,
     UnsupportedVersionError,
 )
-from edurise_backup.model.content import BlobId, BlobKind, Node, decode_tree
+from edurise_backup.model.content import BlobId, BlobKind, Node
 from edurise_backup.model.snapshot import (
     Snapshot,
     SnapshotId,
@@ -42,12 +41,11 @@ from edurise_backup.repository.locks import SETTLE, Lock
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.reachability import prove_stored
 from edurise_backup.repository.snapshots import read_snapshots
+from edurise_backup.repository.trees import Trees
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 
 POLYNOMIAL = "3da3358b4dc173"
 """Irreducible over GF(2), of degree 53: stock restic's chunker refuses to open a repository without one."""
-
-_CACHED_NODES = 50_000
 
 
 class Config(msgspec.Struct):
@@ -71,9 +69,7 @@ class Repository:
         self._packs_seen = False
         self._index_files: set[str] = set()
         """The index files that `index` was read from, and those that were written since."""
-        self._trees: dict[BlobId, list[Node]] = {}
-        self._cached_nodes = 0
-        self._guard = threading.Lock()
+        self._trees = Trees(box, self.read_blob)
 
     @property
     def store(self) -> Store:
@@ -235,21 +231,7 @@ class Repository:
 
     def read_tree(self, tree_id: str) -> list[Node]:
         """Return a tree's nodes; raises DamageError. The last ones are remembered, up to a number of nodes."""
-        blob = BlobId(bytes.fromhex(tree_id))
-        nodes = self._trees.get(blob)
-        if nodes is None:
-            nodes = decode_tree(self.read_blob(BlobKind.TREE, blob))
-            with self._guard:
-                self._remember(blob, nodes)
-        return nodes
-
-    def _remember(self, blob: BlobId, nodes: list[Node]) -> None:
-        if blob in self._trees or len(nodes) > _CACHED_NODES // 2:
-            return
-        self._trees[blob] = nodes
-        self._cached_nodes += len(nodes)
-        while self._cached_nodes > _CACHED_NODES:
-            self._cached_nodes -= len(self._trees.pop(next(iter(self._trees))))
+        return self._trees.read(self.index, BlobId(bytes.fromhex(tree_id)))
 
     # Snapshots
 

@@ -6,17 +6,19 @@ Findings are collected, not raised: one damaged pack must not hide another.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, decode_snapshot
 from edurise_backup.ports import Clock, Progress
-from edurise_backup.repository.index import Index, decode_index
+from edurise_backup.repository.index import Index, ListedPack, listed_packs
 from edurise_backup.repository.layout import Kind, object_id
 from edurise_backup.repository.repairing.affected import Affected, Availability, Blob, find_affected
 from edurise_backup.repository.repairing.examining import examine_pack, indexed_blobs, lost_blobs
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.undoing import list_forgotten
 from edurise_backup.verification.budget import Budget
 from edurise_backup.verification.coverage import CoverageFigures, CoverageKeeper, load_coverage, now_utc
 from edurise_backup.verification.packs import PackProof
@@ -96,14 +98,24 @@ class _Check:
         self._progress.phase("trees")
         trees = TreeCheck(self._repository, self._progress, None if chosen is None else UsedBlobs())
         snapshots = dict(self._snapshots(chosen))
-        for snapshot_id, snapshot in snapshots.items():
-            trees.walk(snapshot.tree, f"snapshot {snapshot_id[:8]}")
+        with ThreadPoolExecutor(1, thread_name_prefix="trees") as beside:
+            walking = beside.submit(self._walk, trees, snapshots, whole=chosen is None)
+            if trees.used is not None:
+                walking.result()  # only now it is known which packs are needed
+            gone = self._check_packs(trees.used)
+            self._prove(budget, trees.used)
+            walking.result()
         self._result.snapshots = len(snapshots)
         self._result.findings += trees.findings
-        gone = self._check_packs(trees.used)
-        self._prove(budget, trees.used)
         self._find_affected(snapshots, trees, gone)
         return self._result
+
+    def _walk(self, trees: TreeCheck, snapshots: dict[SnapshotId, Snapshot], *, whole: bool) -> None:
+        for snapshot_id, snapshot in snapshots.items():
+            trees.walk(snapshot.tree, f"snapshot {snapshot_id[:8]}")
+        if whole:
+            for snapshot_id, forgotten in list_forgotten(self._repository).items():
+                trees.walk(forgotten.snapshot.tree, f"forgotten snapshot {snapshot_id[:8]}")
 
     def _check_keys(self) -> None:
         """A damaged key is found now, not when it is the only one that somebody has left."""
@@ -115,14 +127,16 @@ class _Check:
 
     def _load_indexes(self) -> None:
         index = Index()
+        index.extend(self._listed())
+        self._repository.index = index
+
+    def _listed(self) -> Iterator[ListedPack]:
         for index_id in self._repository.box.ids(Kind.INDEX):
             self._progress.raise_if_cancelled()
             try:
-                for pack, blobs in decode_index(self._repository.box.load(Kind.INDEX, index_id)):
-                    index.add_pack(pack, blobs)
+                yield from listed_packs(self._repository.box.load(Kind.INDEX, index_id))
             except (DamageError, NotFoundError) as error:
                 self._result.findings.append(f"index {index_id[:8]}: {error.message}")
-        self._repository.index = index
 
     def _snapshots(self, chosen: list[str] | None) -> Iterable[tuple[SnapshotId, Snapshot]]:
         for name in self._repository.box.ids(Kind.SNAPSHOT) if chosen is None else chosen:

@@ -1,16 +1,23 @@
-"""Prove one pack: its name, its header, and every blob in it. The hot path of a check."""
+"""Prove packs: each one's name, its header, and every blob in it. The hot path of a check.
+
+Run as a program this is a process that examines packs for another one (`pipeline/crew`).
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from edurise_backup.errors import DamageError
-from edurise_backup.pipeline.codec import MasterKey, open_blob
+from edurise_backup.pipeline.codec import MasterKey, Scratch
+from edurise_backup.pipeline.crew import Crew, Member, Messages, serve
 from edurise_backup.ports import Buffer
 from edurise_backup.repository.index import Index
-from edurise_backup.repository.packs import PackedBlob, read_header
+from edurise_backup.repository.packs import decode_header, header_plaintext
 from edurise_backup.repository.repairing.examining import indexed_alike
 
 
@@ -31,6 +38,14 @@ class PackProof:
         return not self.findings
 
 
+class Examined(msgspec.Struct, array_like=True):
+    """What the bytes of a pack say by themselves: its size, its header's plaintext (empty when damaged), findings."""
+
+    size: int
+    header: bytes
+    findings: list[str]
+
+
 def prove_pack(
     content: Buffer, pack: str, *, key: MasterKey, index: Index, pause: Callable[[], None] = lambda: None
 ) -> PackProof:
@@ -40,23 +55,103 @@ def prove_pack(
     a list of them; that the index says the same is a part of the proof. `pause`
     is called between blobs, and may raise.
     """
+    return judged(examine(content, pack, key=key, scratch=Scratch(), pause=pause), pack, index)
+
+
+def examine(
+    content: Buffer, pack: str, *, key: MasterKey, scratch: Scratch, pause: Callable[[], None] = lambda: None
+) -> Examined:
+    """Prove the bytes of a whole pack, as far as that goes without an index."""
     name = f"pack {pack[:8]}"
+    view = memoryview(content)
     findings = []
     if hashlib.sha256(content).hexdigest() != pack:
         findings.append(f"{name} holds other bytes than those that were written")
-    blobs: list[PackedBlob] = []
     try:
-        blobs = read_header(content, key)
+        header = header_plaintext(view, key)
+        blobs = decode_header(header)
     except DamageError as error:
-        findings.append(f"{name}: {error.message}")
-    else:
-        if not indexed_alike(index, pack, blobs):
-            findings.append(f"{name}: its header and the index disagree")
-    view = memoryview(content)
+        return Examined(len(view), b"", [*findings, f"{name}: {error.message}"])
     for blob in blobs:
         pause()
         try:
-            open_blob(key, view[blob.offset : blob.offset + blob.length], wanted=blob.id, raw_length=blob.raw_length)
+            sealed = view[blob.offset : blob.offset + blob.length]
+            scratch.open_blob(key, sealed, wanted=blob.id, raw_length=blob.raw_length)
         except DamageError as error:
             findings.append(f"{name}, {blob.kind.word} blob {blob.id.hex()[:8]}: {error.message}")
-    return PackProof(pack, len(content), len(blobs), tuple(findings), damaged=bool(findings))
+    return Examined(len(view), header, findings)
+
+
+def judged(examined: Examined, pack: str, index: Index) -> PackProof:
+    """Compare what a pack says of itself with the index."""
+    findings = list(examined.findings)
+    blobs = decode_header(examined.header)
+    if examined.header and not indexed_alike(index, pack, blobs):
+        findings.append(f"pack {pack[:8]}: its header and the index disagree")
+    return PackProof(pack, examined.size, len(blobs), tuple(findings), damaged=bool(findings))
+
+
+class _Setup(msgspec.Struct, array_like=True):
+    encrypt: bytes
+    mac_k: bytes
+    mac_r: bytes
+
+
+class _Order(msgspec.Struct, array_like=True):
+    pack: str
+    file: str
+
+
+def examining_crew(key: MasterKey, *, members: int) -> Crew:
+    """Return processes that examine packs which are files of this machine."""
+    return Crew(__name__, _Setup(*key.parts()), members=members)
+
+
+def examined_by(member: Member, pack: str, file: str) -> Examined | None:
+    """Have a member examine a pack's file; None when it cannot read it."""
+    member.send(_Order(pack, file))
+    return member.receive(Examined | None)  # type: ignore[arg-type]  # a union is no class to mypy
+
+
+def _work(setup: _Setup, messages: Messages) -> None:
+    key = MasterKey(encrypt=setup.encrypt, mac_k=setup.mac_k, mac_r=setup.mac_r)
+    reader = _FileReader()
+    scratch = Scratch()
+    while True:
+        order = messages.next(_Order)
+        content = reader.read(order.file)
+        messages.answer(
+            lambda content=content, pack=order.pack: (  # type: ignore[misc]  # mypy cannot infer it
+                None if content is None else examine(content, pack, key=key, scratch=scratch)
+            )
+        )
+
+
+class _FileReader:
+    """Reads whole files into one buffer, used again and again."""
+
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(1))
+
+    def read(self, path: str) -> memoryview | None:
+        """Return the file's bytes until the next call; None when it cannot be read."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            size = os.fstat(descriptor).st_size
+            if len(self._buffer) < size:
+                self._buffer = memoryview(bytearray(size))
+            done = 0
+            while done < size and (count := os.preadv(descriptor, [self._buffer[done:size]], done)):
+                done += count
+            return self._buffer[:done]
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
+
+if __name__ == "__main__":
+    serve(_Setup, _work)
