@@ -155,6 +155,18 @@ def test_a_pack_that_no_index_lists_waits_from_when_a_prune_first_saw_it(life: L
     assert read_condemned(life.repository.box).since == {}
 
 
+def test_a_note_that_has_become_true_of_fewer_packs_keeps_its_time(life: Life) -> None:
+    one, other = ("data/ab/" + "ab" * 32, "data/cd/" + "cd" * 32)
+    life.store.objects |= {one: b"one", other: b"other"}
+    life.prune()
+    del life.store.objects[one]
+    life.prune(after=DAY / 2)
+    assert list(read_condemned(life.repository.box).since) == ["cd" * 32]
+    life.prune(after=DAY)
+    assert other not in life.store.objects
+    assert list(life.store.list("edurise")) == []
+
+
 def test_a_pack_that_was_indexed_again_is_not_removed_by_its_old_note(life: Life) -> None:
     unlimited = replace(WAITING, max_unused=UnusedLimit())
     forget(life.repository, life.first.id)
