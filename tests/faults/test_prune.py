@@ -405,9 +405,11 @@ def test_s12_a_prune_whose_lock_is_removed_stops_before_it_removes_more(life: Li
     store = Unlocked()
     store.objects = life.store.objects
     before = packs(life.store)
+    indexes = set(life.store.list(Kind.INDEX))
     with pytest.raises(LockedError, match="somebody removed it"):
         prune(Repository.open(store, PASSPHRASE))
     assert before <= packs(life.store)
+    assert (indexes <= set(life.store.list(Kind.INDEX))) == (moment == "index/")
     life.assert_sound(life.second)
     prune(life.repository)
     life.assert_sound(life.second)
