@@ -185,6 +185,22 @@ def test_a_pack_that_was_indexed_again_is_not_removed_by_its_old_note(life: Life
     life.assert_sound(life.second)
 
 
+def test_a_pack_that_is_un_indexed_again_waits_from_then_on_whatever_an_older_note_says(life: Life) -> None:
+    """Between the two, a client may have read the index that listed it."""
+    unlimited = replace(WAITING, max_unused=UnusedLimit())
+    forget(life.repository, life.first.id)
+    indexes = {name: content for name, content in life.store.objects.items() if name.startswith("index/")}
+    before = packs(life.store)
+    life.prune(unlimited)
+    life.store.objects.update(indexes)
+    for hours in (48, 50, 71):
+        life.prune(unlimited, after=timedelta(hours=hours))
+        assert packs(life.store) == before
+    life.prune(unlimited, after=timedelta(hours=72))
+    assert packs(life.store) < before
+    life.assert_sound(life.second)
+
+
 @pytest.mark.parametrize("deleted", [False, True], ids=["while it waits", "once it has gone"])
 def test_s10_a_snapshot_that_needs_what_was_un_indexed_has_it_indexed_again_while_it_waits(
     life: Life, deleted: bool
