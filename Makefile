@@ -29,6 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 tools:  ## unpack what tests need from Debian into .tools/, where it is not installed
 	@sh scripts/unpack_tools.sh restic
+	@sh scripts/unpack_tools.sh libfuse2 || echo "without libfuse, the tests of \`repo mount\` are skipped"
 
 demo: install  ## back up a platform, lose it, bring it back, compare every row and byte
 	@$(RUN) -m flows.demo

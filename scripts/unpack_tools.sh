@@ -1,14 +1,23 @@
 #!/bin/sh
-# Unpack Debian packages into .tools/ when their programs are not on PATH: unpack_tools.sh PACKAGE...
-# (each package's program has the package's name). Needs no root: apt keeps its lists in a folder of ours.
+# Unpack Debian packages into .tools/ when what they bring is not installed: unpack_tools.sh PACKAGE...
+# (a program has its package's name; libNAME2 brings libNAME.so.2). Needs no root: apt keeps its lists in a folder of ours.
 set -eu
 cd "$(dirname "$0")/.."
 
+installed() {
+    case $1 in
+    lib*[0-9])
+        library="${1%%[0-9]*}.so.${1##*[!0-9]}"
+        PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -qF "$library" ||
+            { [ -d .tools ] && [ -n "$(find .tools -name "$library")" ]; }
+        ;;
+    *) command -v "$1" >/dev/null || [ -x ".tools/usr/bin/$1" ] ;;
+    esac
+}
+
 missing=""
 for package in "$@"; do
-    if ! command -v "$package" >/dev/null && [ ! -x ".tools/usr/bin/$package" ]; then
-        missing="$missing $package"
-    fi
+    installed "$package" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 

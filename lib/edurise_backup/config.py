@@ -20,10 +20,9 @@ from typing import Annotated
 import msgspec
 
 from edurise_backup.errors import ConfigError
+from edurise_backup.model.location import SCHEME
 
 FILE_NAME = "edurise-backup.toml"
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-"""How a location begins that is no directory, as stock restic writes them; `local:` before it makes it one."""
 PREFECT_API = "http://127.0.0.1:4200/api"
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from edurise_backup.model.content import BlobId, BlobKind, Node
 
@@ -63,6 +62,9 @@ class Store(Protocol):
     def delete(self, name: str) -> None:
         """Remove the object; one that is not there is not an error."""
 
+    def file_of(self, name: str) -> str | None:
+        """Return where the object lies as a file of this machine, for whoever would rather read it there; or None."""
+
     def sweep(self, prefix: str) -> int:
         """Remove what is no object below `prefix`: remains of puts that were cut short. Nobody may put meanwhile."""
 
@@ -86,14 +88,64 @@ class Content(Protocol):
         """Let go of the descriptor or process; also called after an error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One name in a source: a directory has `children`, a regular file `open`, all else is in `node`."""
+class FileState(NamedTuple):
+    """A regular file of this machine as lstat(2) describes it: while this stays the same, so do its bytes.
 
-    node: Node
+    Every change of a file, of its metadata, too, gives it a new ctime.
+    """
+
     path: str
-    children: Callable[[], Iterable[Entry]] | None = None
-    open: Callable[[], Content] | None = None
+    mode: int
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    uid: int
+    gid: int
+
+
+class Entry:
+    """One name in a source: a directory has `children`, a regular file `open`, all else is in `node`.
+
+    `state` is there for a regular file of this machine, which then may be read by its path.
+    """
+
+    __slots__ = ("_describe", "_node", "children", "name", "open", "path", "state")
+
+    def __init__(
+        self,
+        node: Node,
+        path: str,
+        children: Callable[[], Iterable[Entry]] | None = None,
+        opener: Callable[[], Content] | None = None,
+    ) -> None:
+        self._node: Node | None = node
+        self._describe: Callable[[], Node] | None = None
+        self.name = node.name
+        self.path = path
+        self.children = children
+        self.open = opener
+        self.state: FileState | None = None
+
+    @classmethod
+    def of_file(
+        cls, name: str, state: FileState, *, describe: Callable[[], Node], opener: Callable[[], Content]
+    ) -> Entry:
+        """Return a regular file of this machine, whose node is made only when somebody asks for it."""
+        entry = cls.__new__(cls)
+        entry._node, entry._describe = None, describe
+        entry.name, entry.path, entry.state = name, state.path, state
+        entry.children, entry.open = None, opener
+        return entry
+
+    @property
+    def node(self) -> Node:
+        """What the entry is."""
+        if self._node is None:
+            assert self._describe is not None
+            self._node = self._describe()
+        return self._node
 
 
 class Source(Protocol):
@@ -111,10 +163,19 @@ class Source(Protocol):
 
 
 class BlobSink(Protocol):
-    """Takes plaintext pieces and answers with their ids; the repository's writer is one."""
+    """Takes plaintext and answers with its blobs' ids; the repository's writer is one."""
 
     def store(self, kind: BlobKind, pieces: Sequence[Buffer]) -> Future[list[BlobId]]:
-        """Store the pieces that are not known yet; blocks while too much is under way."""
+        """Store the pieces that are not known yet; blocks while too much is under way.
+
+        The pieces must stay as they are until the future is done.
+        """
+
+    def store_files(self, files: Sequence[FileState]) -> list[BlobId | None]:
+        """Read small files and store each as one blob; returns when they are stored.
+
+        None stands for a file that could not be read or is not in that state any more: somebody else must read it.
+        """
 
 
 class BlobReader(Protocol):

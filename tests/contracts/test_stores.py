@@ -15,13 +15,17 @@ import pytest
 
 from edurise_backup.errors import BackupError, ConflictError, DamageError, NotFoundError
 from edurise_backup.ports import Store
+from edurise_backup.stores.limited import LimitedStore, Line
 from edurise_backup.stores.local import LocalStore
 from tests.support.stores import MemoryStore
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "limited"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Give one store of each kind."""
+    if request.param == "limited":
+        fast = Line(1 << 40)
+        return LimitedStore(LocalStore(tmp_path / "store"), upload=fast, download=fast, stop=lambda: None)
     return LocalStore(tmp_path / "store") if request.param == "local" else MemoryStore()
 
 
@@ -171,6 +175,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from edurise_backup.errors import SpaceError
+from edurise_backup.stores.limited import LimitedStore, Line
 from edurise_backup.stores.local import LocalStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -163,17 +163,26 @@ class Meddler:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, change: Callable[[Path, int], None], times: int):
         self.changes = 0
         self._guard = threading.Lock()
-        real = os.readv
+        real_readv, real_read = os.readv, os.read
 
-        def readv(descriptor: int, buffers: list[memoryview]) -> int:
-            count = real(descriptor, buffers)
+        def meddle(descriptor: int, count: int) -> None:
             with self._guard:
                 if count and self.changes < times and os.fstat(descriptor).st_ino == path.stat().st_ino:
                     self.changes += 1
                     change(path, self.changes)
+
+        def readv(descriptor: int, buffers: list[memoryview]) -> int:
+            count = real_readv(descriptor, buffers)
+            meddle(descriptor, count)
             return count
 
+        def read(descriptor: int, size: int) -> bytes:
+            content = real_read(descriptor, size)
+            meddle(descriptor, len(content))
+            return content
+
         monkeypatch.setattr(os, "readv", readv)
+        monkeypatch.setattr(os, "read", read)
 
 
 def grow(path: Path, number: int) -> None:

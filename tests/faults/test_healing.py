@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from edurise_backup.errors import DamageError, InputError, NotFoundError, TransientError
 from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.ports import Content, Entry
+from edurise_backup.ports import Entry
 from edurise_backup.recovery.planning import plan_restore, walk_files
 from edurise_backup.recovery.restorer import prove_files
 from edurise_backup.repository.layout import Kind, object_name
@@ -259,15 +258,9 @@ def _growing(entry: Entry, path: Path) -> Entry:
     """Let the file grow between its description and its opening."""
     if entry.children is not None:
         below = entry.children
-        return replace(entry, children=lambda: [_growing(child, path) for child in below()])
-    if entry.path == str(path) and entry.open is not None:
-        open_it = entry.open
-
-        def grow() -> Content:
-            path.write_bytes(os.urandom(3_000_000))
-            return open_it()
-
-        return replace(entry, open=grow)
+        entry.children = lambda: [_growing(child, path) for child in below()]
+    if entry.path == str(path):
+        path.write_bytes(os.urandom(3_000_000))
     return entry
 
 

@@ -186,22 +186,21 @@ def test_packs_that_hold_trees_and_data_together_are_read_and_pruned_apart(their
     """Ancient clients mixed the two kinds; a prune of ours writes them again."""
     from edurise_backup.repository.index import encode_index
     from edurise_backup.repository.layout import object_name
-    from edurise_backup.repository.packs import OpenPack, PackedBlob
+    from edurise_backup.repository.packs import OpenPack
 
     small_tree(theirs.tree)
     saved = back_up(theirs.repository(), theirs.tree, settings=NORMAL)
     repository = theirs.repository()
-    mixed = OpenPack(BlobKind.DATA)
+    mixed = OpenPack(BlobKind.DATA, memoryview(bytearray(1 << 20)))
     for kind in BlobKind:
         for blob in repository.index.blobs(kind):
             plaintext = repository.read_blob(kind, blob)  # type: ignore[arg-type]
             sealed = repository.box.key.seal(plaintext)
-            mixed.blobs.append(PackedBlob(kind, blob, mixed.size, len(sealed), 0))  # type: ignore[arg-type]
-            mixed.pieces.append(sealed)
-            mixed.size += len(sealed)
+            mixed.kind = kind
+            mixed.reserve(blob, len(sealed), 0)[:] = sealed
     old = repository.index.packs
-    pack_id = mixed.seal(repository.box.key)
-    theirs.store.put(object_name(Kind.PACK, pack_id), mixed.pieces)
+    pack_id, pieces = mixed.seal(repository.box.key)
+    theirs.store.put(object_name(Kind.PACK, pack_id), pieces)
     for index_id in repository.box.ids(Kind.INDEX):
         theirs.store.delete(object_name(Kind.INDEX, index_id))
     repository.box.save(Kind.INDEX, encode_index([(pack_id, mixed.blobs)]))

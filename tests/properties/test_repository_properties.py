@@ -14,6 +14,7 @@ from edurise_backup.errors import BackupError, DamageError
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
 from edurise_backup.pipeline.codec import MasterKey, compress, compress_if_smaller, decompress, open_blob
+from edurise_backup.pipeline.windows import Windows
 from edurise_backup.repository.index import RECENT, Index, decode_index, encode_index
 from edurise_backup.repository.keys import read_key_file, unwrap, wrap
 from edurise_backup.repository.layout import Kind, object_name
@@ -83,11 +84,12 @@ def test_a_small_frame_that_would_fill_the_memory_is_refused() -> None:
 
 @given(st.lists(st.tuples(BLOBS, st.booleans()), min_size=1, max_size=10), KINDS)
 def test_a_packs_header_says_where_its_blobs_lie(blobs: list[tuple[bytes, bool]], kind: BlobKind) -> None:
-    pack = OpenPack(kind)
+    pack = OpenPack(kind, memoryview(bytearray(1 << 16)))
     for plaintext, compressed in blobs:
-        pack.add(blob_id(plaintext), KEY.seal(plaintext), len(plaintext) if compressed else 0)
-    pack_id = pack.seal(KEY)
-    content = b"".join(bytes(piece) for piece in pack.pieces)
+        sealed = KEY.seal(plaintext)
+        pack.reserve(blob_id(plaintext), len(sealed), len(plaintext) if compressed else 0)[:] = sealed
+    pack_id, pieces = pack.seal(KEY)
+    content = b"".join(bytes(piece) for piece in pieces)
     assert hashlib.sha256(content).hexdigest() == pack_id
     found = read_header(content, KEY)
     assert found == pack.blobs
@@ -241,7 +243,7 @@ def cut(content: bytes, *, window: int, step: int) -> list[bytes]:
         at += len(part)
         return len(part)
 
-    return [bytes(chunk) for chunk in chunks(readinto, SIZES, window=window)]
+    return [bytes(chunk) for chunk in chunks(readinto, SIZES, next_window=Windows().next, window=window)]
 
 
 @given(

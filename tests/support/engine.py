@@ -14,6 +14,7 @@ from edurise_backup.ports import Clock, Source, Store
 from edurise_backup.recovery.planning import plan_restore
 from edurise_backup.recovery.restorer import Restored
 from edurise_backup.recovery.restorer import restore as restore_files
+from edurise_backup.repository.copying import Copied, copy_snapshots
 from edurise_backup.repository.fates import PruneOptions, UnusedLimit
 from edurise_backup.repository.keys import ScryptCost
 from edurise_backup.repository.layout import Kind, object_id
@@ -162,3 +163,17 @@ def names_that_lie(store: MemoryStore) -> list[str]:
 def count(store: MemoryStore, kind: Kind) -> int:
     """Return how many objects of one kind there are."""
     return sum(1 for _ in store.list(kind))
+
+
+def copy_all(
+    source: Repository, destination: Repository, *, settings: WriterSettings = TINY, batch_bytes: int = 1 << 30
+) -> Copied:
+    """Copy every snapshot, as `repo copy` does."""
+    with source.lock(settle=AT_ONCE), destination.lock(settle=AT_ONCE) as lock:
+        source.load_index(strict=False)
+        destination.load_index(strict=False)
+        snapshots = source.readable_snapshots()
+        progress = SilentProgress()
+        return copy_snapshots(
+            source, destination, snapshots, lock, progress=progress, settings=settings, batch_bytes=batch_bytes
+        )

@@ -63,6 +63,10 @@ class MemoryStore:
             found = [(name, len(content)) for name, content in self.objects.items() if name.startswith(f"{prefix}/")]
         yield from found
 
+    def file_of(self, name: str) -> str | None:
+        """There are no files."""
+        return None
+
     def sweep(self, prefix: str) -> int:
         """Remove nothing: an object is there whole or not at all."""
         return 0
@@ -181,6 +185,10 @@ class FaultyStore:
         else:
             yield from found
 
+    def file_of(self, name: str) -> str | None:
+        """There are no files."""
+        return None
+
     def sweep(self, prefix: str) -> int:
         """Pass on."""
         return self._store.sweep(prefix)
@@ -252,6 +260,10 @@ class CrashingStore:
         """Yield what lies below `prefix`."""
         self._live()
         yield from self.disk.list(prefix)
+
+    def file_of(self, name: str) -> str | None:
+        """There are no files."""
+        return None
 
     def sweep(self, prefix: str) -> int:
         """Pass on."""

@@ -39,6 +39,8 @@ class Engine:
     output: Output
     location: str
     password_file: Path | None
+    limit_upload: int = 0
+    limit_download: int = 0
 
     @classmethod
     def from_options(
@@ -50,17 +52,28 @@ class Engine:
             Path | None,
             typer.Option("--password-file", "-p", envvar="EDURISE_PASSWORD_FILE", help="File with its passphrase."),
         ] = None,
+        limit_upload: Annotated[
+            int, typer.Option(min=0, metavar="KIB", help="Write at most so many KiB a second; 0: no limit.")
+        ] = 0,
+        limit_download: Annotated[
+            int, typer.Option(min=0, metavar="KIB", help="Read at most so many KiB a second; 0: no limit.")
+        ] = 0,
         json: Json = False,
         quiet: Quiet = False,
     ) -> Engine:
         """Take the options of every engine command."""
-        return cls(Output(json, quiet), repository, password_file)
+        return cls(Output(json, quiet), repository, password_file, limit_upload, limit_download)
 
     def repository(self) -> Repository:
         """Open the repository; raises InputError when it or its passphrase is not named."""
-        from edurise_backup.operations.engine import open_repository
+        return self.other_repository(self.place(), self.passphrase())
 
-        return open_repository(self.place(), self.passphrase())
+    def other_repository(self, location: str, passphrase: str) -> Repository:
+        """Open another repository, under the same limits; raises InputError."""
+        from edurise_backup.operations.engine import Limits, open_repository
+
+        limits = Limits(self.limit_upload * 1024, self.limit_download * 1024, self.output.raise_if_cancelled)
+        return open_repository(location, passphrase, limits)
 
     def place(self) -> str:
         """Return the repository's location."""

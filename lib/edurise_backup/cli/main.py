@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edurise_backup import __version__
-from edurise_backup.cli import jobs, repo, repo_prune, repo_upkeep, upkeep
+from edurise_backup.cli import jobs, repo, repo_browse, repo_check, repo_prune, repo_upkeep, upkeep
 
 _M_MMAP_THRESHOLD = -3
 """mallopt(3)"""
@@ -24,6 +24,8 @@ app = typer.Typer(
 jobs.add_commands(app)
 upkeep.add_commands(app)
 repo_upkeep.add_commands(repo.app)
+repo_browse.add_commands(repo.app)
+repo_check.add_commands(repo.app)
 repo_prune.add_commands(repo.app)
 app.add_typer(repo.app, name="repo")
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +27,8 @@ class Output:
 
     json: bool = False
     quiet: bool = False
+    under_way: SilentProgress | None = field(default=None, repr=False)
+    """The work that a person may cancel now."""
 
     def result(self, value: object, text: str, *, even_quiet: str = "") -> None:
         """Print the command's result: one JSON document, or text; with -q only what must not be missed."""
@@ -44,6 +46,11 @@ class Output:
         with suppress(OSError):  # nobody is there to read it; the exit status says it, too
             sys.stderr.write(text + "\n")
 
+    def raise_if_cancelled(self) -> None:
+        """Raise CancelledError when a person asked to stop: for what waits without knowing whose work it does."""
+        if self.under_way is not None:
+            self.under_way.raise_if_cancelled()
+
     @contextmanager
     def progress(self) -> Iterator[SilentProgress]:
         """Give a progress that a terminal shows, and that Ctrl-C and SIGTERM cancel; the second one kills."""
@@ -59,9 +66,11 @@ class Output:
                 signal.signal(number, handler)
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.under_way = progress
         try:
             yield progress
         finally:
+            self.under_way = None
             restore()
             if isinstance(progress, TerminalProgress):
                 progress.close()

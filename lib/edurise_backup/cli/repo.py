@@ -18,6 +18,8 @@ from edurise_backup.errors import NotFoundError
 if TYPE_CHECKING:
     from edurise_backup.model.snapshot import Snapshot, SnapshotId
     from edurise_backup.operations.snapshots import SnapshotFilter
+    from edurise_backup.repository.trial import Trial
+    from edurise_backup.sources.small_files import LeftOut
 
 app = typer.Typer(no_args_is_help=True, help="Work on a repository directly, without catalog or Prefect.")
 NoLock = Annotated[bool, typer.Option("--no-lock", help="Write no lock: for a medium that cannot be written.")]
@@ -65,14 +67,24 @@ def backup(
     one_file_system: Annotated[bool, typer.Option(help="Do not enter other file systems.")] = False,
     force: Annotated[bool, typer.Option(help="Read every file, also those that did not change.")] = False,
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not prove each blob before it is written.")] = False,
+    exclude_larger_than: Annotated[
+        str, typer.Option(metavar="SIZE", help="Leave out files of more than this, e.g. 500M or 2G.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; say what would be added.")] = False,
 ) -> int:
     """Back up directory trees; exit status 3 when something could not be read."""
-    from edurise_backup.operations.engine import BackupOptions, backup_paths
+    from edurise_backup.operations.engine import BackupOptions, backup_trees, open_trees, try_trees
+    from edurise_backup.operations.written import parse_size
 
-    options = BackupOptions(exclude or (), tag or (), host, one_file_system, force, not no_check)
+    largest = parse_size(exclude_larger_than) if exclude_larger_than else None
+    options = BackupOptions(exclude or (), tag or (), host, one_file_system, force, not no_check, largest)
     started = datetime.now(UTC)
     with engine.output.progress() as progress:
-        saved = backup_paths(engine.repository(), paths, options, progress=progress)
+        repository = engine.repository()
+        trees = open_trees(repository, paths, options)
+        if dry_run:
+            return _show_trial(engine, try_trees(repository, trees, options, progress=progress), trees.left_out)
+        saved = backup_trees(repository, trees, options, progress=progress)
     stats, added = saved.archived.stats, saved.added
     took = (datetime.now(UTC) - started).total_seconds()
     problems = [f"not backed up as it is: {printable(problem)}" for problem in saved.archived.problems]
@@ -83,12 +95,14 @@ def backup(
             "summary": saved.snapshot.summary,
             "stored_bytes": added.sent_bytes,
             "read_bytes": stats.read_bytes,
+            "left_out": trees.left_out,
             "seconds": round(took, 3),
             "problems": saved.archived.problems,
         },
         "\n".join(
             [
                 *problems,
+                *_told(trees.left_out),
                 f"files: {stats.files_new} new, {stats.files_changed} changed, {stats.files_unmodified} unmodified",
                 f"read {size(stats.read_bytes)} of {size(stats.source_bytes)}, stored {size(added.stored_bytes)} "
                 f"({size(added.plain_bytes)} before compression) in {duration(took)}",
@@ -98,6 +112,41 @@ def backup(
         even_quiet="\n".join(problems),
     )
     return 3 if saved.archived.problems else 0
+
+
+def _told(left_out: LeftOut) -> list[str]:
+    if not left_out.files:
+        return []
+    return [f"left out as too large: {left_out.files} files, {size(left_out.bytes)}"]
+
+
+def _show_trial(engine: Engine, trial: Trial, left_out: LeftOut) -> int:
+    stats, added = trial.archived.stats, trial.added
+    problems = [f"would not be backed up as it is: {printable(problem)}" for problem in trial.archived.problems]
+    engine.output.result(
+        {
+            "dry_run": True,
+            "parent": trial.parent,
+            "files_new": stats.files_new,
+            "files_changed": stats.files_changed,
+            "files_unmodified": stats.files_unmodified,
+            "read_bytes": stats.read_bytes,
+            "added": added,
+            "left_out": left_out,
+            "problems": trial.archived.problems,
+        },
+        "\n".join(
+            [
+                *problems,
+                *_told(left_out),
+                f"files: {stats.files_new} new, {stats.files_changed} changed, {stats.files_unmodified} unmodified",
+                f"would add {size(added.plain_bytes)} before compression, in {added.data_blobs} data blobs and "
+                f"{added.tree_blobs} trees; nothing was written",
+            ]
+        ),
+        even_quiet="\n".join(problems),
+    )
+    return 3 if trial.archived.problems else 0
 
 
 @command(app, Engine)

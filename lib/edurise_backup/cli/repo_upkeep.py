@@ -1,8 +1,7 @@
-"""`edurise-backup repo check | unlock | key …`: keep a repository sound and open to its people."""
+"""`edurise-backup repo unlock | key …`: keep a repository open to its people."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,55 +9,17 @@ from typing import Annotated
 import typer
 
 from edurise_backup.cli.command import Engine, command
-from edurise_backup.cli.output import printable, size, table
-from edurise_backup.cli.repo import NoLock
+from edurise_backup.cli.output import table
 
 
 def add_commands(app: typer.Typer) -> None:
     """Put the commands beside those that write and read snapshots."""
-    for function in (check, unlock):
-        command(app, Engine)(function)
+    command(app, Engine)(unlock)
     key_app = typer.Typer(no_args_is_help=True, help="The passphrases that open the repository.")
     command(key_app, Engine, "list")(list_keys)
     command(key_app, Engine)(add)
     command(key_app, Engine)(remove)
     app.add_typer(key_app, name="key")
-
-
-def check(
-    engine: Engine,
-    read_data: Annotated[bool, typer.Option("--read-data", help="Read and prove every byte.")] = False,
-    no_lock: NoLock = False,
-) -> int:
-    """Check that every snapshot can be restored; exit status 1 when something is wrong."""
-    from edurise_backup.verification.checker import check as check_repository
-
-    repository = engine.repository()
-    with engine.output.progress() as progress, nullcontext() if no_lock else repository.lock():
-        found = check_repository(repository, progress=progress, read_data=read_data)
-    verdict = "no errors were found" if found.sound else f"{len(found.findings)} errors were found"
-    engine.output.result(
-        {
-            "sound": found.sound,
-            "findings": found.findings,
-            "remarks": found.remarks,
-            "snapshots": found.snapshots,
-            "packs": found.packs,
-            "blobs": found.blobs,
-            "bytes_read": found.bytes_read,
-        },
-        "\n".join(
-            [
-                *map(printable, found.findings),
-                *found.remarks,
-                f"{found.snapshots} snapshots, {found.packs} packs, {found.blobs} blobs, "
-                f"{size(found.bytes_read)} of packs read and proved",
-                verdict,
-            ]
-        ),
-        even_quiet="\n".join(map(printable, found.findings)),
-    )
-    return 0 if found.sound else 1
 
 
 def unlock(

@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
-from edurise_backup.config import SCHEME
 from edurise_backup.errors import InputError
+from edurise_backup.model.location import SCHEME
 from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy, group_snapshots
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
-from edurise_backup.ports import Progress, Store
+from edurise_backup.ports import Progress, Source, Store
 from edurise_backup.recovery.planning import EVERYTHING, Selection
 from edurise_backup.repository.forgetting import FUTURE, moment_of
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
+from edurise_backup.repository.trial import Trial, try_snapshot
 from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.sources.patterns import matcher
+from edurise_backup.sources.small_files import LeftOut, SmallFilesSource
+from edurise_backup.stores.limited import LimitedStore, Line
 from edurise_backup.stores.local import LocalStore
 from edurise_backup.stores.retrying import RetryingStore
 
 
-def open_store(location: str) -> Store:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a store may transfer, bytes a second (0: no limit); `stop` raises when the work was cancelled."""
+
+    upload: int
+    download: int
+    stop: Callable[[], None]
+
+    def around(self, store: Store) -> Store:
+        """Return the store behind lines of this speed."""
+        if not (self.upload or self.download):
+            return store
+        up, down = (Line(rate) if rate else None for rate in (self.upload, self.download))
+        return LimitedStore(store, upload=up, download=down, stop=self.stop)
+
+
+def open_store(location: str, limits: Limits | None = None) -> Store:
     """Return the store at `location`: a directory, as a path or with stock restic's prefix `local:`."""
     path = location.removeprefix("local:")
     if not path:
@@ -39,7 +58,10 @@ def open_store(location: str) -> Store:
             safe="nothing was done",
             hint="use a directory; write local: before one whose name looks like this",
         )
-    return RetryingStore(LocalStore(Path(path)))
+    store: Store = LocalStore(Path(path))
+    return RetryingStore(
+        store if limits is None else limits.around(store)
+    )  # what is sent again goes over the line, too
 
 
 def read_passphrase(path: Path) -> str:
@@ -65,9 +87,9 @@ def create_repository(location: str, passphrase: str) -> tuple[Repository, str]:
     return Repository.create(open_store(location), passphrase)
 
 
-def open_repository(location: str, passphrase: str) -> Repository:
+def open_repository(location: str, passphrase: str, limits: Limits | None = None) -> Repository:
     """Open the repository at `location`."""
-    return Repository.open(open_store(location), passphrase)
+    return Repository.open(open_store(location, limits), passphrase)
 
 
 @contextmanager
@@ -96,23 +118,57 @@ class BackupOptions:
     one_file_system: bool = False
     read_everything: bool = False
     check: bool = True
+    larger_than: int | None = None
+    """Files of more bytes than this are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileTrees:
+    """Directory trees that can be backed up now, without what the options leave out."""
+
+    source: Source
+    label: Label
+    left_out: LeftOut
+    """Files that were too large; complete once the source was walked."""
+
+
+def open_trees(repository: Repository, paths: Sequence[str], options: BackupOptions) -> FileTrees:
+    """Return the trees; raises InputError for a path that is missing or holds the repository."""
+    files = FilesSource(paths, exclude=options.exclude, one_file_system=options.one_file_system)
+    refuse_nested(files.paths, repository.store.address, options.exclude)
+    label = Label(files.paths, options.host, options.tags, options.exclude)
+    if options.larger_than is None:
+        return FileTrees(files, label, LeftOut())
+    small = SmallFilesSource(files, options.larger_than)
+    return FileTrees(small, label, small.left_out)
 
 
 def backup_paths(repository: Repository, paths: Sequence[str], options: BackupOptions, *, progress: Progress) -> Saved:
-    """Publish a snapshot of directory trees; raises InputError for a path that is missing or holds the repository."""
-    source = FilesSource(paths, exclude=options.exclude, one_file_system=options.one_file_system)
-    refuse_nested(source.paths, repository.store.address, options.exclude)
-    label = Label(source.paths, options.host, options.tags, options.exclude)
+    """Publish a snapshot of directory trees; raises what `open_trees` and `save_snapshot` raise."""
+    return backup_trees(repository, open_trees(repository, paths, options), options, progress=progress)
+
+
+def backup_trees(repository: Repository, trees: FileTrees, options: BackupOptions, *, progress: Progress) -> Saved:
+    """Publish a snapshot of directory trees."""
     with locked(repository) as lock:
         progress.phase("files")
         return save_snapshot(
             repository,
-            source,
-            label,
+            trees.source,
+            trees.label,
             lock,
             progress=progress,
             read_everything=options.read_everything,
             settings=WriterSettings(check=options.check),
+        )
+
+
+def try_trees(repository: Repository, trees: FileTrees, options: BackupOptions, *, progress: Progress) -> Trial:
+    """Say what a backup would add; nothing at all is written, not even a lock."""
+    with readable(repository, lock=False):
+        progress.phase("files")
+        return try_snapshot(
+            repository, trees.source, trees.label, progress=progress, read_everything=options.read_everything
         )
 
 

@@ -64,10 +64,11 @@ class Chosen:
 def choose(repository: Repository, word: str, among: SnapshotFilter) -> Chosen:
     """Return what `latest`, an id, its beginning, or one of them with `:/FOLDER` names.
 
-    The filter says what `latest` is of; an id is an id. Raises NotFoundError, AmbiguousError.
+    The filter says what `latest` is of; an id is an id. Raises NotFoundError, AmbiguousError, and for `latest`
+    DamageError when a snapshot is not readable: it may be the one that is meant.
     """
     name, _, folder = word.partition(":")
-    found = repository.snapshots()
+    found = repository.snapshots() if name == "latest" else repository.readable_snapshots()
     if name == "latest" and found:
         found = among.apply(found)
         if not found:

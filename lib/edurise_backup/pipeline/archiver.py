@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from edurise_backup.errors import DamageError, SourceError
-from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds
+from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds, rfc3339
 from edurise_backup.pipeline.chunker import ChunkSizes
-from edurise_backup.pipeline.reading import ArchiveStats, Pending, Reading
-from edurise_backup.ports import BlobSink, Entry, Progress, Source
+from edurise_backup.pipeline.reading import ArchiveStats, Pending, Pools, Reading
+from edurise_backup.ports import BlobSink, Entry, FileState, Progress, Source
 
 GRANULARITY = 2_000_000_000
 """Nanoseconds: a file changed so close to the parent's start may have changed again in the same tick, unseen."""
@@ -65,6 +65,10 @@ class _Folder:
 
     node: Node
     before: Node | None
+    tree_before: str | None
+    """The parent snapshot's tree of this directory."""
+    nodes_before: list[Node] | None
+    """What it holds; None where there is none that can be read."""
     children: list[_Child] = field(default_factory=list)
     tree: str | None = None
 
@@ -83,13 +87,14 @@ def archive(
     Raises SourceError when the source's root cannot be read, CancelledError,
     and whatever the sink raises.
     """
-    with ThreadPoolExecutor(readers, thread_name_prefix="read") as pool:
-        walk = _Walk(source, sink, progress, parent, Reading(sink, progress, sizes or ChunkSizes(), pool))
-        try:
-            return walk.run()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    pools = Pools(streams=readers, batches=readers)
+    try:
+        archived = _Walk(source, sink, progress, parent, Reading(sink, progress, sizes or ChunkSizes(), pools)).run()
+    except BaseException:
+        pools.shutdown(cancel=True)
+        raise
+    pools.shutdown()
+    return archived
 
 
 @dataclass(slots=True)
@@ -138,7 +143,7 @@ class _Walk:
                 levels.pop()
                 self._leave(level.folder)
                 continue
-            before = level.before.get(child.node.name)
+            before = level.before.get(child.name)
             if child.children is None:
                 level.folder.children.append(self._leaf(child, before))
             else:
@@ -152,7 +157,8 @@ class _Walk:
         if entry.node.type != "dir":
             raise SourceError(f"{entry.path}: is not a directory any more", hint="run the backup again")
         entries = iter(entry.children() if entry.children else ())
-        return _Level(_Folder(entry.node, before), entries, self._parent_nodes(tree))
+        nodes = self._parent_nodes(tree)
+        return _Level(_Folder(entry.node, before, tree, nodes), entries, {node.name: node for node in nodes or ()})
 
     def _leave(self, folder: _Folder) -> None:
         self._waiting.append(folder)
@@ -162,11 +168,13 @@ class _Walk:
     def _leaf(self, entry: Entry, before: Node | None) -> _Child:
         if entry.open is None:
             return entry.node
-        if before is not None and self._unchanged(entry.node, before):
-            entry.node.content = before.content
+        if before is not None and entry.state is not None and self._unchanged(entry.state, before):
             self._stats.files_unmodified += 1
-            self._stats.source_bytes += entry.node.size
-            self._progress.advance(bytes_done=entry.node.size, files_done=1)
+            self._stats.source_bytes += before.size
+            self._progress.advance(bytes_done=before.size, files_done=1)
+            if _same_owner(entry.state, before):
+                return before  # the same ctime: nothing else of it changed either
+            entry.node.content = before.content
             return entry.node
         if before is None:
             self._stats.files_new += 1
@@ -174,26 +182,26 @@ class _Walk:
             self._stats.files_changed += 1
         return self._reading.add(entry)
 
-    def _parent_nodes(self, tree: str | None) -> dict[str, Node]:
+    def _parent_nodes(self, tree: str | None) -> list[Node] | None:
         if self._parent is None or tree is None:
-            return {}
+            return None
         try:
-            return {node.name: node for node in self._parent.trees.read_tree(tree)}
+            return self._parent.trees.read_tree(tree)
         except DamageError as error:
             self._problems.append(
                 f"a directory of the last snapshot cannot be read, so all in it is read anew: {error.message}"
             )
-            return {}
+            return None
 
-    def _unchanged(self, now: Node, before: Node) -> bool:
+    def _unchanged(self, now: FileState, before: Node) -> bool:
         """The rule of `DESIGN.md`, "Unchanged files": anything odd means that the file is read."""
         if self._parent is None or before.type != "file" or before.content is None:
             return False
         if now.size != before.size or now.inode != before.inode:
             return False
-        if not (_same_time(now.mtime, before.mtime) and _same_time(now.ctime, before.ctime)):
+        if not (_same_time(now.mtime_ns, before.mtime) and _same_time(now.ctime_ns, before.ctime)):
             return False
-        if max(nanoseconds(now.mtime), nanoseconds(now.ctime)) > self._parent.started - GRANULARITY:
+        if max(now.mtime_ns, now.ctime_ns) > self._parent.started - GRANULARITY:
             return False
         return all(map(self._parent.known, before.content))
 
@@ -208,10 +216,13 @@ class _Walk:
         if any(isinstance(child, Pending) and not child.sent for child in folder.children):
             self._reading.flush()
         nodes = [node for child in folder.children if (node := _finished(child)) is not None]
-        plaintext = encode_tree(nodes)
-        folder.tree = blob_id(plaintext).hex()
         folder.children.clear()
-        self._trees.append(self._sink.store(BlobKind.TREE, [plaintext]))
+        if nodes == folder.nodes_before:
+            folder.tree = folder.tree_before
+        else:
+            plaintext = encode_tree(nodes)
+            folder.tree = blob_id(plaintext).hex()
+            self._trees.append(self._sink.store(BlobKind.TREE, [plaintext]))
         while self._trees and self._trees[0].done():
             self._trees.popleft().result()
         if folder.before is None:
@@ -231,8 +242,12 @@ def _finished(child: _Child) -> Node | None:
     return child.finished()
 
 
-def _same_time(one: str, other: str) -> bool:
+def _same_time(now: int, before: str) -> bool:
     try:
-        return one == other or nanoseconds(one) == nanoseconds(other)
+        return rfc3339(now) == before or now == nanoseconds(before)
     except ValueError:  # the parent's time is none: the file is read
         return False
+
+
+def _same_owner(now: FileState, before: Node) -> bool:
+    return before.uid == now.uid and before.gid == now.gid and before.device_id == now.device

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from edurise_backup.errors import SourceError
 from edurise_backup.model.content import BlobId, BlobKind, Node
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
-from edurise_backup.ports import BlobSink, Content, Entry, Progress
+from edurise_backup.pipeline.small_files import EMPTY
+from edurise_backup.pipeline.windows import Stored, Windows
+from edurise_backup.ports import BlobSink, Content, Entry, FileState, Progress
 
 _TRIES = 3
 _BATCH_FILES, _BATCH_BYTES = 64, 1024 * 1024
 _WINDOW = 4 * 1024 * 1024
 _AHEAD = 64
 """Read jobs under way at most: the walk does not run far ahead of the readers."""
-
-Result = TypeVar("Result")
-_Stored = tuple["Future[list[BlobId]]", int, int]
 
 
 @dataclass(slots=True)
@@ -44,17 +42,30 @@ class ArchiveStats:
         return self.files_new + self.files_changed + self.files_unmodified
 
 
+class Pools:
+    """The threads that read: some for large files, one chunk after the other, some for batches of small ones."""
+
+    def __init__(self, streams: int, batches: int) -> None:
+        self.streams = ThreadPoolExecutor(streams, thread_name_prefix="read")
+        self.batches = ThreadPoolExecutor(batches, thread_name_prefix="batch")
+
+    def shutdown(self, *, cancel: bool = False) -> None:
+        """Wait until all that was begun has ended."""
+        self.streams.shutdown(wait=True, cancel_futures=cancel)
+        self.batches.shutdown(wait=True, cancel_futures=cancel)
+
+
 @dataclass(slots=True)
 class _ReadFile:
-    """A file that was read: its node (None: it could not be), and the blobs that are being stored."""
+    """A file that was read: its node (None: it could not be), and its blobs, stored or being stored."""
 
     node: Node | None
-    stored: list[_Stored] = field(default_factory=list)
+    stored: list[Stored] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Job:
-    """Files that one reader thread reads together."""
+    """Files that one thread reads together."""
 
     entries: list[Entry]
     size: int = 0
@@ -77,23 +88,27 @@ class Pending:
     def finished(self) -> Node | None:
         """Wait for the blobs and return the complete node; None for a file that could not be read."""
         file = self.job.done.result()[self.number]
-        if file.node is not None:
-            file.node.content = [
-                blob.hex() for future, start, stop in file.stored for blob in future.result()[start:stop]
-            ]
+        if file.node is not None and file.stored:
+            file.node.content = [blob.hex() for future in file.stored for blob in future.result()]
         return file.node
+
+
+class _OwnWindows(threading.local):
+    def __init__(self) -> None:
+        self.windows = Windows()
 
 
 class Reading:
     """Gives files to reader threads, and their chunks to the sink, which decides how far ahead."""
 
-    def __init__(self, sink: BlobSink, progress: Progress, sizes: ChunkSizes, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, sink: BlobSink, progress: Progress, sizes: ChunkSizes, pools: Pools) -> None:
         self.stats = ArchiveStats()
         self.problems: list[str] = []
         self._sink = sink
         self._progress = progress
         self._sizes = sizes
-        self._pool = pool
+        self._pools = pools
+        self._own = _OwnWindows()
         self._guard = threading.Lock()
         self._batch = _Job([])
         self._under_way: deque[Future[list[_ReadFile]]] = deque()
@@ -101,26 +116,26 @@ class Reading:
         """What ended a reader: the others stop at their next chunk instead of reading on for nothing."""
 
     def add(self, entry: Entry) -> Pending:
-        """Have the file read; one without a known size (0) is read as a stream."""
+        """Have the file read: a small file of this machine with others, anything else as a stream."""
         self._raise_if_ended()
-        size = entry.node.size
-        if size == 0 or size > self._sizes.minimum:
+        state = entry.state
+        if state is None or state.size > self._sizes.minimum:
             job = _Job([entry])
-            self._send(job, self._read_stream)
+            self._send(job, self._read_streams, self._pools.streams)
             return Pending(job, 0)
-        if len(self._batch.entries) >= _BATCH_FILES or self._batch.size + size > _BATCH_BYTES:
+        if len(self._batch.entries) >= _BATCH_FILES or self._batch.size + state.size > _BATCH_BYTES:
             self.flush()
         self._batch.entries.append(entry)
-        self._batch.size += size
+        self._batch.size += state.size
         return Pending(self._batch, len(self._batch.entries) - 1)
 
     def flush(self) -> None:
         """Send the gathered batch to the readers."""
         if self._batch.entries:
-            self._send(self._batch, self._read_batch)
+            self._send(self._batch, self._read_batch, self._pools.batches)
             self._batch = _Job([])
 
-    def _send(self, job: _Job, read: Callable[[list[Entry]], list[_ReadFile]]) -> None:
+    def _send(self, job: _Job, read: Callable[[list[Entry]], list[_ReadFile]], pool: ThreadPoolExecutor) -> None:
         while len(self._under_way) >= _AHEAD:
             self._under_way.popleft().exception()  # waits; whoever needs the result gets the error
         self._under_way.append(job.done)
@@ -135,50 +150,47 @@ class Reading:
             finally:
                 job.entries = []
 
-        self._pool.submit(run)
+        pool.submit(run)
 
     def _read_batch(self, entries: list[Entry]) -> list[_ReadFile]:
-        """Read files of one chunk each, and hand all their chunks to the sink at once."""
+        """Have the sink read small files; one that is not as it was found is read as a stream."""
         self._raise_if_ended()
-        read = [self._until_still(entry, self._small) for entry in entries]
-        pieces = [piece for file in read if file is not None for piece in file[1] if not isinstance(piece, tuple)]
-        stored = self._sink.store(BlobKind.DATA, pieces)
+        states = [entry.state for entry in entries if entry.state is not None]
+        ids = self._sink.store_files(states)
+        self._count(states, ids)
         files = []
-        start = 0
-        for file in read:
-            if file is None:
-                files.append(_ReadFile(None))
-                continue
-            parts: list[_Stored] = []
-            for piece in file[1]:
-                if isinstance(piece, tuple):
-                    parts.append(piece)
-                else:
-                    parts.append((stored, start, start + 1))
-                    start += 1
-            files.append(_ReadFile(file[0], parts))
+        for entry, blob in zip(entries, ids, strict=True):
+            if blob is None:
+                files += self._read_streams([entry])
+            else:
+                entry.node.content = [] if blob == EMPTY else [blob.hex()]
+                files.append(_ReadFile(entry.node))
         return files
 
-    def _small(self, content: Content) -> list[memoryview | _Stored]:
-        """Read a file of one chunk; one that has grown since it was found is stored as it is read."""
-        pieces: list[memoryview | _Stored] = []
-        for chunk in self._chunks(content):
-            alone = not pieces and len(chunk) <= self._sizes.minimum
-            pieces.append(chunk if alone else (self._sink.store(BlobKind.DATA, [chunk]), 0, 1))
-        return pieces
+    def _count(self, states: Sequence[FileState], ids: Sequence[BlobId | None]) -> None:
+        read = [state.size for state, blob in zip(states, ids, strict=True) if blob is not None]
+        with self._guard:
+            self.stats.read_bytes += sum(read)
+            self.stats.source_bytes += sum(read)
+        self._progress.advance(bytes_done=sum(read), files_done=len(read))
 
-    def _read_stream(self, entries: list[Entry]) -> list[_ReadFile]:
-        def store(content: Content) -> list[_Stored]:
-            return [(self._sink.store(BlobKind.DATA, [chunk]), 0, 1) for chunk in self._chunks(content)]
+    def _read_streams(self, entries: list[Entry]) -> list[_ReadFile]:
+        return [self._until_still(entry) for entry in entries]
 
-        file = self._until_still(entries[0], store)
-        return [_ReadFile(*file) if file else _ReadFile(None)]
+    def _store(self, content: Content) -> list[Stored]:
+        windows = self._own.windows
+        stored = []
+        for chunk in self._chunks(content, windows):
+            future = self._sink.store(BlobKind.DATA, [chunk])
+            windows.used_by(future)
+            stored.append(future)
+        return stored
 
-    def _chunks(self, content: Content) -> Iterator[memoryview]:
+    def _chunks(self, content: Content, windows: Windows) -> Iterator[memoryview]:
         """Yield the chunks; afterwards the node has the size that was really read."""
         window = min(_WINDOW, content.node.size + 1) if content.node.size else _WINDOW
         size = 0
-        for chunk in chunks(content.readinto, self._sizes, window=window):
+        for chunk in chunks(content.readinto, self._sizes, next_window=windows.next, window=window):
             self._raise_if_ended()
             self._progress.advance(bytes_done=len(chunk))
             size += len(chunk)
@@ -192,23 +204,24 @@ class Reading:
             raise self._failure
         self._progress.raise_if_cancelled()
 
-    def _until_still(self, entry: Entry, read: Callable[[Content], Result]) -> tuple[Node, Result] | None:
+    def _until_still(self, entry: Entry) -> _ReadFile:
         """Read until the file held still meanwhile; one that never does is kept as last read, and reported."""
         assert entry.open is not None
+        stored: list[Stored] | None = None
         try:
             for attempt in range(1, _TRIES + 1):
                 with closing(entry.open()) as content:
-                    result = read(content)
+                    stored = self._store(content)
                     trouble = content.finish()
                 if trouble is None or attempt == _TRIES:
                     break
         except SourceError as error:
-            trouble, result = error.message, None
+            trouble, stored = error.message, None
         with self._guard:
             if trouble is not None:
                 self.problems.append(trouble)
-            if result is None:
-                return None
+            if stored is None:
+                return _ReadFile(None)
             self.stats.source_bytes += content.node.size
         self._progress.advance(files_done=1)
-        return content.node, result
+        return _ReadFile(content.node, stored)

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edurise_backup.direct import write_at
 from edurise_backup.errors import BackupError, ConflictError, DamageError, InputError, SpaceError
 from edurise_backup.model.content import Node, nanoseconds, unix_permissions
+from edurise_backup.ports import Buffer
 from edurise_backup.recovery.planning import Names
 
 _OPEN_FOLDERS = 256
@@ -28,6 +30,10 @@ _HOLE = 4096
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 """Of these nothing that follows can succeed; any other refusal is listed, and the restore goes on."""
 _ZEROS = bytes(4 * 1024 * 1024)
+
+
+Troubles = tuple[list[str], dict[str, int]]
+"""Problems, and those of owners by their number."""
 
 
 class Extraction:
@@ -41,7 +47,8 @@ class Extraction:
         self._not_owned: Counter[str] = Counter()
         self._problems: list[str] = []
 
-    def __enter__(self) -> Extraction:
+    def open(self) -> None:
+        """Open the directory, which may be in use by the restore that this is a part of."""
         try:
             self._target.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._root = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -49,6 +56,9 @@ class Extraction:
             raise InputError(
                 f"{self._target}: {error.strerror}", hint="choose a directory that can be written"
             ) from error
+
+    def __enter__(self) -> Extraction:
+        self.open()
         if os.listdir(self._root):
             os.close(self._root)
             raise ConflictError(
@@ -68,6 +78,19 @@ class Extraction:
         """What could not be restored as it was, a sentence each."""
         owners = [f"{count} × {what}" for what, count in sorted(self._not_owned.items())]
         return [*self._problems, *owners]
+
+    def hand_over(self) -> Troubles:
+        """Return the problems since the last time, to be told by somebody else, and forget them here."""
+        with self._guard:
+            told = (self._problems, dict(self._not_owned))
+            self._problems, self._not_owned = [], Counter()
+        return told
+
+    def take_over(self, troubles: Troubles) -> None:
+        """Tell another one's problems."""
+        with self._guard:
+            self._problems += troubles[0]
+            self._not_owned.update(troubles[1])
 
     def free_bytes(self) -> int:
         """Return the bytes that this user may still write here."""
@@ -99,21 +122,21 @@ class Extraction:
         with self._translated(names), self._open_new(names) as descriptor:
             os.ftruncate(descriptor, size)
 
-    def write_whole(self, names: Names, data: bytes, node: Node) -> None:
+    def write_whole(self, names: Names, data: Buffer, node: Node) -> None:
         """Create a file from its only piece."""
         with self._translated(names), self._open_new(names) as descriptor:
             if len(data) > _HOLE and _is_zeros(data):
                 os.ftruncate(descriptor, len(data))
             else:
-                _write(descriptor, data, 0)
+                write_at(descriptor, memoryview(data), 0)
             self._describe(descriptor, node, names)
 
-    def write_piece(self, names: Names, data: bytes, offset: int) -> None:
+    def write_piece(self, names: Names, data: Buffer, offset: int) -> None:
         """Write one piece of a created file; zeros stay a hole."""
         if _is_zeros(data):
             return
         with self._translated(names), self._open_made(names) as descriptor:
-            _write(descriptor, data, offset)
+            write_at(descriptor, memoryview(data), offset)
 
     def finish_file(self, names: Names, node: Node) -> None:
         """Give a file its owner, mode and times, after its last piece."""
@@ -159,8 +182,7 @@ class Extraction:
                 os.chmod(name, unix_permissions(node.mode), dir_fd=above)
         self._set_xattrs(f"/proc/self/fd/{above}/{name}", node, names)
         with self._allowed(names, "times"):
-            times = (nanoseconds(node.atime), nanoseconds(node.mtime))
-            os.utime(name, ns=times, dir_fd=above, follow_symlinks=False)
+            os.utime(name, ns=_times(node), dir_fd=above, follow_symlinks=False)
 
     def _describe(self, descriptor: int, node: Node, names: Names, *, mind_owner: bool = True) -> None:
         # chown clears setuid and capabilities, a read-only mode forbids xattrs: so this order
@@ -170,7 +192,7 @@ class Extraction:
         with self._allowed(names, "mode"):
             os.fchmod(descriptor, unix_permissions(node.mode))
         with self._allowed(names, "times"):
-            os.utime(descriptor, ns=(nanoseconds(node.atime), nanoseconds(node.mtime)))
+            os.utime(descriptor, ns=_times(node))
 
     def _set_xattrs(self, where: int | str, node: Node, names: Names) -> None:
         for attribute in node.extended_attributes:
@@ -286,15 +308,13 @@ class Extraction:
             raise DamageError(f"/{'/'.join(names)} is described impossibly: {error}", safe="the backup") from error
 
 
-def _write(descriptor: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view = view[written:]
-        offset += written
+def _times(node: Node) -> tuple[int, int]:
+    mtime = nanoseconds(node.mtime)
+    return (mtime if node.atime == node.mtime else nanoseconds(node.atime), mtime)
 
 
-def _is_zeros(data: bytes) -> bool:
-    if not data or data[0] or data[-1]:
+def _is_zeros(data: Buffer) -> bool:
+    if not len(data) or data[0] or data[-1]:
         return False
-    return all(data[at : at + len(_ZEROS)] == _ZEROS[: len(data) - at] for at in range(0, len(data), len(_ZEROS)))
+    parts = (data[at : at + len(_ZEROS)] for at in range(0, len(data), len(_ZEROS)))
+    return all(bytes(part) == _ZEROS[: len(part)] for part in parts)

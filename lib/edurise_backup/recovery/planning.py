@@ -23,8 +23,6 @@ class PlannedFile:
     names: Names
     node: Node
     links: list[Names] = field(default_factory=list)
-    left: int = 0
-    """Pieces that are still to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +169,6 @@ class _Planner:
                     raise DamageError(f"blob {blob_id.hex()} of {'/'.join(file.names)} is in no index")
                 blob = self._wanted[blob_id] = WantedBlob(blob_id, place)
             blob.pieces.append(Piece(file, offset))
-            file.left += 1
             offset += length
             if not _all_zeros(blob_id, length, blob.place):
                 self._plan.room += length

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 from edurise_backup.errors import DamageError, NotFoundError, SpaceError
 from edurise_backup.model.content import BlobKind, Node
-from edurise_backup.pipeline.codec import open_blob
+from edurise_backup.pipeline.codec import MasterKey
+from edurise_backup.pipeline.crew import Crew
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.extraction import Extraction
 from edurise_backup.recovery.planning import PlannedFile, RestorePlan, WantedBlob, blob_lengths, walk_files
+from edurise_backup.recovery.writing import (
+    BlobOrder,
+    RunOrder,
+    RunWriter,
+    ordered,
+    write_pieces,
+    writing_crew,
+    written_by,
+)
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.repository import Repository
 
@@ -24,6 +36,9 @@ _GAP = 128 * 1024
 
 _RUN = 8 * 1024 * 1024
 """Bytes that one read brings at most."""
+
+_ALONE_BYTES, _ALONE_FILES = 64 * 1024 * 1024, 1000
+"""A smaller restore is done before other processes would have started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +65,10 @@ def restore(
             extraction.make_folder(names)
         for file in plan.files:
             _prepare(extraction, file)
-        with ThreadPoolExecutor(workers or (os.cpu_count() or 2), thread_name_prefix="restore") as pool:
-            _Restore(repository, extraction, progress).run(plan, pool)
+        _Restore(repository, extraction, progress).run(plan, target, workers or (os.cpu_count() or 2))
         for file in plan.files:
+            if len(file.node.content or ()) > 1:
+                extraction.finish_file(file.names, file.node)
             for names in file.links:
                 extraction.link(names, file.names)
         for names, node in plan.others:
@@ -75,9 +91,10 @@ def _refuse_without_room(extraction: Extraction, plan: RestorePlan) -> None:
 
 
 def _prepare(extraction: Extraction, file: PlannedFile) -> None:
-    if file.left == 0:
+    pieces = len(file.node.content or ())
+    if pieces == 0:
         extraction.write_whole(file.names, b"", file.node)
-    elif file.left > 1:
+    elif pieces > 1:
         extraction.create_file(file.names, file.node.size)
 
 
@@ -86,43 +103,54 @@ class _Restore:
         self._repository = repository
         self._extraction = extraction
         self._progress = progress
-        self._guard = Lock()
+        self._own = _OwnWriters(repository.box.key, extraction)
 
-    def run(self, plan: RestorePlan, pool: ThreadPoolExecutor) -> None:
-        under_way: set[Future[None]] = set()
+    def run(self, plan: RestorePlan, target: Path, workers: int) -> None:
+        """Write every blob that the plan wants; large restores are spread over processes."""
+        alone = plan.bytes < _ALONE_BYTES and len(plan.files) < _ALONE_FILES
+        crew = writing_crew(self._repository.box.key, target, members=workers)
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="restore")
         try:
+            under_way: deque[Future[None]] = deque()
             for pack, blobs in plan.packs.items():
                 for run in runs(blobs):
-                    if len(under_way) >= 8:
-                        done, under_way = wait(under_way, return_when="FIRST_COMPLETED")
-                        for future in done:
-                            future.result()
-                    under_way.add(pool.submit(self._restore_run, pack, run))
+                    if len(under_way) >= 2 * workers:
+                        under_way.popleft().result()
+                    under_way.append(pool.submit(self._restore_run, pack, run, None if alone else crew))
             for future in under_way:
                 future.result()
-        except BaseException:
+        finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            raise
+            crew.close()
 
-    def _restore_run(self, pack: str, blobs: list[WantedBlob]) -> None:
+    def _restore_run(self, pack: str, blobs: list[WantedBlob], crew: Crew | None) -> None:
         self._progress.raise_if_cancelled()
+        order = self._order(pack, blobs)
+        if crew is None:
+            result = self._own.writer.write(order)
+        else:
+            with crew.member() as member:
+                result = written_by(member, order)
+        self._extraction.take_over(result.troubles)
+        for number in result.damaged:
+            self._write_from_elsewhere(blobs[number], order.blobs[number])
+        self._progress.advance(bytes_done=result.written)
+
+    def _order(self, pack: str, blobs: list[WantedBlob]) -> RunOrder:
         start = blobs[0].place.offset
         length = blobs[-1].place.offset + blobs[-1].place.length - start
-        try:
-            sealed = memoryview(self._repository.store.get(object_name(Kind.PACK, pack), offset=start, length=length))
-        except (NotFoundError, DamageError):
-            sealed = memoryview(b"")  # each blob is then looked for elsewhere
-        for blob in blobs:
-            at = blob.place.offset - start
-            self._write(blob, self._opened(blob, sealed[at : at + blob.place.length]))
+        name = object_name(Kind.PACK, pack)
+        file = self._repository.store.file_of(name)
+        sealed = b""
+        if file is None:
+            with suppress(NotFoundError, DamageError):  # each blob is then looked for elsewhere
+                sealed = self._repository.store.get(name, offset=start, length=length)
+        return RunOrder(file, sealed, start, length, [ordered(blob, start) for blob in blobs])
 
-    def _opened(self, blob: WantedBlob, sealed: memoryview) -> bytes:
+    def _write_from_elsewhere(self, blob: WantedBlob, order: BlobOrder) -> None:
+        """Write a blob whose copy in this pack is damaged: the store, or another pack, may have a whole one."""
         try:
-            return open_blob(self._repository.box.key, sealed, wanted=blob.id, raw_length=blob.place.raw_length)
-        except DamageError:
-            pass  # perhaps another pack has a whole copy
-        try:
-            return self._repository.read_blob(BlobKind.DATA, blob.id)
+            data = self._repository.read_blob(BlobKind.DATA, blob.id)
         except DamageError as error:
             first = "/".join(blob.pieces[0].file.names)
             raise DamageError(
@@ -130,20 +158,13 @@ class _Restore:
                 safe="the damaged bytes were not written; what was restored so far is incomplete",
                 hint="run `check --read-data` to see what else is damaged, and restore from a copy or another snapshot",
             ) from error
+        write_pieces(self._extraction, order.pieces, data)
+        self._progress.advance(bytes_done=len(data) * len(blob.pieces))
 
-    def _write(self, blob: WantedBlob, data: bytes) -> None:
-        for piece in blob.pieces:
-            file = piece.file
-            if len(file.node.content or ()) == 1:
-                self._extraction.write_whole(file.names, data, file.node)
-            else:
-                self._extraction.write_piece(file.names, data, piece.offset)
-                with self._guard:
-                    file.left -= 1
-                    last = file.left == 0
-                if last:
-                    self._extraction.finish_file(file.names, file.node)
-            self._progress.advance(bytes_done=len(data))
+
+class _OwnWriters(threading.local):
+    def __init__(self, key: MasterKey, extraction: Extraction) -> None:
+        self.writer = RunWriter(key, extraction)
 
 
 def runs(blobs: list[WantedBlob]) -> Iterator[list[WantedBlob]]:

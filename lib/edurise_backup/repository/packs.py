@@ -10,6 +10,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from mmap import mmap
 
 from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobId, BlobKind
@@ -39,32 +40,65 @@ class PackedBlob:
         return self.raw_length or self.length - OVERHEAD
 
 
+_LAST_BLOB = 4 * 1024 * 1024 + 64 * 1024
+
+
+class PackBuffers:
+    """Memory for packs that are being filled, used again and again: fresh memory costs more than filling it."""
+
+    def __init__(self, pack_size: int) -> None:
+        """Beyond a pack's size there is room for the blob that fills it; a larger one gets a pack of its own."""
+        self._size = pack_size + _LAST_BLOB
+        self._free: list[memoryview] = []
+
+    def take(self, least: int) -> memoryview:
+        """Return a buffer of the usual size, or of `least` bytes for what does not fit; any thread may."""
+        if least > self._size:
+            return memoryview(mmap(-1, least))
+        try:
+            return self._free.pop()
+        except IndexError:
+            return memoryview(mmap(-1, self._size))  # unlike a bytearray it takes memory only where it is filled
+
+    def give_back(self, buffer: memoryview) -> None:
+        """Take back a buffer that nobody looks at any more."""
+        if len(buffer) == self._size:
+            self._free.append(buffer)
+
+
 @dataclass(slots=True)
 class OpenPack:
     """A pack that is being filled; all its blobs are of one kind."""
 
     kind: BlobKind
-    pieces: list[Buffer] = field(default_factory=list)
+    buffer: memoryview
     blobs: list[PackedBlob] = field(default_factory=list)
     size: int = 0
+    unfilled: int = 0
+    """Ranges that were given out and are not filled yet."""
 
-    def add(self, blob_id: BlobId, sealed: Buffer, raw_length: int) -> None:
-        """Append one sealed blob."""
-        self.blobs.append(PackedBlob(self.kind, blob_id, self.size, len(sealed), raw_length))
-        self.pieces.append(sealed)
-        self.size += len(sealed)
+    def has_room(self, length: int) -> bool:
+        """Whether `length` more bytes fit."""
+        return self.size + length <= len(self.buffer)
 
-    def seal(self, key: MasterKey) -> str:
-        """Append the header and return the pack's id; the header is opened again before it is trusted."""
+    def reserve(self, blob_id: BlobId, length: int, raw_length: int) -> memoryview:
+        """Give out the range for one sealed blob, to be filled by the caller, in any thread."""
+        start = self.size
+        self.blobs.append(PackedBlob(self.kind, blob_id, start, length, raw_length))
+        self.size += length
+        return self.buffer[start : start + length]
+
+    def seal(self, key: MasterKey) -> tuple[str, list[Buffer]]:
+        """Return the pack's id and its pieces; the header is opened again before it is trusted."""
         plain = encode_header(self.blobs)
         header = key.seal(plain)
         if key.open(header) != plain:
             raise DamageError("a pack header came out damaged before it was written: this machine's memory is failing")
-        self.pieces += [header, _LENGTH.pack(len(header))]
+        pieces: list[Buffer] = [self.buffer[: self.size], header, _LENGTH.pack(len(header))]
         digest = hashlib.sha256()
-        for piece in self.pieces:
+        for piece in pieces:
             digest.update(piece)
-        return digest.hexdigest()
+        return digest.hexdigest(), pieces
 
 
 def encode_header(blobs: list[PackedBlob]) -> bytes:

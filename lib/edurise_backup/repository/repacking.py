@@ -11,12 +11,12 @@ from functools import partial
 
 from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobKind
-from edurise_backup.pipeline.codec import open_blob
+from edurise_backup.pipeline.codec import opened_blob
 from edurise_backup.ports import Buffer, Progress
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.objects import ObjectBox
-from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackedBlob
+from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackBuffers, PackedBlob
 from edurise_backup.repository.prune_plan import PrunePlan
 from edurise_backup.repository.reachability import read_sealed
 from edurise_backup.repository.survey import Survey
@@ -82,7 +82,7 @@ def _prove(survey: Survey, part: list[_Sealed]) -> list[tuple[PackedBlob, Buffer
             name = object_name(Kind.PACK, pack)
             sealed = memoryview(survey.box.store.get(name, offset=blob.offset, length=blob.length))
         try:
-            open_blob(survey.box.key, sealed, wanted=blob.id, raw_length=blob.raw_length)
+            opened_blob(survey.box.key, sealed, wanted=blob.id, raw_length=blob.raw_length)
         except DamageError as error:
             raise DamageError(
                 f"pack {pack[:8]}: {error.message}",
@@ -102,14 +102,19 @@ class _NewPacks:
         self._writer = writer
         self._under_way: Future[None] | None = None
         self._open: dict[BlobKind, OpenPack] = {}
+        self._buffers = PackBuffers(_PACK_SIZE)
         self._unlisted: list[tuple[str, list[PackedBlob]]] = []
         self._index_files: list[str] = []
         self.sizes: dict[str, int] = {}
         """The new packs, with their bytes in the store."""
 
     def add(self, blob: PackedBlob, sealed: Buffer) -> None:
-        pack = self._open.setdefault(blob.kind, OpenPack(blob.kind))
-        pack.add(blob.id, sealed, blob.raw_length)
+        pack = self._open.get(blob.kind)
+        if pack is None or not pack.has_room(len(sealed)):
+            if pack is not None:
+                self._send(pack)
+            pack = self._open[blob.kind] = OpenPack(blob.kind, self._buffers.take(len(sealed)))
+        pack.reserve(blob.id, len(sealed), blob.raw_length)[:] = sealed
         if pack.size >= _PACK_SIZE or len(pack.blobs) >= MAX_BLOBS:
             self._send(self._open.pop(blob.kind))
 
@@ -131,10 +136,10 @@ class _NewPacks:
             self._under_way.result()
 
     def _write(self, pack: OpenPack) -> None:
-        pack_id = pack.seal(self._box.key)
-        self._box.store.put(object_name(Kind.PACK, pack_id), pack.pieces)
-        self.sizes[pack_id] = sum(len(piece) for piece in pack.pieces)
-        pack.pieces.clear()
+        pack_id, pieces = pack.seal(self._box.key)
+        self._box.store.put(object_name(Kind.PACK, pack_id), pieces)
+        self.sizes[pack_id] = sum(map(len, pieces))
+        self._buffers.give_back(pack.buffer)
         self._unlisted.append((pack_id, pack.blobs))
         if sum(len(blobs) for _, blobs in self._unlisted) >= INDEX_BLOBS:
             self._save_index()

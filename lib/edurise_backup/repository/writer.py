@@ -15,14 +15,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from edurise_backup.errors import BackupError, DamageError, NotFoundError
+from edurise_backup.errors import BackupError, NotFoundError
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
-from edurise_backup.pipeline.codec import compress_if_smaller, open_blob
-from edurise_backup.ports import Buffer
+from edurise_backup.pipeline.codec import OVERHEAD, Scratch, compress_if_smaller
+from edurise_backup.pipeline.sealing import Sealing
+from edurise_backup.pipeline.small_files import EMPTY, SealSettings, prove_before_writing
+from edurise_backup.ports import Buffer, FileState
 from edurise_backup.repository.index import Index, encode_index
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.objects import ObjectBox
-from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackedBlob
+from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackBuffers, PackedBlob
 
 INDEX_BLOBS = 50_000
 """An index file lists at most about this many blobs, as stock restic's do."""
@@ -38,6 +40,8 @@ class WriterSettings:
     check: bool = True
     """Open, decode and hash each blob again before its pack is written."""
     workers: int = os.cpu_count() or 2
+    crew: int = (os.cpu_count() or 2) + 1
+    """Processes for small files at most; they wait for the disk, too."""
 
 
 @dataclass(slots=True)
@@ -70,6 +74,11 @@ class _Room:
             self._changed.notify_all()
 
 
+class _Scratches(threading.local):
+    def __init__(self) -> None:
+        self.own = Scratch()
+
+
 class BlobWriter:
     """The repository's `ports.BlobSink`. After an error it takes nothing more and raises that error.
 
@@ -90,11 +99,16 @@ class BlobWriter:
         self._guard = threading.Lock()
         self._claimed: set[tuple[BlobKind, BlobId]] = set()
         self._open: dict[BlobKind, OpenPack] = {}
+        self._buffers = PackBuffers(settings.pack_size)
         self.written: list[tuple[str, list[PackedBlob]]] = []
         """Durable packs that no index file lists yet; without `confirm` indexing them is the caller's."""
         self.index_files: list[str] = []
         """The ids of the index files that list the others."""
         self._failure: BaseException | None = None
+        level = None if box.version == 1 else settings.level
+        self._level = level
+        self._scratch = _Scratches()
+        self._sealing = Sealing(box.key, SealSettings(level, settings.check), members=settings.crew)
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="seal")
         self._pack_writer = ThreadPoolExecutor(1, thread_name_prefix="pack")
 
@@ -110,6 +124,7 @@ class BlobWriter:
 
     def finish(self) -> None:
         """Make everything durable and indexed; only then may something refer to the blobs. Raises the first error."""
+        self._sealing.close()
         self._workers.shutdown(wait=True)
         for pack in self._open.values():
             if self._failure is None:
@@ -123,6 +138,7 @@ class BlobWriter:
     def abandon(self) -> None:
         """Stop without finishing; what was written already waits for a prune, or for the next run to use it."""
         self._failure = self._failure or BackupError("the writer was abandoned")
+        self._sealing.close()
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._pack_writer.shutdown(wait=True, cancel_futures=True)
 
@@ -148,45 +164,71 @@ class BlobWriter:
             self._claimed.add(blob)
             return True
 
+    def store_files(self, files: Sequence[FileState]) -> list[BlobId | None]:
+        """Read small files and store the new ones; None for one that is not in that state any more."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            ids, sealed = self._sealing.work(files, self._claim_contents)
+            for blob in sealed:
+                pack, room = self._reserve(BlobKind.DATA, blob.id, len(blob.sealed), blob.raw_length, blob.plain_length)
+                room[:] = blob.sealed
+                self._filled(pack)
+        except BaseException as error:
+            self._failure = self._failure or error  # of any class: a claimed blob that was not stored is missing
+            raise
+        return ids
+
+    def _claim_contents(self, ids: Sequence[BlobId | None]) -> list[bool]:
+        return [name is not None and name != EMPTY and self._claim(BlobKind.DATA, name) for name in ids]
+
     def _store(self, kind: BlobKind, wanted: BlobId, plaintext: Buffer) -> None:
         if self._failure is not None:
             raise self._failure
-        frame = None if self._box.version == 1 else compress_if_smaller(plaintext, self._settings.level)
+        frame = None if self._level is None else compress_if_smaller(plaintext, self._level)
+        content = plaintext if frame is None else frame
         raw_length = 0 if frame is None else len(plaintext)
-        sealed = self._box.key.seal(plaintext if frame is None else frame)
+        pack, room = self._reserve(kind, wanted, len(content) + OVERHEAD, raw_length, len(plaintext))
+        self._box.key.seal_into(content, room)
         if self._settings.check:
-            self._prove(wanted, sealed, raw_length)
-        full = self._add(kind, wanted, sealed, raw_length, len(plaintext))
-        if full is not None:
-            self._send(full)
+            prove_before_writing(self._scratch.own, self._box.key, room, wanted=wanted, raw_length=raw_length)
+        self._filled(pack)
 
-    def _prove(self, wanted: BlobId, sealed: Buffer, raw_length: int) -> None:
-        # zstd has written frames that do not decode, and memory flips bits (restic issues 4523, 4677, 4529).
-        try:
-            open_blob(self._box.key, sealed, wanted=wanted, raw_length=raw_length)
-        except DamageError as error:
-            raise DamageError(
-                f"a blob came out damaged before it was written: {error.message}",
-                safe="everything that was published before; the damaged blob was not stored",
-                hint="test this machine's memory, then run the backup again",
-            ) from error
-
-    def _add(
-        self, kind: BlobKind, wanted: BlobId, sealed: Buffer, raw_length: int, plain_length: int
-    ) -> OpenPack | None:
-        """Append to the open pack; return the pack when it is full, to be sent by the caller."""
+    def _reserve(
+        self, kind: BlobKind, wanted: BlobId, length: int, raw_length: int, plain_length: int
+    ) -> tuple[OpenPack, memoryview]:
+        """Give out a range of the open pack; the caller fills it and says so with `_filled`."""
+        full = None
         with self._guard:
             pack = self._open.get(kind)
+            if pack is not None and not pack.has_room(length):
+                full = pack if pack.unfilled == 0 else None  # else whoever fills its last range sends it
+                del self._open[kind]
+                pack = None
             if pack is None:
-                pack = self._open[kind] = OpenPack(kind)
-            pack.add(wanted, sealed, raw_length)
-            self.stats.plain_bytes += plain_length
-            self.stats.stored_bytes += len(sealed)
-            self.stats.data_blobs += kind is BlobKind.DATA
-            self.stats.tree_blobs += kind is BlobKind.TREE
-            if pack.size < self._settings.pack_size and len(pack.blobs) < MAX_BLOBS:
-                return None
-            return self._open.pop(kind)
+                pack = self._open[kind] = OpenPack(kind, self._buffers.take(length))
+            room = pack.reserve(wanted, length, raw_length)
+            pack.unfilled += 1
+            if pack.size >= self._settings.pack_size or len(pack.blobs) >= MAX_BLOBS:
+                del self._open[kind]
+            self._count(kind, plain_length, length)
+        if full is not None:
+            self._send(full)
+        return pack, room
+
+    def _filled(self, pack: OpenPack) -> None:
+        """Note that a range is filled; the last one of a pack that is closed sends it."""
+        with self._guard:
+            pack.unfilled -= 1
+            if pack.unfilled or self._open.get(pack.kind) is pack:
+                return
+        self._send(pack)
+
+    def _count(self, kind: BlobKind, plain_length: int, length: int) -> None:
+        self.stats.plain_bytes += plain_length
+        self.stats.stored_bytes += length
+        self.stats.data_blobs += kind is BlobKind.DATA
+        self.stats.tree_blobs += kind is BlobKind.TREE
 
     def _send(self, pack: OpenPack) -> None:
         self._packs_under_way.acquire()
@@ -198,17 +240,17 @@ class BlobWriter:
     def _write(self, pack: OpenPack) -> None:
         try:
             if self._failure is None:
-                pack_id = pack.seal(self._box.key)
-                self._box.store.put(object_name(Kind.PACK, pack_id), pack.pieces)
-                self._index_pack(pack_id, pack)
+                pack_id, pieces = pack.seal(self._box.key)
+                self._box.store.put(object_name(Kind.PACK, pack_id), pieces)
+                self._index_pack(pack_id, pack, sum(map(len, pieces)))
+                self._buffers.give_back(pack.buffer)
         except BaseException as error:  # noqa: BLE001
             self._failure = self._failure or error  # the thread's border: raised again in `store` and `finish`
         finally:
-            pack.pieces.clear()
             self._packs_under_way.release()
 
-    def _index_pack(self, pack_id: str, pack: OpenPack) -> None:
-        self.stats.sent_bytes += sum(len(piece) for piece in pack.pieces)
+    def _index_pack(self, pack_id: str, pack: OpenPack, size: int) -> None:
+        self.stats.sent_bytes += size
         self._index.add_pack(pack_id, pack.blobs)
         with self._guard:
             self._claimed.difference_update((blob.kind, blob.id) for blob in pack.blobs)

@@ -288,7 +288,7 @@ class DatabaseSource:
 
     def _entry(self, path: str, open_it: Callable[[Node], Content]) -> Entry:
         node = self._node(path, "file", 0o600)
-        return Entry(node, path, open=lambda: open_it(node))
+        return Entry(node, path, opener=lambda: open_it(node))
 
     def _folder(self, path: str, children: Callable[[], Iterable[Entry]]) -> Entry:
         return Entry(self._node(path, "dir", GO_DIR | 0o700), path, children=children)

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from edurise_backup.errors import InputError, SourceError
 from edurise_backup.model.content import ExtendedAttribute, Node, go_mode, rfc3339
-from edurise_backup.ports import Entry
+from edurise_backup.ports import Entry, FileState
 from edurise_backup.sources.patterns import matcher
 
 _NO_XATTRS = (95, 61, 1, 13, 2)  # ENOTSUP, ENODATA, EPERM, EACCES, ENOENT
@@ -32,7 +32,7 @@ class FilesSource:
         self.paths = _without_nested(sorted({os.path.abspath(path) for path in paths}))
         for path in self.paths:
             _must_exist(path)
-        self._excluded = matcher(exclude)
+        self._excluded = matcher(exclude) if exclude else None
         self._devices = {os.lstat(path).st_dev for path in self.paths} if one_file_system else None
         self._problems = [
             f"{path}: is a symbolic link: the link is backed up, not what it points to"
@@ -64,6 +64,8 @@ class FilesSource:
         """Describe one path, or note why it cannot be read."""
         try:
             status = os.lstat(path)
+            if stat.S_ISREG(status.st_mode):
+                return self._file(path, status, name if name is not None else os.path.basename(path))
             node = self._node(path, status, name)
         except FileNotFoundError:
             return None  # it vanished since its directory was read: as if it had never been
@@ -74,11 +76,17 @@ class FilesSource:
             if self._devices is not None and status.st_dev not in self._devices:
                 return Entry(node, path, children=lambda: ())
             return Entry(node, path, children=lambda: self._children(path))
-        if stat.S_ISREG(status.st_mode):
-            return Entry(node, path, open=lambda: FileContent(path, self._node))
         if stat.S_ISSOCK(status.st_mode):
             return None  # as stock restic does: a socket is made by the server that listens on it
         return Entry(node, path)
+
+    def _file(self, path: str, status: os.stat_result, name: str) -> Entry:
+        return Entry.of_file(
+            name,
+            file_state(path, status),
+            describe=lambda: self._node(path, status, name),
+            opener=lambda: FileContent(path, self._node),
+        )
 
     def _children(self, path: str) -> Iterable[Entry]:
         try:
@@ -89,7 +97,7 @@ class FilesSource:
         prefix = path if path.endswith("/") else path + "/"
         for name in names:
             child = prefix + name
-            if not self._excluded(child):
+            if self._excluded is None or not self._excluded(child):
                 entry = self._entry(child, name)
                 if entry is not None:
                     yield entry
@@ -106,8 +114,8 @@ class FilesSource:
             ctime=rfc3339(status.st_ctime_ns),
             uid=status.st_uid,
             gid=status.st_gid,
-            user=_user(status.st_uid),
-            group=_group(status.st_gid),
+            user=user_name(status.st_uid),
+            group=group_name(status.st_gid),
             inode=status.st_ino,
             device_id=status.st_dev,
             content=None,
@@ -183,6 +191,21 @@ class FileContent:
         os.close(self._descriptor)
 
 
+def file_state(path: str, status: os.stat_result) -> FileState:
+    """Return what lstat(2) or fstat(2) says of a regular file."""
+    return FileState(
+        path,
+        status.st_mode,
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_uid,
+        status.st_gid,
+    )
+
+
 def _is_text(name: str) -> bool:
     return not any("\udc80" <= char <= "\udcff" for char in name)  # bytes that are not UTF-8
 
@@ -223,7 +246,7 @@ def _without_nested(paths: list[str]) -> list[str]:
 
 
 @lru_cache(maxsize=1024)
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -231,7 +254,7 @@ def _user(uid: int) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _group(gid: int) -> str:
+def group_name(gid: int) -> str:
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

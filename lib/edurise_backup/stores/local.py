@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edurise_backup.direct import WORTH_IT, write_at
 from edurise_backup.errors import (
     BackupError,
     ConflictError,
@@ -66,7 +67,7 @@ class LocalStore:
     def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Return the object, or exactly `length` bytes of it from `offset`."""
         try:
-            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(f"{self._root}/{name}", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 wanted = os.fstat(descriptor).st_size - offset if length is None else length
                 data = _read_exactly(descriptor, offset, wanted)
@@ -143,6 +144,11 @@ class LocalStore:
     def _write(self, path: Path, pieces: Sequence[Buffer]) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
         try:
+            if pieces and len(pieces[0]) >= WORTH_IT:
+                first = memoryview(pieces[0]).cast("B")
+                write_at(descriptor, first, 0)
+                os.lseek(descriptor, len(first), os.SEEK_SET)
+                pieces = pieces[1:]
             for start in range(0, len(pieces), _IOV_MAX):
                 _write_all(descriptor, pieces[start : start + _IOV_MAX])
             os.fsync(descriptor)
@@ -155,6 +161,10 @@ class LocalStore:
         except OSError:
             path.unlink()  # its name may not survive a crash: whoever tries again must write and sync it anew
             raise
+
+    def file_of(self, name: str) -> str | None:
+        """Return the object's file."""
+        return f"{self._root}/{name}"
 
     def sweep(self, prefix: str) -> int:
         """Remove what puts that were cut short left below `prefix`; return how many."""

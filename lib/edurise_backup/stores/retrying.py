@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-import tenacity
-
 from edurise_backup.errors import ConflictError, TransientError
 from edurise_backup.ports import Buffer, Store
 
@@ -24,7 +22,8 @@ class RetryingStore:
     def __init__(self, store: Store, *, attempts: int = 5, first_wait: float = 0.1, longest_wait: float = 10.0) -> None:
         self._store = store
         self._attempts = attempts
-        self._wait = tenacity.wait_random_exponential(multiplier=first_wait, max=longest_wait)
+        self._first_wait = first_wait
+        self._longest_wait = longest_wait
 
     @property
     def address(self) -> str:
@@ -62,6 +61,10 @@ class RetryingStore:
         """Remove the object."""
         self._retried(lambda: self._store.delete(name))
 
+    def file_of(self, name: str) -> str | None:
+        """Return the object's file, if there is one; whoever reads it tries again by `get`."""
+        return self._store.file_of(name)
+
     def sweep(self, prefix: str) -> int:
         """Remove what puts that were cut short left below `prefix`."""
         return self._retried(lambda: self._store.sweep(prefix))
@@ -71,10 +74,25 @@ class RetryingStore:
         return self._retried(self._store.now)
 
     def _retried(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except TransientError as error:
+            return self._called_again(call, error)
+
+    def _called_again(self, call: Callable[[], T], first: TransientError) -> T:
+        import tenacity  # whose store works does not wait for it
+
+        failed = [first]
+
+        def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return call()
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(self._attempts),
-            wait=self._wait,
+            wait=tenacity.wait_random_exponential(multiplier=self._first_wait, max=self._longest_wait),
             reraise=True,
         )
-        return retrying(call)
+        return retrying(attempt)

@@ -1,25 +1,28 @@
-"""Check a repository: every reference, every size, and on request every byte.
+"""Check a repository: every reference, every size, and on request the bytes, all of them or within a budget.
 
 Findings are collected, not raised: one damaged pack must not hide another.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from edurise_backup.errors import BackupError, DamageError, NotFoundError
-from edurise_backup.model.content import BlobId, BlobKind, Node
+from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, decode_snapshot
-from edurise_backup.pipeline.codec import open_blob
-from edurise_backup.ports import Progress
+from edurise_backup.ports import Clock, Progress
 from edurise_backup.repository.index import Index, decode_index
-from edurise_backup.repository.layout import Kind, object_id, object_name
-from edurise_backup.repository.packs import PackedBlob, pack_size, read_header
+from edurise_backup.repository.layout import Kind, object_id
+from edurise_backup.repository.repairing.affected import Affected, Availability, Blob, find_affected
+from edurise_backup.repository.repairing.examining import examine_pack, indexed_blobs, lost_blobs
 from edurise_backup.repository.repository import Repository
+from edurise_backup.verification.budget import Budget
+from edurise_backup.verification.coverage import CoverageFigures, CoverageKeeper, load_coverage, now_utc
+from edurise_backup.verification.packs import PackProof
+from edurise_backup.verification.reading import Seconds, read_packs
+from edurise_backup.verification.suspects import note_suspects
+from edurise_backup.verification.trees import TreeCheck, UsedBlobs
 
 
 @dataclass(slots=True)
@@ -29,10 +32,18 @@ class CheckResult:
     snapshots: int = 0
     packs: int = 0
     blobs: int = 0
+    """Of a check of everything, all that the index knows; else those that the snapshots need."""
+    packs_read: int = 0
     bytes_read: int = 0
     findings: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     """Harmless things, such as packs that no index knows (of an interrupted backup)."""
+    damaged_packs: list[str] = field(default_factory=list)
+    """Packs whose bytes or sizes are not what was written; `repair packs` salvages what is whole in them."""
+    affected: Affected = field(default_factory=Affected)
+    """The paths of all checked snapshots that the findings cost, also where trees are shared."""
+    coverage: CoverageFigures = field(default_factory=lambda: CoverageFigures(0, 0, 0, None, 0, 0))
+    """How long ago the bytes of the packs that belong to the check were last proved."""
 
     @property
     def sound(self) -> bool:
@@ -46,37 +57,52 @@ def check(
     progress: Progress,
     read_data: bool = False,
     snapshots: Iterable[str] | None = None,
+    budget: Budget | None = None,
+    record: bool = True,
+    now: Clock = now_utc,
+    seconds: Seconds = time.monotonic,
 ) -> CheckResult:
-    """Check the whole repository, or only what the given snapshots need."""
-    return _Check(repository, progress).run(read_data, None if snapshots is None else list(snapshots))
+    """Check the whole repository, or only what the given snapshots need.
+
+    With `read_data` every byte is read, with a budget the packs that were never
+    proved and then those that have waited longest, at least one. `record`: keep
+    in the repository which packs passed and which are damaged; off for a medium
+    that cannot be written. Raises CancelledError; what passed until then is kept.
+    """
+    chosen = None if snapshots is None else list(snapshots)
+    work = _Check(repository, progress, record=record, now=now, seconds=seconds)
+    return work.run(budget or (Budget() if read_data else None), chosen)
 
 
 class _Check:
-    def __init__(self, repository: Repository, progress: Progress) -> None:
+    def __init__(
+        self, repository: Repository, progress: Progress, *, record: bool, now: Clock, seconds: Seconds
+    ) -> None:
         self._repository = repository
         self._progress = progress
+        self._record = record
+        self._now = now
+        self._seconds = seconds
         self._result = CheckResult()
-        self._packs: dict[str, list[PackedBlob]] = {}
-        self._used: set[tuple[BlobKind, BlobId]] = set()
+        self._sizes: dict[str, int] = {}
 
-    def run(self, read_data: bool, chosen: list[str] | None) -> CheckResult:
+    def run(self, budget: Budget | None, chosen: list[str] | None) -> CheckResult:
         self._progress.phase("index")
         if chosen is None:
             self._check_keys()
         self._load_indexes()
-        sizes = self._pack_sizes()
+        listed = self._repository.store.list(Kind.PACK)
+        self._sizes = {pack: size for name, size in listed if (pack := object_id(name)) is not None}
         self._progress.phase("trees")
-        for snapshot_id, snapshot in self._snapshots(chosen):
-            self._result.snapshots += 1
-            self._check_tree(snapshot.tree, f"snapshot {snapshot_id[:8]}")
-        packs = self._packs if chosen is None else self._needed_packs()
-        self._check_sizes(packs, sizes, whole=chosen is None)
-        self._result.packs = len(packs)
-        self._result.blobs = sum(len(blobs) for blobs in packs.values())
-        if read_data:
-            present = {pack: blobs for pack, blobs in packs.items() if pack in sizes}
-            self._progress.phase("read", bytes_total=sum(sizes[pack] for pack in present))
-            self._read_packs(present)
+        trees = TreeCheck(self._repository, self._progress, None if chosen is None else UsedBlobs())
+        snapshots = dict(self._snapshots(chosen))
+        for snapshot_id, snapshot in snapshots.items():
+            trees.walk(snapshot.tree, f"snapshot {snapshot_id[:8]}")
+        self._result.snapshots = len(snapshots)
+        self._result.findings += trees.findings
+        gone = self._check_packs(trees.used)
+        self._prove(budget, trees.used)
+        self._find_affected(snapshots, trees, gone)
         return self._result
 
     def _check_keys(self) -> None:
@@ -90,114 +116,104 @@ class _Check:
     def _load_indexes(self) -> None:
         index = Index()
         for index_id in self._repository.box.ids(Kind.INDEX):
+            self._progress.raise_if_cancelled()
             try:
                 for pack, blobs in decode_index(self._repository.box.load(Kind.INDEX, index_id)):
-                    self._packs[pack] = blobs
                     index.add_pack(pack, blobs)
             except (DamageError, NotFoundError) as error:
                 self._result.findings.append(f"index {index_id[:8]}: {error.message}")
         self._repository.index = index
 
-    def _pack_sizes(self) -> dict[str, int]:
-        names = self._repository.store.list(Kind.PACK)
-        return {pack: size for name, size in names if (pack := object_id(name)) is not None}
-
     def _snapshots(self, chosen: list[str] | None) -> Iterable[tuple[SnapshotId, Snapshot]]:
         for name in self._repository.box.ids(Kind.SNAPSHOT) if chosen is None else chosen:
+            self._progress.raise_if_cancelled()
             try:
                 yield SnapshotId(name), decode_snapshot(self._repository.box.load(Kind.SNAPSHOT, name))
             except (DamageError, NotFoundError) as error:
                 self._result.findings.append(f"snapshot {name[:8]}: {error.message}")
 
-    def _check_tree(self, tree: str, where: str) -> None:
-        stack = [(tree, where)]
-        while stack:
-            tree, where = stack.pop()
-            blob = (BlobKind.TREE, BlobId(bytes.fromhex(tree)))
-            if blob in self._used:
+    def _check_packs(self, used: UsedBlobs | None) -> set[str]:
+        """Compare the packs with the index; return those that are missing."""
+        index = self._repository.index
+        gone = set()
+        unreadable_index = any(finding.startswith("index ") for finding in self._result.findings)
+        for pack, expected in index.sizes():
+            if used is not None and pack not in used.packs:
                 continue
-            self._progress.raise_if_cancelled()
-            self._used.add(blob)
-            try:
-                nodes = self._repository.read_tree(tree)
-            except (DamageError, NotFoundError) as error:
-                self._result.findings.append(f"{where}: tree {tree[:8]}: {error.message}")
-                continue
-            for node in nodes:
-                path = f"{where}/{node.name}"
-                if node.type == "dir":
-                    if node.subtree is None:
-                        self._result.findings.append(f"{path}: a directory without a tree")
-                    else:
-                        stack.append((node.subtree, path))
-                elif node.subtree is not None:
-                    self._result.findings.append(f"{path}: a {node.type} with a tree, which nobody restores")
-                elif node.type == "file":
-                    self._check_file(node, path)
-
-    def _check_file(self, node: Node, path: str) -> None:
-        if node.content is None:
-            self._result.findings.append(f"{path}: a file without content")
-            return
-        size = 0
-        for name in node.content:
-            blob_id = BlobId(bytes.fromhex(name))
-            self._used.add((BlobKind.DATA, blob_id))
-            place = self._repository.index.find(BlobKind.DATA, blob_id)
-            if place is None:
-                self._result.findings.append(f"{path}: blob {name[:8]} is in no index")
-                return
-            size += place.plain_length
-        if size != node.size:
-            self._result.findings.append(f"{path}: has {node.size} bytes, its blobs have {size}")
-
-    def _needed_packs(self) -> dict[str, list[PackedBlob]]:
-        needed = set()
-        for kind, blob_id in self._used:
-            place = self._repository.index.find(kind, blob_id)
-            if place is not None:
-                needed.add(place.pack)
-        return {pack: self._packs[pack] for pack in needed}
-
-    def _check_sizes(self, packs: dict[str, list[PackedBlob]], sizes: dict[str, int], *, whole: bool) -> None:
-        for pack, blobs in packs.items():
-            expected = pack_size(blobs)
-            if pack not in sizes:
+            self._result.packs += 1
+            if pack not in self._sizes:
+                gone.add(pack)
                 self._result.findings.append(f"pack {pack[:8]} is missing")
-            elif sizes[pack] != expected:
-                self._result.findings.append(f"pack {pack[:8]} has {sizes[pack]} bytes, its index says {expected}")
-        unknown = len(sizes.keys() - self._packs.keys())
-        if whole and unknown and not any(finding.startswith("index ") for finding in self._result.findings):
+            elif self._sizes[pack] != expected:
+                self._result.damaged_packs.append(pack)
+                self._result.findings.append(
+                    f"pack {pack[:8]} has {self._sizes[pack]} bytes, its index says {expected}"
+                )
+        self._result.blobs = len(index) if used is None else len(used)
+        unknown = len(self._sizes.keys() - set(index.packs))
+        if used is None and unknown and not unreadable_index:
             self._result.remarks.append(f"{unknown} packs are in no index; the next prune removes them")
+        return gone
 
-    def _read_packs(self, packs: dict[str, list[PackedBlob]]) -> None:
-        with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="check") as pool:
-            for findings, size in pool.map(self._read_pack, packs.items()):
-                self._result.findings += findings
-                self._result.bytes_read += size
-
-    def _read_pack(self, item: tuple[str, list[PackedBlob]]) -> tuple[list[str], int]:
-        pack, blobs = item
-        self._progress.raise_if_cancelled()
-        try:
-            content = self._repository.store.get(object_name(Kind.PACK, pack))
-        except BackupError as error:
-            return [f"pack {pack[:8]}: {error.message}"], 0
-        self._progress.advance(bytes_done=len(content))
-        findings = []
-        if hashlib.sha256(content).hexdigest() != pack:
-            findings.append(f"pack {pack[:8]} holds other bytes than those that were written")
-        try:
-            # stock restic's index files list a pack's blobs in any order
-            if read_header(content, self._repository.box.key) != sorted(blobs, key=lambda blob: blob.offset):
-                findings.append(f"pack {pack[:8]}: its header and the index disagree")
-        except DamageError as error:
-            findings.append(f"pack {pack[:8]}: {error.message}")
-        view = memoryview(content)
-        for blob in blobs:
-            sealed = view[blob.offset : blob.offset + blob.length]
+    def _prove(self, budget: Budget | None, used: UsedBlobs | None) -> None:
+        """Read packs as far as the budget goes, and say how fresh the proof of all of them is."""
+        known = self._repository.index.packs if used is None else used.packs
+        sizes = {pack: self._sizes[pack] for pack in known if pack in self._sizes}
+        coverage = load_coverage(self._repository.box, now=self._now())
+        self._result.remarks += coverage.damage
+        if budget is not None:
+            chosen = budget.choose(coverage.oldest(sizes), sizes)
+            self._progress.phase("read", bytes_total=sum(sizes[pack] for pack in chosen))
+            keeper = CoverageKeeper(self._repository.box, coverage, now=self._now)
             try:
-                open_blob(self._repository.box.key, sealed, wanted=blob.id, raw_length=blob.raw_length)
-            except DamageError as error:
-                findings.append(f"pack {pack[:8]}, {blob.kind.word} blob {blob.id.hex()[:8]}: {error.message}")
-        return findings, len(content)
+                self._read(chosen, budget, keeper)
+            finally:
+                if self._record:
+                    self._result.remarks += keeper.close(self._sizes)
+        self._result.coverage = coverage.figures(sizes, now=self._now())
+        self._note_damaged()
+
+    def _read(self, packs: list[str], budget: Budget, keeper: CoverageKeeper) -> None:
+        wrong_size = frozenset(self._result.damaged_packs)
+        proofs = read_packs(self._repository, packs, progress=self._progress, limit=budget.time, seconds=self._seconds)
+        for proof in proofs:
+            self._count(proof)
+            if proof.passed and proof.pack not in wrong_size:
+                keeper.passed(proof.pack)
+
+    def _count(self, proof: PackProof) -> None:
+        self._result.packs_read += 1
+        self._result.bytes_read += proof.size
+        self._result.findings += proof.findings
+        if proof.damaged and proof.pack not in self._result.damaged_packs:
+            self._result.damaged_packs.append(proof.pack)
+
+    def _note_damaged(self) -> None:
+        if not self._record or not self._result.damaged_packs:
+            return
+        try:
+            note_suspects(self._repository.box, self._result.damaged_packs, now=self._now)
+        except BackupError as error:
+            self._result.remarks.append(f"the damaged packs could not be noted for a repair: {error.message}")
+
+    def _find_affected(self, snapshots: dict[SnapshotId, Snapshot], trees: TreeCheck, gone: set[str]) -> None:
+        if not (trees.findings or gone or self._result.damaged_packs):
+            return
+        self._progress.phase("affected")
+        available = Availability(self._repository.index, gone, self._lost(), trees.flawed)
+        self._result.affected = find_affected(self._repository, snapshots, available, progress=self._progress)
+
+    def _lost(self) -> frozenset[Blob]:
+        """Look into the damaged packs: what is whole in them costs no file."""
+        box = self._repository.box
+        packs = self._result.damaged_packs
+        indexed = indexed_blobs(box, frozenset(packs), progress=self._progress, problems=[])
+        examined = []
+        for pack in packs:
+            try:
+                examined.append(examine_pack(box, pack, indexed.get(pack), progress=self._progress))
+            except CancelledError:
+                raise
+            except BackupError as error:
+                self._result.remarks.append(f"pack {pack[:8]} could not be looked into: {error.message}")
+        return lost_blobs(self._repository, self._repository.index, examined, progress=self._progress)

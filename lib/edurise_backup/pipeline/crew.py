@@ -1,0 +1,169 @@
+"""Processes that work beside this one, and how they are talked to.
+
+One process runs Python on one core only, and a small file costs Python more
+than it costs the machine. So work on batches goes to members: processes of
+this program that answer messages (MessagePack, each behind its length) until
+their input ends; none outlives who started it. A member gets its key through
+that pipe and never opens a repository: what is decided is decided here.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, TypeVar
+
+import msgspec
+
+from edurise_backup.errors import BackupError, DamageError, SpaceError
+
+_LENGTH = 8
+_CLASSES = {cls.__name__: cls for cls in (BackupError, DamageError, SpaceError)}
+
+Answer = TypeVar("Answer")
+Setup = TypeVar("Setup")
+
+
+class Failure(msgspec.Struct, array_like=True):
+    """An error of a member, raised again where its answer is waited for."""
+
+    kind: str
+    message: str
+    safe: str
+    hint: str
+
+
+class Crew:
+    """Members of one kind, started as they are needed; safe from any number of threads."""
+
+    def __init__(self, module: str, setup: object, *, members: int) -> None:
+        """`module` is run as a program; `setup` is its first message; at most `members` run at once."""
+        self._module = module
+        self._setup = setup
+        self._room = members
+        self._idle: queue.SimpleQueue[Member] = queue.SimpleQueue()
+        self._all: list[Member] = []
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def member(self) -> Iterator[Member]:
+        """Lend a member to this thread; one that was lent when an error came is not lent again."""
+        member = self._take()
+        yield member
+        self._idle.put(member)
+
+    def close(self) -> None:
+        """End all members."""
+        with self._guard:
+            members, self._all = self._all, []
+        for member in members:
+            member.end()
+
+    def _take(self) -> Member:
+        with self._guard:
+            if self._idle.empty() and len(self._all) < self._room:
+                self._all.append(Member(self._module, self._setup))
+                return self._all[-1]
+        return self._idle.get()
+
+
+class Member:
+    """One process; one thread talks to it at a time."""
+
+    def __init__(self, module: str, setup: object) -> None:
+        self._process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.send(setup)
+
+    def send(self, message: object) -> None:
+        """Send one message."""
+        assert self._process.stdin is not None
+        try:
+            _write(self._process.stdin, msgspec.msgpack.encode(message))
+        except OSError as error:
+            raise _gone() from error
+
+    def receive(self, kind: type[Answer]) -> Answer:
+        """Return the next answer; raises what the member raised, BackupError when it is gone."""
+        assert self._process.stdout is not None
+        try:
+            content = _read(self._process.stdout)
+        except OSError as error:
+            raise _gone() from error
+        if content is None:
+            raise _gone()
+        if content[:1] == b"!":
+            failure = msgspec.msgpack.decode(memoryview(content)[1:], type=Failure)
+            raise _CLASSES.get(failure.kind, BackupError)(failure.message, safe=failure.safe, hint=failure.hint)
+        return msgspec.msgpack.decode(memoryview(content)[1:], type=kind)
+
+    def end(self) -> None:
+        """Let the process end."""
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            with suppress(OSError):  # it is gone already
+                stream.close()
+        self._process.wait()
+
+
+class Messages:
+    """A member's side: what it is asked, and its answers."""
+
+    def __init__(self) -> None:
+        self._asked: IO[bytes] = sys.stdin.buffer
+        self._answers: IO[bytes] = sys.stdout.buffer
+
+    def next(self, kind: type[Answer]) -> Answer:
+        """Return the next message; the process ends when there is none."""
+        content = _read(self._asked)
+        if content is None:
+            raise SystemExit(0)
+        return msgspec.msgpack.decode(content, type=kind)
+
+    def answer(self, work: Callable[[], object]) -> None:
+        """Send what `work` returns, or the error that it raises."""
+        try:
+            content = b"." + msgspec.msgpack.encode(work())
+        except BackupError as error:
+            content = b"!" + msgspec.msgpack.encode(
+                Failure(type(error).__name__, error.message, error.safe, error.hint)
+            )
+        _write(self._answers, content)
+
+
+def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
+    """Be a member: do `work`, over and over, until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us, and then ends our input
+    messages = Messages()
+    try:
+        work(messages.next(setup), messages)
+    except BrokenPipeError:  # nobody reads our answers any more
+        os._exit(0)
+
+
+def _gone() -> BackupError:
+    return BackupError(
+        "a process of this command ended before its work was done",
+        safe="everything that was published before",
+        hint="see whether the system killed it for lack of memory, then run the command again",
+    )
+
+
+def _write(stream: IO[bytes], content: bytes) -> None:
+    stream.write(len(content).to_bytes(_LENGTH, "little"))
+    stream.write(content)
+    stream.flush()
+
+
+def _read(stream: IO[bytes]) -> bytes | None:
+    head = stream.read(_LENGTH)
+    if len(head) < _LENGTH:
+        return None
+    length = int.from_bytes(head, "little")
+    content = stream.read(length)
+    return content if len(content) == length else None

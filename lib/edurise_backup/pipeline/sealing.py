@@ -1,0 +1,80 @@
+"""Batches of small files, sealed here or in processes of their own (`pipeline/crew`).
+
+Run as a program this is such a process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from edurise_backup.model.content import BlobId
+from edurise_backup.pipeline.codec import MasterKey
+from edurise_backup.pipeline.crew import Crew, Messages, serve
+from edurise_backup.pipeline.small_files import SealedBlob, SealSettings, SmallFiles
+from edurise_backup.ports import FileState
+
+_BATCHES_ALONE = 8
+"""So many batches are worked on in this process: starting others costs more than a few hundred files."""
+
+Claim = Callable[[Sequence[BlobId | None]], list[bool]]
+"""Says of each blob whether it is to be sealed."""
+_State = tuple[bytes, int, int, int, int, int, int, int, int]
+"""A `FileState` with the path in the file system's bytes."""
+
+
+class _Setup(msgspec.Struct, array_like=True):
+    encrypt: bytes
+    mac_k: bytes
+    mac_r: bytes
+    level: int | None
+    check: bool
+
+
+class Sealing:
+    """Works on batches; safe from any number of threads, each of which waits for its own batch."""
+
+    def __init__(self, key: MasterKey, settings: SealSettings, *, members: int) -> None:
+        self._key = key
+        self._settings = settings
+        self._crew = Crew(__name__, _Setup(*key.parts(), settings.level, settings.check), members=members)
+        self._guard = threading.Lock()
+        self._alone = 0 if members else 1 << 62
+        self._batches = 0
+
+    def work(self, files: Sequence[FileState], claim: Claim) -> tuple[list[BlobId | None], list[SealedBlob]]:
+        """Return the files' ids, and the sealed blobs that were claimed; raises DamageError, BackupError."""
+        with self._guard:
+            self._batches += 1
+            alone = self._batches <= max(_BATCHES_ALONE, self._alone)
+        if alone:
+            small_files = SmallFiles(self._key, self._settings)
+            ids = small_files.read(files)
+            return ids, small_files.seal(claim(ids))
+        with self._crew.member() as member:
+            member.send([(os.fsencode(file.path), *file[1:]) for file in files])
+            ids = member.receive(list[BlobId | None])
+            wanted = claim(ids)
+            member.send(wanted)
+            return ids, member.receive(list[SealedBlob])
+
+    def close(self) -> None:
+        """End the processes."""
+        self._crew.close()
+
+
+def _work(setup: _Setup, messages: Messages) -> None:
+    key = MasterKey(encrypt=setup.encrypt, mac_k=setup.mac_k, mac_r=setup.mac_r)
+    small_files = SmallFiles(key, SealSettings(setup.level, setup.check))
+    while True:
+        files = [FileState(os.fsdecode(path), *rest) for path, *rest in messages.next(list[_State])]
+        messages.answer(lambda files=files: small_files.read(files))  # type: ignore[misc]  # mypy cannot infer it
+        wanted = messages.next(list[bool])
+        messages.answer(lambda wanted=wanted: small_files.seal(wanted))  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    serve(_Setup, _work)

@@ -1,0 +1,190 @@
+"""Write runs of a pack's blobs to their files, here or in processes of their own (`pipeline/crew`).
+
+Run as a program this is such a process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from edurise_backup.errors import DamageError
+from edurise_backup.model.content import BlobId, ExtendedAttribute, Node
+from edurise_backup.pipeline.codec import MasterKey, Scratch
+from edurise_backup.pipeline.crew import Crew, Member, Messages, serve
+from edurise_backup.ports import Buffer
+from edurise_backup.recovery.extraction import Extraction, Troubles
+from edurise_backup.recovery.planning import WantedBlob
+
+
+class Description(msgspec.Struct, array_like=True):
+    """What a file is to be, besides its bytes: the parts of its node that a restore sets."""
+
+    mode: int
+    uid: int
+    gid: int
+    user: str
+    group: str
+    atime: str
+    mtime: str
+    attributes: list[tuple[str, bytes | None]]
+
+    @classmethod
+    def of(cls, node: Node) -> Description:
+        """Take what a restore sets from a node."""
+        attributes = [(one.name, one.value) for one in node.extended_attributes]
+        return cls(node.mode, node.uid, node.gid, node.user, node.group, node.atime, node.mtime, attributes)
+
+    def node(self) -> Node:
+        """Return it as a node."""
+        return Node(
+            name="",
+            type="file",
+            mode=self.mode,
+            mtime=self.mtime,
+            atime=self.atime,
+            ctime=self.mtime,
+            uid=self.uid,
+            gid=self.gid,
+            user=self.user,
+            group=self.group,
+            extended_attributes=[ExtendedAttribute(name, value) for name, value in self.attributes],
+            content=None,
+        )
+
+
+class PieceOrder(msgspec.Struct, array_like=True):
+    """Where a blob goes: a path below the target, in the file system's bytes."""
+
+    path: bytes
+    offset: int
+    whole: Description | None
+    """Of a file that this blob is all of."""
+
+
+class BlobOrder(msgspec.Struct, array_like=True):
+    """A blob of a run; `offset` from the run's beginning."""
+
+    id: bytes
+    offset: int
+    length: int
+    raw_length: int
+    pieces: list[PieceOrder]
+
+
+class RunOrder(msgspec.Struct, array_like=True):
+    """Blobs that one read brings: from `file`, or in `sealed`."""
+
+    file: str | None
+    sealed: bytes
+    start: int
+    length: int
+    blobs: list[BlobOrder]
+
+
+class RunResult(msgspec.Struct, array_like=True):
+    """What was written; `damaged` numbers the blobs that could not be opened, of which nothing was written."""
+
+    written: int
+    damaged: list[int]
+    troubles: Troubles
+
+
+class RunWriter:
+    """Opens blobs and writes them; for one thread."""
+
+    def __init__(self, key: MasterKey, extraction: Extraction) -> None:
+        self._key = key
+        self._extraction = extraction
+        self._scratch = Scratch()
+        self._read = memoryview(bytearray(1 << 16))
+
+    def write(self, order: RunOrder) -> RunResult:
+        """Write every blob of the run to all its places; raises SpaceError, BackupError."""
+        sealed = self._sealed(order)
+        damaged = []
+        written = 0
+        for number, blob in enumerate(order.blobs):
+            try:
+                part = sealed[blob.offset : blob.offset + blob.length]
+                data = self._scratch.open_blob(self._key, part, wanted=BlobId(blob.id), raw_length=blob.raw_length)
+            except DamageError:
+                damaged.append(number)
+                continue
+            write_pieces(self._extraction, blob.pieces, data)
+            written += len(data) * len(blob.pieces)
+        return RunResult(written, damaged, self._extraction.hand_over())
+
+    def _sealed(self, order: RunOrder) -> memoryview:
+        if order.file is None:
+            return memoryview(order.sealed)
+        if len(self._read) < order.length:
+            self._read = memoryview(bytearray(order.length))
+        with suppress(OSError):  # what is missing is looked for elsewhere
+            descriptor = os.open(order.file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                count = os.preadv(descriptor, [self._read[: order.length]], order.start)
+            finally:
+                os.close(descriptor)
+            return self._read[:count]
+        return memoryview(b"")
+
+
+def write_pieces(extraction: Extraction, pieces: Sequence[PieceOrder], data: Buffer) -> None:
+    """Write one blob to all its places."""
+    for piece in pieces:
+        names = tuple(map(os.fsdecode, piece.path.split(b"/")))
+        if piece.whole is not None:
+            extraction.write_whole(names, data, piece.whole.node())
+        else:
+            extraction.write_piece(names, data, piece.offset)
+
+
+def ordered(blob: WantedBlob, start: int) -> BlobOrder:
+    """Return what a wanted blob of a run means."""
+    pieces = [
+        PieceOrder(
+            b"/".join(map(os.fsencode, piece.file.names)),
+            piece.offset,
+            Description.of(piece.file.node) if len(piece.file.node.content or ()) == 1 else None,
+        )
+        for piece in blob.pieces
+    ]
+    return BlobOrder(blob.id, blob.place.offset - start, blob.place.length, blob.place.raw_length, pieces)
+
+
+class _Setup(msgspec.Struct, array_like=True):
+    encrypt: bytes
+    mac_k: bytes
+    mac_r: bytes
+    target: bytes
+
+
+def writing_crew(key: MasterKey, target: Path, *, members: int) -> Crew:
+    """Return processes that write runs below `target`."""
+    return Crew(__name__, _Setup(*key.parts(), os.fsencode(target)), members=members)
+
+
+def written_by(member: Member, order: RunOrder) -> RunResult:
+    """Have a member write a run."""
+    member.send(order)
+    return member.receive(RunResult)
+
+
+def _work(setup: _Setup, messages: Messages) -> None:
+    os.umask(0o077)
+    extraction = Extraction(Path(os.fsdecode(setup.target)))
+    extraction.open()
+    key = MasterKey(encrypt=setup.encrypt, mac_k=setup.mac_k, mac_r=setup.mac_r)
+    writer = RunWriter(key, extraction)
+    while True:
+        order = messages.next(RunOrder)
+        messages.answer(lambda order=order: writer.write(order))  # type: ignore[misc]  # mypy cannot infer it
+
+
+if __name__ == "__main__":
+    serve(_Setup, _work)

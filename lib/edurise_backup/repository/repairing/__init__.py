@@ -1,0 +1,1 @@
+"""Bring a damaged repository back: what is lost, whom it affects, and what can still be saved."""
