@@ -422,8 +422,9 @@ def test_s12_a_prune_whose_lock_is_removed_stops_before_it_removes_more(life: Li
     store.objects = life.store.objects
     before = packs(life.store)
     indexes = set(life.store.list(Kind.INDEX))
+    nothing_again = replace(NOTHING_UNUSED, max_unused=UnusedLimit())  # so that its first index file is un-indexing
     with pytest.raises(LockedError, match="somebody removed it"):
-        prune(Repository.open(store, PASSPHRASE))
+        prune(Repository.open(store, PASSPHRASE), nothing_again)
     assert before <= packs(life.store)
     assert (indexes <= set(life.store.list(Kind.INDEX))) == (moment == "index/")
     life.assert_sound(life.second)
