@@ -155,6 +155,18 @@ def test_a_pack_that_no_index_lists_waits_from_when_a_prune_first_saw_it(life: L
     assert read_condemned(life.repository.box).since == {}
 
 
+def test_a_note_that_has_become_true_of_fewer_packs_keeps_its_time(life: Life) -> None:
+    one, other = ("data/ab/" + "ab" * 32, "data/cd/" + "cd" * 32)
+    life.store.objects |= {one: b"one", other: b"other"}
+    life.prune()
+    del life.store.objects[one]
+    life.prune(after=DAY / 2)
+    assert list(read_condemned(life.repository.box).since) == ["cd" * 32]
+    life.prune(after=DAY)
+    assert other not in life.store.objects
+    assert list(life.store.list("edurise")) == []
+
+
 def test_a_pack_that_was_indexed_again_is_not_removed_by_its_old_note(life: Life) -> None:
     unlimited = replace(WAITING, max_unused=UnusedLimit())
     forget(life.repository, life.first.id)
@@ -169,6 +181,22 @@ def test_a_pack_that_was_indexed_again_is_not_removed_by_its_old_note(life: Life
     life.prune(unlimited, after=3 * DAY)
     assert packs(life.store) == before  # they wait from now on, not since the first time
     life.prune(unlimited, after=4 * DAY)
+    assert packs(life.store) < before
+    life.assert_sound(life.second)
+
+
+def test_a_pack_that_is_un_indexed_again_waits_from_then_on_whatever_an_older_note_says(life: Life) -> None:
+    """Between the two, a client may have read the index that listed it."""
+    unlimited = replace(WAITING, max_unused=UnusedLimit())
+    forget(life.repository, life.first.id)
+    indexes = {name: content for name, content in life.store.objects.items() if name.startswith("index/")}
+    before = packs(life.store)
+    life.prune(unlimited)
+    life.store.objects.update(indexes)
+    for hours in (48, 50, 71):
+        life.prune(unlimited, after=timedelta(hours=hours))
+        assert packs(life.store) == before
+    life.prune(unlimited, after=timedelta(hours=72))
     assert packs(life.store) < before
     life.assert_sound(life.second)
 
@@ -393,9 +421,12 @@ def test_s12_a_prune_whose_lock_is_removed_stops_before_it_removes_more(life: Li
     store = Unlocked()
     store.objects = life.store.objects
     before = packs(life.store)
+    indexes = set(life.store.list(Kind.INDEX))
+    nothing_again = replace(NOTHING_UNUSED, max_unused=UnusedLimit())  # so that its first index file is un-indexing
     with pytest.raises(LockedError, match="somebody removed it"):
-        prune(Repository.open(store, PASSPHRASE))
+        prune(Repository.open(store, PASSPHRASE), nothing_again)
     assert before <= packs(life.store)
+    assert (indexes <= set(life.store.list(Kind.INDEX))) == (moment == "index/")
     life.assert_sound(life.second)
     prune(life.repository)
     life.assert_sound(life.second)

@@ -126,6 +126,7 @@ def _show_forgotten(engine: Engine, result: ForgetResult, *, dry_run: bool) -> N
             "prune": _pruned_json(pruned) if pruned else None,
         },
         "\n".join(lines),
+        even_quiet="\n".join(pruned.plan.warnings) if pruned else "",
     )
 
 
@@ -192,7 +193,7 @@ def prune(
     else:
         engine.output.result(
             _pruned_json(pruned),
-            "\n".join([*pruned.plan.warnings, *_pruned_lines(pruned)]),
+            "\n".join(_pruned_lines(pruned)),
             even_quiet="\n".join(pruned.plan.warnings),
         )
 
@@ -254,6 +255,7 @@ def _plan_json(plan: PrunePlan) -> dict[str, object]:
 def _pruned_lines(pruned: Pruned) -> list[str]:
     leaving = pruned.departure
     return [
+        *pruned.plan.warnings,
         f"deleted {len(leaving.due)} packs, {size(leaving.due_bytes)}; "
         f"wrote {size(pruned.plan.fates.repack_bytes)} again",
         *_waiting(leaving),

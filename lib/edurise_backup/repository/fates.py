@@ -6,6 +6,7 @@ proved. Nothing is written here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -80,28 +81,34 @@ class Fates:
 
 def serving_copies(survey: Survey) -> bytearray:
     """Return which numbers serve: of a blob in several packs one copy that was read and proved."""
-    index, used = survey.index, survey.reach.used
-    kept = bytearray(used)
-    copies = [index.numbers(kind, blob) for kind, blob, _ in index.copies()]
-    copies = [numbers for numbers in copies if any(used[number] for number in numbers)]
-    for numbers in copies:
+    kept = bytearray(survey.reach.used)
+    packs = set[int]()
+    for numbers in _used_copies(survey):  # there may be millions: they are looked up twice, not kept
+        packs.update(map(survey.index.pack_of, numbers))
         for number in numbers:
             kept[number] = 1
-    shares: dict[int, float] = {}
-
-    def worth(number: int) -> tuple[float, str]:
-        """Rank copies: those in the packs that are used most, because these stay anyway."""
-        pack = index.pack_of(number)
-        if pack not in shares:
-            live, total = _live_bytes(survey, kept, pack)
-            shares[pack] = live / max(1, total)
-        return -shares[pack], index.pack_id(pack)
-
-    chosen = [_proved_copy(survey, sorted(numbers, key=worth)) for numbers in copies]
-    for numbers, best in zip(copies, chosen, strict=True):
+    if not packs:
+        return kept
+    # packs that are used most come first, because they stay anyway
+    worth = {pack: (-_share(survey, kept, pack), survey.index.pack_id(pack)) for pack in packs}
+    for numbers in _used_copies(survey):
+        best = _proved_copy(survey, sorted(numbers, key=lambda number: worth[survey.index.pack_of(number)]))
         for number in numbers:
             kept[number] = number == best
     return kept
+
+
+def _used_copies(survey: Survey) -> Iterator[list[int]]:
+    """Yield the numbers of each blob in use that lies in several places."""
+    for kind, blob, _ in survey.index.copies():
+        numbers = survey.index.numbers(kind, blob)
+        if any(survey.reach.used[number] for number in numbers):
+            yield numbers
+
+
+def _share(survey: Survey, kept: bytearray, pack: int) -> float:
+    live, total = _live_bytes(survey, kept, pack)
+    return live / max(1, total)
 
 
 def _proved_copy(survey: Survey, numbers: list[int]) -> int:

@@ -6,7 +6,7 @@ blobs that lie in two packs.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from edurise_backup.errors import DamageError
@@ -22,9 +22,11 @@ from edurise_backup.repository.reachability import read_sealed
 from edurise_backup.repository.survey import Survey
 from edurise_backup.repository.writer import INDEX_BLOBS, WriterSettings, save_index
 
-_BLOBS, _BYTES = 256, 8 * 1024 * 1024
-"""What is proved side by side before it is packed."""
+_BLOBS, _BYTES, _PART = 2048, 8 * 1024 * 1024, 64
+"""So much is proved at once before it is packed, in parts of 64 blobs."""
 _PACK_SIZE = WriterSettings().pack_size
+_Sealed = tuple[int, memoryview | None]
+"""A blob's number, and its sealed bytes."""
 
 
 def repack(plan: PrunePlan, lock: Lock, progress: Progress) -> None:
@@ -36,9 +38,12 @@ def repack(plan: PrunePlan, lock: Lock, progress: Progress) -> None:
         return
     progress.phase("repack", bytes_total=plan.fates.repack_bytes)
     survey = plan.survey
-    packs = _NewPacks(survey.box, lock)
-    with ThreadPoolExecutor(WriterSettings().workers, thread_name_prefix="prove") as pool:
-        batch, waiting = list[tuple[int, memoryview | None]](), 0
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="pack") as writer,
+        ThreadPoolExecutor(WriterSettings().workers, thread_name_prefix="prove") as pool,
+    ):
+        packs = _NewPacks(survey.box, lock, writer)
+        batch, waiting = list[_Sealed](), 0
         for item in read_sealed(survey.box, survey.index, _wanted(plan)):
             batch.append(item)
             waiting += len(item[1] or b"")
@@ -46,7 +51,7 @@ def repack(plan: PrunePlan, lock: Lock, progress: Progress) -> None:
                 _write(survey, packs, batch, pool, progress)
                 batch, waiting = [], 0
         _write(survey, packs, batch, pool, progress)
-    survey.load(packs.finish())
+        survey.load(packs.finish())
     for pack in packs.sizes:
         survey.stored[survey.number(bytes.fromhex(pack))] = packs.sizes[pack]
 
@@ -57,42 +62,45 @@ def _wanted(plan: PrunePlan) -> list[int]:
 
 
 def _write(
-    survey: Survey,
-    packs: _NewPacks,
-    batch: list[tuple[int, memoryview | None]],
-    pool: ThreadPoolExecutor,
-    progress: Progress,
+    survey: Survey, packs: _NewPacks, batch: list[_Sealed], pool: ThreadPoolExecutor, progress: Progress
 ) -> None:
-    for blob, sealed in pool.map(partial(_proved, survey), batch):
+    """Prove a batch, each worker a part of it, then pack it in its order."""
+    parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
+    for proved in pool.map(partial(_prove, survey), parts):
         progress.raise_if_cancelled()
-        packs.add(blob, sealed)
-        progress.advance(bytes_done=len(sealed))
+        for blob, sealed in proved:
+            packs.add(blob, sealed)
+        progress.advance(bytes_done=sum(len(sealed) for _, sealed in proved))
 
 
-def _proved(survey: Survey, item: tuple[int, memoryview | None]) -> tuple[PackedBlob, Buffer]:
-    """Return a blob and its sealed bytes, which were opened; bytes that are None are read again, alone."""
-    number, sealed = item
-    blob, place = survey.index.blob(number), survey.index.place(number)
-    if sealed is None:
-        name = object_name(Kind.PACK, place.pack)
-        sealed = memoryview(survey.box.store.get(name, offset=place.offset, length=place.length))
-    try:
-        opened_blob(survey.box.key, sealed, wanted=blob.id, raw_length=blob.raw_length)
-    except DamageError as error:
-        raise DamageError(
-            f"pack {place.pack[:8]}: {error.message}",
-            safe="nothing was removed",
-            hint="run `check --read-data` to see which snapshots are affected",
-        ) from error
-    return blob, sealed
+def _prove(survey: Survey, part: list[_Sealed]) -> list[tuple[PackedBlob, Buffer]]:
+    """Return blobs and their sealed bytes, which were opened; bytes that are None are read again, alone."""
+    proved = list[tuple[PackedBlob, Buffer]]()
+    for number, sealed in part:
+        blob, pack = survey.index.blob(number), survey.index.pack_id(survey.index.pack_of(number))
+        if sealed is None:
+            name = object_name(Kind.PACK, pack)
+            sealed = memoryview(survey.box.store.get(name, offset=blob.offset, length=blob.length))
+        try:
+            opened_blob(survey.box.key, sealed, wanted=blob.id, raw_length=blob.raw_length)
+        except DamageError as error:
+            raise DamageError(
+                f"pack {pack[:8]}: {error.message}",
+                safe="nothing was removed",
+                hint="run `check --read-data` to see which snapshots are affected",
+            ) from error
+        proved.append((blob, sealed))
+    return proved
 
 
 class _NewPacks:
-    """Fills packs, trees apart from data, and lists the durable ones in index files."""
+    """Fills packs, trees apart from data; has one written at a time, and lists the durable ones in index files."""
 
-    def __init__(self, box: ObjectBox, lock: Lock) -> None:
+    def __init__(self, box: ObjectBox, lock: Lock, writer: ThreadPoolExecutor) -> None:
         self._box = box
         self._lock = lock
+        self._writer = writer
+        self._under_way: Future[None] | None = None
         self._open: dict[BlobKind, OpenPack] = {}
         self._buffers = PackBuffers(_PACK_SIZE)
         self._unlisted: list[tuple[str, list[PackedBlob]]] = []
@@ -114,10 +122,20 @@ class _NewPacks:
         """Make everything durable and indexed; return the new index files."""
         for pack in self._open.values():
             self._send(pack)
+        self._wait()
         self._save_index()
         return self._index_files
 
     def _send(self, pack: OpenPack) -> None:
+        self._wait()
+        self._under_way = self._writer.submit(self._write, pack)
+
+    def _wait(self) -> None:
+        """Wait until the pack that is being written is durable; raises what kept it from being so."""
+        if self._under_way is not None:
+            self._under_way.result()
+
+    def _write(self, pack: OpenPack) -> None:
         pack_id, pieces = pack.seal(self._box.key)
         self._box.store.put(object_name(Kind.PACK, pack_id), pieces)
         self.sizes[pack_id] = sum(map(len, pieces))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,6 +175,8 @@ class LocalStore:
 
     def now(self) -> datetime | None:
         """Return the time by the clock that stamps this directory's files: another machine's on a network share."""
+        import tempfile  # only a prune asks
+
         try:
             with tempfile.TemporaryFile(dir=self._root) as file:  # has no name where the file system can do that
                 file.write(b"?")
