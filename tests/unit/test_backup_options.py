@@ -44,7 +44,7 @@ def test_files_above_the_size_are_left_out_and_counted(tmp_path: Path) -> None:
     (tree / "link").symlink_to("folder/of 5000")
     repository = create()
     options = BackupOptions(larger_than=100)
-    trees = open_trees(repository, [str(tree)], options)
+    trees = open_trees([str(tree)], options)
     saved = backup_trees(repository, trees, options, progress=QUIET)
     assert (trees.left_out.files, trees.left_out.bytes) == (2, 5101)
     assert saved.archived.problems == ()
@@ -55,7 +55,7 @@ def test_a_large_file_that_is_named_is_left_out_too(tmp_path: Path) -> None:
     large = write(tmp_path / "large", bytes(1000))
     repository = create()
     options = BackupOptions(larger_than=10)
-    trees = open_trees(repository, [str(large)], options)
+    trees = open_trees([str(large)], options)
     backup_trees(repository, trees, options, progress=QUIET)
     assert trees.left_out.files == 1
 
@@ -103,7 +103,7 @@ def test_what_is_mounted_below_a_path_is_left_out(tmp_path: Path) -> None:
         for one_file_system in (True, False):
             repository = create()
             options = BackupOptions(one_file_system=one_file_system)
-            backup_trees(repository, open_trees(repository, [str(tree)], options), options, progress=QUIET)
+            backup_trees(repository, open_trees([str(tree)], options), options, progress=QUIET)
             names = names_in(opened(repository.store), tree)
             assert "nothing here" in names
             assert ("nothing here/elsewhere" in names) is not one_file_system
@@ -137,7 +137,7 @@ def test_a_dry_run_writes_nothing_and_says_what_a_backup_would_add(tmp_path: Pat
     trial_of = Repository.open(FaultyStore(disk, *refused), PASSPHRASE)
     options = BackupOptions(host="tests")
     before = disk.copy().objects
-    trial = try_trees(trial_of, open_trees(trial_of, [str(tree)], options), options, progress=QUIET)
+    trial = try_trees(trial_of, open_trees([str(tree)], options), options, progress=QUIET)
     assert disk.objects == before
     assert all(fault.seen == 0 for fault in refused)
     saved = back_up(opened(disk), tree)
@@ -155,12 +155,11 @@ def test_a_dry_run_of_what_is_stored_adds_nothing(tmp_path: Path) -> None:
     repository = create()
     back_up(repository, tree)
     options = BackupOptions(read_everything=True)
-    trial = try_trees(repository, open_trees(repository, [str(tree)], options), options, progress=QUIET)
+    trial = try_trees(repository, open_trees([str(tree)], options), options, progress=QUIET)
     assert (trial.added.data_blobs, trial.added.tree_blobs, trial.added.plain_bytes) == (0, 0, 0)
     assert trial.archived.stats.read_bytes > 0
 
 
 def test_a_dry_run_refuses_what_a_backup_refuses(tmp_path: Path) -> None:
-    repository = create()
     with pytest.raises(InputError, match=re.escape(str(tmp_path / "missing"))):
-        open_trees(repository, [str(tmp_path / "missing")], BackupOptions())
+        open_trees([str(tmp_path / "missing")], BackupOptions())

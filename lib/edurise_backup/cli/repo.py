@@ -80,8 +80,8 @@ def backup(
     options = BackupOptions(exclude or (), tag or (), host, one_file_system, force, not no_check, largest)
     started = datetime.now(UTC)
     with engine.output.progress() as progress:
+        trees = open_trees(paths, options)
         repository = engine.repository()
-        trees = open_trees(repository, paths, options)
         if dry_run:
             return _show_trial(engine, try_trees(repository, trees, options, progress=progress), trees.left_out)
         saved = backup_trees(repository, trees, options, progress=progress)

@@ -135,26 +135,30 @@ class FileTrees:
     label: Label
     left_out: LeftOut
     """Files that were too large; complete once the source was walked."""
+    opened: datetime
+    """From when on they are looked at."""
 
 
-def open_trees(repository: Repository, paths: Sequence[str], options: BackupOptions) -> FileTrees:
-    """Return the trees; raises InputError for a path that is missing or holds the repository."""
+def open_trees(paths: Sequence[str], options: BackupOptions) -> FileTrees:
+    """Return the trees, and begin to look at them; raises InputError for a path that is missing."""
+    opened = datetime.now(UTC)
     files = FilesSource(paths, exclude=options.exclude, one_file_system=options.one_file_system)
-    refuse_nested(files.paths, repository.store.address, options.exclude)
+    files.scan_ahead()
     label = Label(files.paths, options.host, options.tags, options.exclude)
     if options.larger_than is None:
-        return FileTrees(files, label, LeftOut())
+        return FileTrees(files, label, LeftOut(), opened)
     small = SmallFilesSource(files, options.larger_than)
-    return FileTrees(small, label, small.left_out)
+    return FileTrees(small, label, small.left_out, opened)
 
 
 def backup_paths(repository: Repository, paths: Sequence[str], options: BackupOptions, *, progress: Progress) -> Saved:
     """Publish a snapshot of directory trees; raises what `open_trees` and `save_snapshot` raise."""
-    return backup_trees(repository, open_trees(repository, paths, options), options, progress=progress)
+    return backup_trees(repository, open_trees(paths, options), options, progress=progress)
 
 
 def backup_trees(repository: Repository, trees: FileTrees, options: BackupOptions, *, progress: Progress) -> Saved:
-    """Publish a snapshot of directory trees."""
+    """Publish a snapshot of directory trees; raises InputError when they hold the repository."""
+    refuse_nested(trees.label.paths, repository.store.address, options.exclude)
     with locked(repository) as lock:
         progress.phase("files")
         return save_snapshot(
@@ -165,11 +169,13 @@ def backup_trees(repository: Repository, trees: FileTrees, options: BackupOption
             progress=progress,
             read_everything=options.read_everything,
             settings=WriterSettings(check=options.check),
+            started=trees.opened,
         )
 
 
 def try_trees(repository: Repository, trees: FileTrees, options: BackupOptions, *, progress: Progress) -> Trial:
     """Say what a backup would add; nothing at all is written, not even a lock."""
+    refuse_nested(trees.label.paths, repository.store.address, options.exclude)
     with readable(repository, lock=False):
         progress.phase("files")
         return try_snapshot(

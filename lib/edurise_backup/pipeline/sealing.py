@@ -1,4 +1,4 @@
-"""Batches of small files, sealed here or in processes of their own (`pipeline/crew`).
+"""Batches of small files, sealed here or in processes of their own (`machine/crew`).
 
 Run as a program this is such a process.
 """
@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from edurise_backup.machine.crew import Crew, Messages, serve
 from edurise_backup.model.content import BlobId
 from edurise_backup.pipeline.codec import MasterKey
-from edurise_backup.pipeline.crew import Crew, Messages, serve
 from edurise_backup.pipeline.small_files import SealedBlob, SealSettings, SmallFiles
 from edurise_backup.ports import FileState
 

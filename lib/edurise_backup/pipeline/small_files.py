@@ -2,7 +2,7 @@
 
 A small file costs Python more than it costs the machine, and one process runs
 Python on one core only. So the work on a batch is one object, `SmallFiles`,
-that needs nothing but a key: `pipeline/crew` keeps several of them in
+that needs nothing but a key: `machine/crew` keeps several of them in
 processes of their own.
 """
 

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edurise_backup.direct import write_at
 from edurise_backup.errors import BackupError, ConflictError, DamageError, InputError, SpaceError
+from edurise_backup.machine.direct import write_at
 from edurise_backup.model.content import Node, nanoseconds, unix_permissions
 from edurise_backup.ports import Buffer
 from edurise_backup.recovery.planning import Names

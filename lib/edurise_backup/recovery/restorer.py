@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edurise_backup.errors import DamageError, NotFoundError, SpaceError
+from edurise_backup.machine.crew import Crew
 from edurise_backup.model.content import BlobKind, Node
 from edurise_backup.pipeline.codec import MasterKey
-from edurise_backup.pipeline.crew import Crew
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.extraction import Extraction
 from edurise_backup.recovery.planning import PlannedFile, RestorePlan, WantedBlob, blob_lengths, walk_files

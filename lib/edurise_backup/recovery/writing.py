@@ -1,4 +1,4 @@
-"""Write runs of a pack's blobs to their files, here or in processes of their own (`pipeline/crew`).
+"""Write runs of a pack's blobs to their files, here or in processes of their own (`machine/crew`).
 
 Run as a program this is such a process.
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from edurise_backup.errors import DamageError
+from edurise_backup.machine.crew import Crew, Member, Messages, serve
 from edurise_backup.model.content import BlobId, ExtendedAttribute, Node
 from edurise_backup.pipeline.codec import MasterKey, Scratch
-from edurise_backup.pipeline.crew import Crew, Member, Messages, serve
 from edurise_backup.ports import Buffer
 from edurise_backup.recovery.extraction import Extraction, Troubles
 from edurise_backup.recovery.planning import WantedBlob

@@ -49,12 +49,14 @@ def save_snapshot(
     read_everything: bool = False,
     settings: WriterSettings | None = None,
     now: Clock = lambda: datetime.now(UTC),
+    started: datetime | None = None,
 ) -> Saved:
     """Store what the source offers and publish it; files that did not change since the parent are not read.
 
-    The index must be loaded. Raises what the source and the store raise; then nothing is published.
+    `started`: when the source was first looked at, if that was before now. The
+    index must be loaded. Raises what the source and the store raise; then nothing is published.
     """
-    started = now()
+    started = started or now()
     host = label.host or socket.gethostname()
     parent_id = None if read_everything else find_parent(repository, label.paths, host)
     parent = None if parent_id is None else _parent(repository, *parent_id)

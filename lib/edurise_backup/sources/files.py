@@ -19,6 +19,7 @@ from edurise_backup.errors import InputError, SourceError
 from edurise_backup.model.content import ExtendedAttribute, Node, go_mode, rfc3339
 from edurise_backup.ports import Entry, FileState
 from edurise_backup.sources.patterns import matcher
+from edurise_backup.sources.scanning import Scanner, Status, list_folder
 
 _NO_XATTRS = (95, 61, 1, 13, 2)  # ENOTSUP, ENODATA, EPERM, EACCES, ENOENT
 
@@ -39,6 +40,16 @@ class FilesSource:
             for path in self.paths
             if os.path.islink(path)
         ]
+        self._patterns = tuple(exclude)
+        self._scanner: Scanner | None = None
+
+    def scan_ahead(self) -> None:
+        """Begin to look at the directories now, while other things are made ready.
+
+        What is described was so at some moment from now on: a snapshot of it must not say that it began later.
+        """
+        folders = [path for path in self.paths if stat.S_ISDIR(os.lstat(path).st_mode)]
+        self._scanner = Scanner(folders, self._patterns, None if self._devices is None else sorted(self._devices))
 
     def root(self) -> Entry:
         """Return `/`; of the directories above the chosen paths only the way down is offered."""
@@ -60,12 +71,20 @@ class FilesSource:
         # an ancestor may be a link to a directory: what is below it is stored below a directory of its name
         return Entry(self._node(path, os.stat(path)), path, children=children)
 
-    def _entry(self, path: str, name: str | None = None) -> Entry | None:
-        """Describe one path, or note why it cannot be read."""
+    def _entry(self, path: str) -> Entry | None:
         try:
-            status = os.lstat(path)
+            status: Status | int = Status.of(os.lstat(path))
+        except OSError as error:
+            status = error.errno or 0
+        return self._described(path, os.path.basename(path), status)
+
+    def _described(self, path: str, name: str, status: Status | int) -> Entry | None:
+        """Describe one path, or note why it cannot be read (an errno)."""
+        try:
+            if isinstance(status, int):
+                raise OSError(status, os.strerror(status))
             if stat.S_ISREG(status.st_mode):
-                return self._file(path, status, name if name is not None else os.path.basename(path))
+                return self._file(path, status, name)
             node = self._node(path, status, name)
         except FileNotFoundError:
             return None  # it vanished since its directory was read: as if it had never been
@@ -80,7 +99,7 @@ class FilesSource:
             return None  # as stock restic does: a socket is made by the server that listens on it
         return Entry(node, path)
 
-    def _file(self, path: str, status: os.stat_result, name: str) -> Entry:
+    def _file(self, path: str, status: os.stat_result | Status, name: str) -> Entry:
         return Entry.of_file(
             name,
             file_state(path, status),
@@ -89,20 +108,19 @@ class FilesSource:
         )
 
     def _children(self, path: str) -> Iterable[Entry]:
-        try:
-            names = sorted(os.listdir(path), key=os.fsencode)
-        except OSError as error:
-            self._problems.append(f"{path}: {error.strerror}")
-            return
+        listing = list_folder(path) if self._scanner is None else self._scanner.take(path)
+        if listing.error:
+            self._problems.append(f"{path}: {os.strerror(listing.error)}")
         prefix = path if path.endswith("/") else path + "/"
-        for name in names:
+        for raw, status in listing.names:
+            name = os.fsdecode(raw)
             child = prefix + name
             if self._excluded is None or not self._excluded(child):
-                entry = self._entry(child, name)
+                entry = self._described(child, name, status)
                 if entry is not None:
                     yield entry
 
-    def _node(self, path: str, status: os.stat_result, name: str | None = None) -> Node:
+    def _node(self, path: str, status: os.stat_result | Status, name: str | None = None) -> Node:
         kind, mode = go_mode(status.st_mode)
         mtime = rfc3339(status.st_mtime_ns)
         node = Node(
@@ -149,7 +167,7 @@ class FilesSource:
 class FileContent:
     """A regular file that is being read."""
 
-    def __init__(self, path: str, describe: Callable[[str, os.stat_result], Node]) -> None:
+    def __init__(self, path: str, describe: Callable[[str, os.stat_result | Status], Node]) -> None:
         self._path = path
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -191,7 +209,7 @@ class FileContent:
         os.close(self._descriptor)
 
 
-def file_state(path: str, status: os.stat_result) -> FileState:
+def file_state(path: str, status: os.stat_result | Status) -> FileState:
     """Return what lstat(2) or fstat(2) says of a regular file."""
     return FileState(
         path,

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edurise_backup.direct import WORTH_IT, write_at
 from edurise_backup.errors import (
     BackupError,
     ConflictError,
@@ -26,6 +25,7 @@ from edurise_backup.errors import (
     SpaceError,
     TransientError,
 )
+from edurise_backup.machine.direct import WORTH_IT, write_at
 from edurise_backup.ports import Buffer
 
 _TEMPORARY = "-tmp-"  # stock restic uses the same mark for its own unfinished objects

@@ -1,6 +1,6 @@
 """Prove packs: each one's name, its header, and every blob in it. The hot path of a check.
 
-Run as a program this is a process that examines packs for another one (`pipeline/crew`).
+Run as a program this is a process that examines packs for another one (`machine/crew`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import msgspec
 
 from edurise_backup.errors import DamageError
+from edurise_backup.machine.crew import Crew, Member, Messages, serve
 from edurise_backup.pipeline.codec import MasterKey, Scratch
-from edurise_backup.pipeline.crew import Crew, Member, Messages, serve
 from edurise_backup.ports import Buffer
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.packs import decode_header, header_plaintext

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 
 from edurise_backup.errors import BackupError, DamageError, NotFoundError
-from edurise_backup.pipeline.crew import Crew
+from edurise_backup.machine.crew import Crew
 from edurise_backup.ports import Progress
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.repository import Repository

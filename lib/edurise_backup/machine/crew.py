@@ -9,6 +9,7 @@ that pipe and never opens a repository: what is decided is decided here.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import queue
@@ -25,6 +26,8 @@ import msgspec
 from edurise_backup.errors import BackupError, DamageError, SpaceError
 
 _LENGTH = 8
+_PIPE = 1024 * 1024
+"""Bytes that a member may answer ahead of whoever reads it; Linux allows no more to an ordinary user."""
 _CLASSES = {cls.__name__: cls for cls in (BackupError, DamageError, SpaceError)}
 
 Answer = TypeVar("Answer")
@@ -79,6 +82,9 @@ class Member:
 
     def __init__(self, module: str, setup: object) -> None:
         self._process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        with suppress(OSError):  # a smaller pipe serves, too
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
         self.send(setup)
 
     def send(self, message: object) -> None:

@@ -1,0 +1,136 @@
+"""List directories ahead of a walk, in a process of its own: the disk answers slower than the walk asks.
+
+Run as a program this is that process. The pipe is the bound: it gets ahead by
+what fits into it, and ends when nobody reads it any more.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import weakref
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from edurise_backup.errors import BackupError
+from edurise_backup.machine.crew import Member, Messages, serve
+from edurise_backup.sources.patterns import matcher
+
+
+class Status(msgspec.Struct, array_like=True, gc=False):
+    """What lstat(2) says of a name, in the words of `os.stat_result`."""
+
+    st_mode: int
+    st_dev: int
+    st_ino: int
+    st_nlink: int
+    st_uid: int
+    st_gid: int
+    st_rdev: int
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Status:
+        """Take over what the system said."""
+        return cls(
+            found.st_mode,
+            found.st_dev,
+            found.st_ino,
+            found.st_nlink,
+            found.st_uid,
+            found.st_gid,
+            found.st_rdev,
+            found.st_size,
+            found.st_mtime_ns,
+            found.st_ctime_ns,
+        )
+
+
+class Listing(msgspec.Struct, array_like=True, gc=False):
+    """A directory: its names in the order of their bytes, each with its status or why it has none (an errno)."""
+
+    folder: bytes
+    names: list[tuple[bytes, Status | int]]
+    error: int = 0
+    """Why the directory cannot be read, an errno."""
+
+
+class Way(msgspec.Struct, array_like=True):
+    """Where a walk goes: depth first below `folders`, not into what is excluded or on another device."""
+
+    folders: list[bytes]
+    exclude: list[bytes]
+    devices: list[int] | None
+
+
+class Scanner:
+    """Gives the listings of a walk, which must ask for them in its order."""
+
+    def __init__(self, folders: Sequence[str], exclude: Sequence[str], devices: Sequence[int] | None) -> None:
+        way = Way(
+            [os.fsencode(folder) for folder in folders],
+            [os.fsencode(pattern) for pattern in exclude],
+            None if devices is None else list(devices),
+        )
+        member = Member(__name__, way)
+        self._member: Member | None = member
+        self._end = weakref.finalize(self, member.end)
+
+    def take(self, folder: str) -> Listing:
+        """Return the listing of the directory that the walk has come to."""
+        if self._member is not None:
+            try:
+                listing = self._member.receive(Listing)
+            except BackupError:  # it was killed: listing here takes longer, and no more than that
+                listing = None
+            if listing is not None and listing.folder == os.fsencode(folder):
+                return listing
+            self._member = None
+            self._end()
+        return list_folder(folder)
+
+
+def list_folder(folder: str) -> Listing:
+    """List a directory; a name that vanishes meanwhile is left out."""
+    try:
+        names = sorted(map(os.fsencode, os.listdir(folder)))
+    except OSError as error:
+        return Listing(os.fsencode(folder), [], error.errno or 0)
+    prefix = os.fsencode(folder if folder.endswith("/") else folder + "/")
+    found: list[tuple[bytes, Status | int]] = []
+    for name in names:
+        try:
+            found.append((name, Status.of(os.lstat(prefix + name))))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.append((name, error.errno or 0))
+    return Listing(os.fsencode(folder), found)
+
+
+def _listings(way: Way) -> Iterator[Listing]:
+    """Yield the listings of a whole walk."""
+    excluded = matcher([os.fsdecode(pattern) for pattern in way.exclude])
+    ahead = [os.fsdecode(folder) for folder in reversed(way.folders)]
+    while ahead:
+        folder = ahead.pop()
+        listing = list_folder(folder)
+        yield listing
+        prefix = folder if folder.endswith("/") else folder + "/"
+        for name, status in reversed(listing.names):
+            if isinstance(status, Status) and stat.S_ISDIR(status.st_mode):
+                path = prefix + os.fsdecode(name)
+                if (way.devices is None or status.st_dev in way.devices) and not excluded(path):
+                    ahead.append(path)
+
+
+def _work(way: Way, messages: Messages) -> None:
+    for listing in _listings(way):
+        messages.answer(lambda listing=listing: listing)  # type: ignore[misc]  # mypy cannot infer it
+
+
+if __name__ == "__main__":
+    serve(Way, _work)
