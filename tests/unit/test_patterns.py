@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edurise_backup.errors import InputError
-from edurise_backup.sources.patterns import matcher
+from edurise_backup.sources.patterns import leading, matcher
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,27 @@ def test_one_of_several_patterns_is_enough_and_none_matches_nothing() -> None:
 def test_an_empty_or_malformed_pattern_is_bad_input(pattern: str) -> None:
     with pytest.raises(InputError):
         matcher([pattern])
+
+
+NAMES = st.sampled_from(["a", "b", "ab", "*", "**", "?", "[ab]", "a*"])
+PLAIN = st.sampled_from(["a", "b", "ab", "ba", "c"])
+
+
+@given(st.lists(NAMES, min_size=1, max_size=4), st.lists(PLAIN, min_size=1, max_size=5), st.booleans())
+def test_a_walk_that_follows_leading_directories_misses_nothing(
+    pattern: list[str], names: list[str], anchored: bool
+) -> None:
+    patterns = [("/" if anchored else "") + "/".join(pattern)]
+    if matcher(patterns)("/" + "/".join(names)):
+        assert all(leading(patterns)("/" + "/".join(names[:length])) for length in range(1, len(names)))
+
+
+def test_directories_that_lead_nowhere_are_told() -> None:
+    leads = leading(["/home/*/photos", "/etc/**/conf"])
+    assert [path for path in ("/home", "/home/me", "/etc", "/etc/a/b", "/var", "/home/me/other") if leads(path)] == [
+        "/home",
+        "/home/me",
+        "/etc",
+        "/etc/a/b",
+    ]
+    assert leading(["photos"])("/anything")

@@ -271,10 +271,15 @@ def nanoseconds(text: str) -> int:
     if not match:
         raise ValueError(f"not a time: {text!r}")
     day, clock, fraction, zone = match.groups()
+    return _seconds(day, clock, zone) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
+
+
+@lru_cache(maxsize=4096)
+def _seconds(day: str, clock: str, zone: str) -> int:
     if day.startswith("0000"):  # Go's zero year has no Python equal; it means "no time known"
-        return _YEAR_0001 * 1_000_000_000
+        return _YEAR_0001
     moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in 'Zz' else zone}")
-    return int((moment - _EPOCH).total_seconds()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
+    return int((moment - _EPOCH).total_seconds())
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy,
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
 from edurise_backup.ports import Progress, Source, Store
-from edurise_backup.recovery.planning import EVERYTHING, Selection
+from edurise_backup.recovery.planning import Selection
 from edurise_backup.repository.forgetting import FUTURE, moment_of
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
@@ -23,7 +23,7 @@ from edurise_backup.repository.saving import Label, Saved, save_snapshot
 from edurise_backup.repository.trial import Trial, try_snapshot
 from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.sources.files import FilesSource
-from edurise_backup.sources.patterns import matcher
+from edurise_backup.sources.patterns import leading, matcher
 from edurise_backup.sources.small_files import LeftOut, SmallFilesSource
 from edurise_backup.stores.limited import LimitedStore, Line
 from edurise_backup.stores.local import LocalStore
@@ -216,7 +216,9 @@ def _way_down(path: str, top: str, inside: str) -> Iterator[str]:
 
 def selection(include: Sequence[str], exclude: Sequence[str]) -> Selection:
     """Return what patterns choose; without `include` everything is wanted."""
-    return Selection(matcher(include) if include else EVERYTHING.wanted, matcher(exclude))
+    if not include:
+        return Selection(unwanted=matcher(exclude))
+    return Selection(matcher(include), matcher(exclude), leading(include))
 
 
 def choose_forgotten(

@@ -68,6 +68,8 @@ class Selection:
 
     wanted: Callable[[str], bool] = lambda _path: True
     unwanted: Callable[[str], bool] = lambda _path: False
+    leading: Callable[[str], bool] = lambda _path: True
+    """Whether something below a directory may be wanted; others are not looked into."""
 
 
 EVERYTHING = Selection()
@@ -101,7 +103,7 @@ class _Planner:
         self._repository = repository
         self._select = select
         self._plan = RestorePlan()
-        self._wanted: dict[BlobId, WantedBlob] = {}
+        self._wanted: dict[str, WantedBlob] = {}
         self._linked: dict[tuple[int, int], PlannedFile] = {}
 
     def plan(self, tree: str) -> RestorePlan:
@@ -127,6 +129,8 @@ class _Planner:
                 continue
             chosen = level.wanted or self._select.wanted(text)
             if node.type == "dir":
+                if not chosen and not self._select.leading(text):
+                    continue
                 below = self._repository.read_tree(node.subtree) if node.subtree is not None else []
                 levels.append(_Level(path, iter(below), chosen, node))
             if chosen:
@@ -161,25 +165,29 @@ class _Planner:
 
     def _plan_content(self, file: PlannedFile) -> None:
         offset = 0
-        for blob_id, length in blob_lengths(self._repository, file.node):
-            blob = self._wanted.get(blob_id)
-            if blob is None:
-                place = self._repository.index.find(BlobKind.DATA, blob_id)
-                if place is None:
-                    raise DamageError(f"blob {blob_id.hex()} of {'/'.join(file.names)} is in no index")
-                blob = self._wanted[blob_id] = WantedBlob(blob_id, place)
+        for name in file.node.content or ():
+            blob = self._wanted.get(name) or self._want(name, file)
             blob.pieces.append(Piece(file, offset))
-            offset += length
-            if not _all_zeros(blob_id, length, blob.place):
-                self._plan.room += length
+            offset += blob.place.plain_length
+            if not _all_zeros(blob.id, blob.place):
+                self._plan.room += blob.place.plain_length
         if offset != file.node.size:
             raise DamageError(
                 f"/{'/'.join(file.names)} has {file.node.size} bytes, its blobs have {offset}", hint="run `check`"
             )
 
+    def _want(self, name: str, file: PlannedFile) -> WantedBlob:
+        blob_id = BlobId(bytes.fromhex(name))
+        place = self._repository.index.find(BlobKind.DATA, blob_id)
+        if place is None:
+            raise _unknown(name, "/" + "/".join(file.names))
+        blob = self._wanted[name] = WantedBlob(blob_id, place)
+        return blob
 
-def _all_zeros(blob_id: BlobId, length: int, place: Place) -> bool:
-    if not place.raw_length or place.length > length // 1000 + 100:
+
+def _all_zeros(blob_id: BlobId, place: Place) -> bool:
+    length = place.raw_length
+    if not length or place.length > length // 1000 + 100:
         return False  # zeros shrink to next to nothing: only what did is worth a look
     return blob_id == _zeros_id(length)
 
@@ -195,12 +203,16 @@ def blob_lengths(repository: Repository, node: Node) -> Iterator[tuple[BlobId, i
         blob_id = BlobId(bytes.fromhex(name))
         place = repository.index.find(BlobKind.DATA, blob_id)
         if place is None:
-            raise DamageError(
-                f"blob {name} of {node.name!r} is in no index",
-                safe="nothing was written; other files and snapshots are not affected",
-                hint="run `check`; another snapshot, or a copy of the repository, may have the file",
-            )
+            raise _unknown(name, node.name)
         yield blob_id, place.plain_length
+
+
+def _unknown(blob: str, path: str) -> DamageError:
+    return DamageError(
+        f"blob {blob} of {path} is in no index",
+        safe="nothing was written; other files and snapshots are not affected",
+        hint="run `check`; another snapshot, or a copy of the repository, may have the file",
+    )
 
 
 def walk_files(

@@ -146,7 +146,7 @@ class Index:
     def __init__(self, *, recent: int = RECENT) -> None:
         self._limit = recent
         self._packs: dict[bytes, int] = {}
-        self._pack_ids: list[bytes] = []
+        self._pack_ids: list[str] = []
         self._starts = array("I")
         """The number of each pack's first blob."""
         self._sizes = array("Q")
@@ -171,7 +171,7 @@ class Index:
     @property
     def packs(self) -> list[str]:
         """The ids of all packs that the index knows, by their numbers."""
-        return [pack.hex() for pack in self._pack_ids]
+        return list(self._pack_ids)
 
     def has_pack(self, pack_id: str) -> bool:
         """Whether the index knows the pack."""
@@ -183,7 +183,7 @@ class Index:
 
     def pack_id(self, pack: int) -> str:
         """Return the id of the pack at this place in `packs`."""
-        return self._pack_ids[pack].hex()
+        return self._pack_ids[pack]
 
     def pack_size(self, pack: int) -> int:
         """Return the bytes that the pack at this place must have."""
@@ -196,8 +196,7 @@ class Index:
 
     def sizes(self) -> Iterator[tuple[str, int]]:
         """Yield (pack id, bytes that it must have), by the packs' numbers."""
-        for pack, size in zip(self._pack_ids, self._sizes, strict=True):
-            yield pack.hex(), size
+        yield from zip(self._pack_ids, self._sizes, strict=True)
 
     def blob_range(self, pack: int) -> range:
         """Return the numbers of a pack's blobs; `pack` is its place in `packs`."""
@@ -253,7 +252,7 @@ class Index:
 
     def place(self, number: int) -> Place:
         """Return where the blob of this number lies."""
-        pack = self._pack_ids[self.pack_of(number)].hex()
+        pack = self._pack_ids[self.pack_of(number)]
         return Place(pack, self._offsets[number], self._lengths[number], self._raw_lengths[number])
 
     def copies(self) -> Iterator[tuple[BlobKind, BlobId, list[Place]]]:
@@ -308,7 +307,7 @@ class Index:
 
     def _append(self, pack: ListedPack) -> None:
         self._packs[pack.id] = len(self._pack_ids)
-        self._pack_ids.append(pack.id)
+        self._pack_ids.append(pack.id.hex())
         self._starts.append(len(self._kinds))
         self._sizes.append(size_of_pack(pack.lengths, pack.raw_lengths))
         self._ids += pack.ids

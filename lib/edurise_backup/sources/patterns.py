@@ -22,6 +22,20 @@ def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     return lambda path: joined.fullmatch(path) is not None
 
 
+def leading(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return a test of directories' absolute paths: whether something below may match one of the patterns."""
+    if any(not pattern.startswith("/") for pattern in patterns):
+        return lambda path: True
+    ways = []
+    for pattern in patterns:
+        way = ""
+        for name in map(_name, reversed(pattern.strip("/").split("/"))):
+            way = "(?:/.*)?" if name is None else f"(?:/{name}{way})?"
+        ways.append(way)
+    joined = re.compile("|".join(ways), re.DOTALL)
+    return lambda path: joined.fullmatch(path) is not None
+
+
 def _expression(pattern: str) -> str:
     stripped = pattern.strip("/")
     if not stripped:

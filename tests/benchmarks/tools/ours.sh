@@ -10,4 +10,4 @@ verify() { ours check --read-data; }
 where() { echo "$1$SRC"; }
 restore() { ours restore latest --target "$1"; }
 restore_one() { ours restore latest --target "$1" --include "$SRC/$ONE"; }
-forget() { ours forget --keep-last 1 --prune; }
+forget() { ours forget --keep-last 1 --prune --grace 0 --max-removed 100%; }
