@@ -15,7 +15,7 @@ from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy,
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
 from edurise_backup.ports import Progress, Source, Store
-from edurise_backup.recovery.planning import Selection
+from edurise_backup.recovery.planning import EVERYTHING, Selection
 from edurise_backup.repository.forgetting import FUTURE, moment_of
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
@@ -217,7 +217,7 @@ def _way_down(path: str, top: str, inside: str) -> Iterator[str]:
 def selection(include: Sequence[str], exclude: Sequence[str]) -> Selection:
     """Return what patterns choose; without `include` everything is wanted."""
     if not include:
-        return Selection(unwanted=matcher(exclude))
+        return Selection(unwanted=matcher(exclude)) if exclude else EVERYTHING
     return Selection(matcher(include), matcher(exclude), leading(include))
 
 

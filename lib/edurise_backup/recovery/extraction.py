@@ -26,6 +26,7 @@ from edurise_backup.recovery.planning import Names
 _OPEN_FOLDERS = 256
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIBC = ctypes.CDLL(None, use_errno=True)  # Python has no syncfs(2) of its own
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOLE = 4096
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 """Of these nothing that follows can succeed; any other refusal is listed, and the restore goes on."""
@@ -124,12 +125,22 @@ class Extraction:
 
     def write_whole(self, names: Names, data: Buffer, node: Node) -> None:
         """Create a file from its only piece."""
-        with self._translated(names), self._open_new(names) as descriptor:
-            if len(data) > _HOLE and _is_zeros(data):
-                os.ftruncate(descriptor, len(data))
-            else:
-                write_at(descriptor, memoryview(data), 0)
-            self._describe(descriptor, node, names)
+        try:  # spelled out: this is done for every small file
+            held = self._hold(names[:-1])
+            try:
+                descriptor = os.open(names[-1], _NEW, 0o600, dir_fd=held[0])
+                try:
+                    if len(data) > _HOLE and _is_zeros(data):
+                        os.ftruncate(descriptor, len(data))
+                    else:
+                        write_at(descriptor, memoryview(data), 0)
+                    self._describe(descriptor, node, names)
+                finally:
+                    os.close(descriptor)
+            finally:
+                self._let_go(held)
+        except (OSError, ValueError, OverflowError) as error:
+            raise self._translation(error, names) from error
 
     def write_piece(self, names: Names, data: Buffer, offset: int) -> None:
         """Write one piece of a created file; zeros stay a hole."""
@@ -186,13 +197,20 @@ class Extraction:
 
     def _describe(self, descriptor: int, node: Node, names: Names, *, mind_owner: bool = True) -> None:
         # chown clears setuid and capabilities, a read-only mode forbids xattrs: so this order
-        with self._owner_allowed(node, lambda: os.fstat(descriptor), mind=mind_owner):
+        try:
             os.fchown(descriptor, node.uid, node.gid)
-        self._set_xattrs(descriptor, node, names)
-        with self._allowed(names, "mode"):
+        except OSError as error:
+            if error.errno in _FATAL:
+                raise
+            if mind_owner:
+                self._owner_problem(os.fstat(descriptor), node)
+        if node.extended_attributes:
+            self._set_xattrs(descriptor, node, names)
+        try:
             os.fchmod(descriptor, unix_permissions(node.mode))
-        with self._allowed(names, "times"):
             os.utime(descriptor, ns=_times(node))
+        except OSError as error:
+            self._listed(error, f"{'/'.join(names)}: mode and times")
 
     def _set_xattrs(self, where: int | str, node: Node, names: Names) -> None:
         for attribute in node.extended_attributes:
@@ -240,8 +258,7 @@ class Extraction:
     @contextmanager
     def _open_new(self, names: Names) -> Iterator[int]:
         with self._folder(names[:-1]) as above:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(names[-1], flags, 0o600, dir_fd=above)
+            descriptor = os.open(names[-1], _NEW, 0o600, dir_fd=above)
             try:
                 yield descriptor
             finally:
@@ -259,19 +276,26 @@ class Extraction:
     @contextmanager
     def _folder(self, names: Names) -> Iterator[int]:
         """Give the descriptor of a directory below the target; recently used ones stay open."""
+        held = self._hold(names)
+        try:
+            yield held[0]
+        finally:
+            self._let_go(held)
+
+    def _hold(self, names: Names) -> list[int]:
+        """Return [descriptor, users] of a directory, to be given to `_let_go`."""
         if not names:
-            yield self._root
-            return
+            return [self._root, 1]
         with self._guard:
             held = self._folders.pop(names, None) or [self._descend(names), 0]
             self._folders[names] = held  # the most recent one is last
             held[1] += 1
             self._close_unused()
-        try:
-            yield held[0]
-        finally:
-            with self._guard:
-                held[1] -= 1
+        return held
+
+    def _let_go(self, held: list[int]) -> None:
+        with self._guard:
+            held[1] -= 1
 
     def _descend(self, names: Names) -> int:
         at = os.dup(self._root)
@@ -295,17 +319,20 @@ class Extraction:
     def _translated(self, names: Names) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            path = "/".join(names)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise SpaceError(
-                    f"no room left in {self._target} while writing {path}",
-                    safe="the backup; what was restored so far is incomplete",
-                    hint="free space, remove the incomplete directory, restore again",
-                ) from error
-            raise BackupError(f"{self._target}/{path}: {error.strerror}", safe="the backup") from error
-        except (ValueError, OverflowError) as error:  # a time that is none, a link to a NUL: a hostile or broken tree
-            raise DamageError(f"/{'/'.join(names)} is described impossibly: {error}", safe="the backup") from error
+        except (OSError, ValueError, OverflowError) as error:
+            raise self._translation(error, names) from error
+
+    def _translation(self, error: OSError | ValueError | OverflowError, names: Names) -> BackupError:
+        path = "/".join(names)
+        if not isinstance(error, OSError):  # a time that is none, a link to a NUL: a hostile or broken tree
+            return DamageError(f"/{path} is described impossibly: {error}", safe="the backup")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return SpaceError(
+                f"no room left in {self._target} while writing {path}",
+                safe="the backup; what was restored so far is incomplete",
+                hint="free space, remove the incomplete directory, restore again",
+            )
+        return BackupError(f"{self._target}/{path}: {error.strerror}", safe="the backup")
 
 
 def _times(node: Node) -> tuple[int, int]:

@@ -124,13 +124,15 @@ class _Planner:
                 levels.pop()
                 continue
             path = (*level.names, node.name)
-            text = "/" + "/".join(path)
-            if self._select.unwanted(text):
-                continue
-            chosen = level.wanted or self._select.wanted(text)
-            if node.type == "dir":
-                if not chosen and not self._select.leading(text):
+            chosen = self._select is EVERYTHING
+            if not chosen:
+                text = "/" + "/".join(path)
+                if self._select.unwanted(text):
                     continue
+                chosen = level.wanted or self._select.wanted(text)
+                if node.type == "dir" and not chosen and not self._select.leading(text):
+                    continue
+            if node.type == "dir":
                 below = self._repository.read_tree(node.subtree) if node.subtree is not None else []
                 levels.append(_Level(path, iter(below), chosen, node))
             if chosen:

@@ -8,11 +8,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edurise_backup.errors import DamageError, NotFoundError, SpaceError
+from edurise_backup.errors import BackupError, DamageError, NotFoundError, SpaceError
 from edurise_backup.machine.crew import Crew
 from edurise_backup.model.content import BlobKind, Node
 from edurise_backup.pipeline.codec import MasterKey
@@ -37,6 +37,8 @@ _GAP = 128 * 1024
 _RUN = 8 * 1024 * 1024
 """Bytes that one read brings at most."""
 
+_SYNC_EVERY = 1.0
+"""Seconds."""
 _ALONE_BYTES, _ALONE_FILES = 64 * 1024 * 1024, 1000
 """A smaller restore is done before other processes would have started."""
 
@@ -65,7 +67,8 @@ def restore(
             extraction.make_folder(names)
         for file in plan.files:
             _prepare(extraction, file)
-        _Restore(repository, extraction, progress).run(plan, target, workers or (os.cpu_count() or 2))
+        with _syncing(extraction):
+            _Restore(repository, extraction, progress).run(plan, target, workers or 2 * (os.cpu_count() or 2))
         for file in plan.files:
             if len(file.node.content or ()) > 1:
                 extraction.finish_file(file.names, file.node)
@@ -96,6 +99,25 @@ def _prepare(extraction: Extraction, file: PlannedFile) -> None:
         extraction.write_whole(file.names, b"", file.node)
     elif pieces > 1:
         extraction.create_file(file.names, file.node.size)
+
+
+@contextmanager
+def _syncing(extraction: Extraction) -> Iterator[None]:
+    """Have the system write to the disk while there is more to come, so that the sync at the end has little left."""
+    ended = threading.Event()
+
+    def sync() -> None:
+        while not ended.wait(_SYNC_EVERY):
+            with suppress(BackupError):  # the sync at the end tells
+                extraction.sync()
+
+    thread = threading.Thread(target=sync, name="sync", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class _Restore:

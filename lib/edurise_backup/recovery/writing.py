@@ -137,7 +137,7 @@ class RunWriter:
 def write_pieces(extraction: Extraction, pieces: Sequence[PieceOrder], data: Buffer) -> None:
     """Write one blob to all its places."""
     for piece in pieces:
-        names = tuple(map(os.fsdecode, piece.path.split(b"/")))
+        names = tuple(os.fsdecode(piece.path).split("/"))
         if piece.whole is not None:
             extraction.write_whole(names, data, piece.whole.node())
         else:
@@ -148,7 +148,7 @@ def ordered(blob: WantedBlob, start: int) -> BlobOrder:
     """Return what a wanted blob of a run means."""
     pieces = [
         PieceOrder(
-            b"/".join(map(os.fsencode, piece.file.names)),
+            os.fsencode("/".join(piece.file.names)),
             piece.offset,
             Description.of(piece.file.node) if len(piece.file.node.content or ()) == 1 else None,
         )

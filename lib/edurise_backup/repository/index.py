@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -121,8 +121,7 @@ def decode_index(plaintext: bytes) -> Iterator[tuple[str, list[PackedBlob]]]:
         yield pack.id.hex(), pack.blobs()
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a blob's sealed bytes lie."""
 
     pack: str

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from mmap import mmap
+from typing import NamedTuple
 
 from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobId, BlobKind
@@ -24,8 +25,7 @@ MAX_HEADER = 16 * 1024 * 1024
 MAX_BLOBS = (MAX_HEADER - OVERHEAD) // _COMPRESSED.size
 
 
-@dataclass(frozen=True, slots=True)
-class PackedBlob:
+class PackedBlob(NamedTuple):
     """One blob in a pack: where its sealed bytes lie; `raw_length` is 0 when it is not compressed."""
 
     kind: BlobKind
