@@ -354,7 +354,7 @@ def test_a_parent_whose_data_is_gone_is_not_trusted(tmp_path: Path) -> None:
     data_packs = [name for name in store.objects if name.startswith("data/")]
     largest = max(data_packs, key=lambda name: len(store.objects[name]))
     del store.objects[largest]
-    from edurise_backup.repository.index import encode_index
+    from edurise_backup.repository.index_files import encode_index
     from edurise_backup.repository.packs import read_header
 
     repository = opened(store)

@@ -22,7 +22,7 @@ from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.pipeline.codec import open_blob
-from edurise_backup.repository.index import encode_index
+from edurise_backup.repository.index_files import encode_index
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.packs import PackedBlob
 from edurise_backup.repository.repairing.affected import AffectedPath

@@ -184,7 +184,7 @@ def test_an_index_that_stock_restic_rebuilt_is_read(theirs: Theirs) -> None:
 
 def test_packs_that_hold_trees_and_data_together_are_read_and_pruned_apart(theirs: Theirs) -> None:
     """Ancient clients mixed the two kinds; a prune of ours writes them again."""
-    from edurise_backup.repository.index import encode_index
+    from edurise_backup.repository.index_files import encode_index
     from edurise_backup.repository.layout import object_name
     from edurise_backup.repository.packs import OpenPack
 

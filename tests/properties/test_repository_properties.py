@@ -15,7 +15,8 @@ from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
 from edurise_backup.pipeline.codec import MasterKey, compress, compress_if_smaller, decompress, open_blob
 from edurise_backup.pipeline.windows import Windows
-from edurise_backup.repository.index import RECENT, Index, decode_index, encode_index
+from edurise_backup.repository.index import RECENT, Index
+from edurise_backup.repository.index_files import decode_index, encode_index
 from edurise_backup.repository.keys import read_key_file, unwrap, wrap
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import LockFile, read_locks

@@ -10,7 +10,7 @@ from edurise_backup.model.content import BlobId, BlobKind, Node
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.ports import Entry, Store
-from edurise_backup.repository.index import decode_index
+from edurise_backup.repository.index_files import decode_index
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.packs import PackedBlob
 from edurise_backup.repository.repairing.index_repair import IndexRepairPlan, apply_index_repair, plan_index_repair

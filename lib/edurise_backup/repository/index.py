@@ -12,113 +12,19 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
-from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.pipeline.codec import OVERHEAD
+from edurise_backup.repository.index_files import ListedPack
 from edurise_backup.repository.packs import PackedBlob, size_of_pack
 from edurise_backup.repository.settled import Settled
 
-_U32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 _ID = 32
+_KIND_OF = (BlobKind.DATA, BlobKind.TREE)
 RECENT = 200_000
 """This many blobs are found through a dictionary, which takes some 200 bytes for each; then they are sorted in."""
-
-
-class _IndexBlob(msgspec.Struct, omit_defaults=True, gc=False):
-    id: str
-    type: str
-    offset: _U32
-    length: Annotated[int, msgspec.Meta(ge=1, le=(1 << 32) - 1)]
-    uncompressed_length: _U32 = 0
-
-
-class _IndexPack(msgspec.Struct, gc=False):
-    id: str
-    blobs: list[_IndexBlob]
-
-
-class _IndexFile(msgspec.Struct):
-    packs: list[_IndexPack]
-    supersedes: list[str] | None = None
-
-
-_decoder = msgspec.json.Decoder(_IndexFile)
-_encoder = msgspec.json.Encoder()
-_KINDS = {"data": BlobKind.DATA, "tree": BlobKind.TREE}
-
-
-def encode_index(packs: Iterable[tuple[str, Sequence[PackedBlob]]]) -> bytes:
-    """Return the plaintext of an index file."""
-    return _encoder.encode(
-        {
-            "packs": [
-                _IndexPack(
-                    pack_id,
-                    [_IndexBlob(b.id.hex(), b.kind.word, b.offset, b.length, b.raw_length) for b in blobs],
-                )
-                for pack_id, blobs in packs
-            ]
-        }
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class ListedPack:
-    """A pack as an index file lists it: ids joined, all else in columns, in the file's order."""
-
-    id: bytes
-    ids: bytes
-    kinds: bytes
-    offsets: array[int]
-    lengths: array[int]
-    raw_lengths: array[int]
-
-    def blobs(self) -> list[PackedBlob]:
-        """Return the blobs one by one."""
-        return [
-            PackedBlob(_KIND_OF[kind], BlobId(self.ids[at * _ID : at * _ID + _ID]), offset, length, raw_length)
-            for at, (kind, offset, length, raw_length) in enumerate(
-                zip(self.kinds, self.offsets, self.lengths, self.raw_lengths, strict=True)
-            )
-        ]
-
-
-_KIND_OF = (BlobKind.DATA, BlobKind.TREE)
-
-
-def listed_packs(plaintext: bytes) -> list[ListedPack]:
-    """Return the packs of an index file; raises DamageError."""
-    try:
-        return [_listed(pack) for pack in _decoder.decode(plaintext).packs]
-    except (msgspec.DecodeError, ValueError, KeyError) as error:
-        raise DamageError(f"an index file is not readable: {error}") from error
-
-
-def _listed(pack: _IndexPack) -> ListedPack:
-    blobs = pack.blobs
-    ids = bytes.fromhex("".join([blob.id for blob in blobs]))
-    if len(pack.id) != 2 * _ID or any(len(blob.id) != 2 * _ID for blob in blobs):
-        raise ValueError("an id of the wrong length")
-    return ListedPack(
-        bytes.fromhex(pack.id),
-        ids,
-        bytes([_KINDS[blob.type] for blob in blobs]),
-        array("I", [blob.offset for blob in blobs]),
-        array("I", [blob.length for blob in blobs]),
-        array("I", [blob.uncompressed_length for blob in blobs]),
-    )
-
-
-def decode_index(plaintext: bytes) -> Iterator[tuple[str, list[PackedBlob]]]:
-    """Yield (pack id, its blobs); raises DamageError."""
-    for pack in listed_packs(plaintext):
-        yield pack.id.hex(), pack.blobs()
 
 
 class Place(NamedTuple):
@@ -201,6 +107,21 @@ class Index:
         """Return the numbers of a pack's blobs; `pack` is its place in `packs`."""
         end = self._starts[pack + 1] if pack + 1 < len(self._starts) else len(self._kinds)
         return range(self._starts[pack], end)
+
+    def lists(self, pack_id: str, blobs: Sequence[PackedBlob]) -> bool:
+        """Whether the pack's blobs are known as exactly these, in this order."""
+        pack = self._packs.get(bytes.fromhex(pack_id))
+        if pack is None:
+            return False
+        numbers = self.blob_range(pack)
+        part = slice(numbers.start, numbers.stop)
+        return (
+            self._ids[part.start * _ID : part.stop * _ID] == b"".join([blob.id for blob in blobs])
+            and self._offsets[part] == array("I", [blob.offset for blob in blobs])
+            and self._lengths[part] == array("I", [blob.length for blob in blobs])
+            and self._raw_lengths[part] == array("I", [blob.raw_length for blob in blobs])
+            and self._kinds[part] == bytes([blob.kind for blob in blobs])
+        )
 
     def pack_of(self, number: int) -> int:
         """Return the pack (its place in `packs`) that holds the blob of this number."""

@@ -13,7 +13,7 @@ import msgspec
 
 from edurise_backup.errors import DamageError
 from edurise_backup.ports import Progress
-from edurise_backup.repository.index import encode_index
+from edurise_backup.repository.index_files import encode_index
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.survey import Survey
 from edurise_backup.repository.writer import INDEX_BLOBS

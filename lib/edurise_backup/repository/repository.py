@@ -35,7 +35,8 @@ from edurise_backup.ports import Store
 from edurise_backup.repository import key_ring, keys
 from edurise_backup.repository.creation import refuse_existing
 from edurise_backup.repository.forgetting import GRACE, forget
-from edurise_backup.repository.index import Index, ListedPack, Place, listed_packs
+from edurise_backup.repository.index import Index, Place
+from edurise_backup.repository.index_files import ListedPack, listed_packs
 from edurise_backup.repository.layout import CONFIG, Kind, object_id, object_name
 from edurise_backup.repository.locks import SETTLE, Lock
 from edurise_backup.repository.objects import ObjectBox

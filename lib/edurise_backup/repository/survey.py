@@ -19,7 +19,8 @@ from edurise_backup.errors import ConflictError, DamageError, InputError, NotFou
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.ports import Progress, Store
 from edurise_backup.repository.forgetting import FUTURE, Forgotten, moment_of, read_forgotten
-from edurise_backup.repository.index import Index, ListedPack, listed_packs
+from edurise_backup.repository.index import Index
+from edurise_backup.repository.index_files import ListedPack, listed_packs
 from edurise_backup.repository.layout import Kind, object_id, object_name
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import PackedBlob, decode_header, header_length, read_header

@@ -21,7 +21,8 @@ from edurise_backup.pipeline.codec import OVERHEAD, Scratch, compress_if_smaller
 from edurise_backup.pipeline.sealing import Sealing
 from edurise_backup.pipeline.small_files import EMPTY, SealSettings, prove_before_writing
 from edurise_backup.ports import Buffer, FileState
-from edurise_backup.repository.index import Index, encode_index
+from edurise_backup.repository.index import Index
+from edurise_backup.repository.index_files import encode_index
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackBuffers, PackedBlob

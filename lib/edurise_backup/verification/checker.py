@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, decode_snapshot
 from edurise_backup.ports import Clock, Progress
-from edurise_backup.repository.index import Index, ListedPack, listed_packs
+from edurise_backup.repository.index import Index
+from edurise_backup.repository.index_files import ListedPack, listed_packs
 from edurise_backup.repository.layout import Kind, object_id
 from edurise_backup.repository.repairing.affected import Affected, Availability, Blob, find_affected
 from edurise_backup.repository.repairing.examining import examine_pack, indexed_blobs, lost_blobs

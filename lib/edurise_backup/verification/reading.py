@@ -35,7 +35,7 @@ def read_packs(
     After `limit` no further pack is begun; one always is. No more packs are in
     memory than there are cores, and one. Raises CancelledError.
     """
-    workers = os.cpu_count() or 2
+    workers = (os.cpu_count() or 2) + 1  # each waits for the disk now and then
     crew = examining_crew(repository.box.key, members=workers if len(packs) >= _WORTH_A_CREW else 0)
     end = None if limit is None else seconds() + limit.total_seconds()
     under_way: deque[Future[PackProof]] = deque()

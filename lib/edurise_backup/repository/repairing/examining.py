@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.pipeline.codec import open_blob
 from edurise_backup.ports import Progress
-from edurise_backup.repository.index import Index, Place, decode_index
+from edurise_backup.repository.index import Index, Place
+from edurise_backup.repository.index_files import decode_index
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import PackedBlob, read_header
@@ -118,12 +119,14 @@ def _copied(repository: Repository, index: Index, blob: PackedBlob, bad: set[str
     return False
 
 
-def indexed_alike(index: Index, pack: str, blobs: Iterable[PackedBlob]) -> bool:
+def indexed_alike(index: Index, pack: str, blobs: Sequence[PackedBlob]) -> bool:
     """Whether the index knows each of the header's blobs at its place in this pack.
 
     It then knows no other one there, provided that the pack has the size that
     the index says: sizes add up over the blobs.
     """
+    if index.lists(pack, blobs):  # the quick answer; stock restic lists a pack's blobs in any order
+        return True
     for blob in blobs:
         wanted = Place(pack, blob.offset, blob.length, blob.raw_length)
         if index.find(blob.kind, blob.id) != wanted and wanted not in index.all_places(blob.kind, blob.id):

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from edurise_backup.errors import DamageError, NotFoundError, TransientError
 from edurise_backup.ports import Progress
-from edurise_backup.repository.index import Index, decode_index
+from edurise_backup.repository.index import Index
+from edurise_backup.repository.index_files import decode_index
 from edurise_backup.repository.layout import Kind, object_id, object_name
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.objects import ObjectBox

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from edurise_backup.errors import ConflictError, NotFoundError
 from edurise_backup.ports import Store
-from edurise_backup.repository.index import decode_index, encode_index
+from edurise_backup.repository.index_files import decode_index, encode_index
 from edurise_backup.repository.layout import NOTES, Kind, object_name
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import PackedBlob
