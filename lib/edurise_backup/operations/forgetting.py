@@ -91,7 +91,7 @@ def forget_backups(
         until = datetime.now(UTC) + length if length > timedelta(0) else None
 
         def act(repository: Repository, progress: Progress) -> ForgetFigures:
-            return _forget(catalog, repository, chosen, progress, grace=length)
+            return forget_whole(catalog, repository, chosen, progress, grace=length)
 
         asked = f"grace {grace}, " + ("named" if not decisions else "by policy")
         job = _run(catalog, settings, asked, act, progress)
@@ -112,7 +112,7 @@ def bring_backups_back(
 
         def act(repository: Repository, progress: Progress) -> ForgetFigures:
             for backup in chosen:
-                _bring_back(catalog, repository, backup, progress)
+                bring_whole_back(catalog, repository, backup, progress)
             return ForgetFigures(tuple(backup.id for backup in chosen))
 
         return _run(catalog, settings, "undo", act, progress)
@@ -215,10 +215,10 @@ def _run(
     return run_maintenance(catalog, settings, job, work, progress=progress)
 
 
-def _forget(
+def forget_whole(
     catalog: Catalog, repository: Repository, chosen: Sequence[BackupJob], progress: Progress, *, grace: timedelta
 ) -> ForgetFigures:
-    """Forget each backup as a whole; a cancelled job stops between two."""
+    """Forget each backup as a whole; a cancelled job stops between two. May be repeated after a crash."""
     progress.phase("forget")
     done: list[JobId] = []
     moment = datetime.now(UTC)
@@ -240,7 +240,8 @@ def _forget(
     return ForgetFigures(tuple(done), until)
 
 
-def _bring_back(catalog: Catalog, repository: Repository, backup: BackupJob, progress: Progress) -> None:
+def bring_whole_back(catalog: Catalog, repository: Repository, backup: BackupJob, progress: Progress) -> None:
+    """Publish the snapshots of a forgotten backup again; raises NotFoundError, DamageError. May be repeated."""
     present = look_for_backups(catalog, repository)
     snapshots = [part.snapshot_id for part in backup.parts]
     if gone := [one for one in snapshots if one not in present.listed and one not in present.waiting]:
