@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 import streamlit as st
 
 from dashboard import formatting as words
 from dashboard import queries
 from dashboard.launching import follow_launched, launch, ticketed
+from dashboard.pruning import confirm_prune, prune_sentences
 from dashboard.queries import RepositoryState
 from dashboard.readings import read_or_stale
 from edurise_backup.model.jobs import BackupJob, JobStatus, Verdict
-from edurise_backup.model.maintenance import MaintenanceJob, PruneFigures
+from edurise_backup.model.maintenance import MaintenanceJob
 
 BUDGETS = {"5%": "5 % of all bytes", "20%": "20 % of all bytes", "100%": "Every byte", "": "Structure only"}
 SHOWN = 20
 """Findings that are shown; the rest is counted."""
-DRY_RUN_STANDS = timedelta(hours=1)
-"""How long a dry run is offered as what a prune would do."""
-CONFIRMATION = "prune"
 NEVER = """\
 **The repository was never checked.**
 
 *Check now* proves its structure and as many bytes as the budget allows. 5 % every day keeps every byte proved within 30
 days: schedule the deployment `check/edurise`, or run `edurise-backup check --budget 5%` from a timer.
-"""
-WHAT_A_PRUNE_DOES = """\
-A prune removes data that no backup refers to. Forgotten backups count as in use until their grace is over. Packs leave
-the index first and are deleted by a later prune, a day after. It refuses when a backup is missing, or when more than
-half of the data would go. It waits up to an hour for running backups.
 """
 
 
@@ -91,55 +82,6 @@ def show_buttons() -> None:
             confirm_prune()
 
 
-@st.dialog("Prune the repository", width="large")
-def confirm_prune() -> None:
-    """Say what a prune does, and what a dry run of late said; nothing goes before the word is typed."""
-    st.markdown(WHAT_A_PRUNE_DOES)
-    reading = read_or_stale("repository", queries.repository)
-    if reading is not None:
-        for line in dry_run_lines(reading.value.last_dry_run, reading.as_of):
-            st.markdown(f"- {words.plain(line)}")
-    if st.button("Dry run", key=ticketed("dry run"), icon=":material/visibility:", help="Changes nothing") and launch(
-        lambda actions: actions.prune(dry_run=True)
-    ):
-        st.rerun()
-    typed = st.text_input(f"Type {CONFIRMATION} to confirm", key="prune confirmation")
-    ready = typed.strip() == CONFIRMATION
-    if st.button("Prune now", key=ticketed("prune now"), type="primary", disabled=not ready) and launch(
-        lambda actions: actions.prune(dry_run=False)
-    ):
-        st.rerun()
-
-
-def dry_run_lines(job: MaintenanceJob | None, now: datetime) -> list[str]:
-    """Return what the last dry run said, when it is recent enough to stand for a prune now; pure."""
-    if job is None or job.completed_at is None or now - job.completed_at > DRY_RUN_STANDS:
-        return ["There is no dry run of the last hour; make one first to see what would go."]
-    head = f"The dry run of {words.moment_text(job.completed_at)}, {words.age(job.completed_at, now)}:"
-    if not job.status.good or job.figures is None or job.figures.pruned is None:
-        return [head, f"refused: {job.error or words.status_text(job.status)}", job.hint or ""]
-    done = job.figures.pruned
-    lines = [head, *prune_sentences(done, would=True), *job.warnings]
-    return lines if done.refusal else [*lines, "It would not be refused."]
-
-
-def prune_sentences(done: PruneFigures, *, would: bool = False) -> list[str]:
-    """Return what a prune did, or would do, a sentence each; pure."""
-    be = "would be" if would else "were"
-    lines = [
-        f"{words.size(done.deleted_bytes)} in {done.deleted_packs:,} packs {be} deleted",
-        f"{words.size(done.repacked_bytes)} {be} written again",
-    ]
-    if done.waiting_packs:
-        lines.append(
-            f"{words.size(done.waiting_bytes)} in {done.waiting_packs:,} packs {'would wait' if would else 'wait'}; "
-            f"a prune after {words.moment_text(done.waiting_until)} may delete the last of them"
-        )
-    if done.forgotten_snapshots:
-        lines.append(f"{done.forgotten_snapshots:,} forgotten snapshots still count: their grace lasts")
-    return lines
-
-
 def show_verdict(state: RepositoryState) -> None:
     """Say in one sentence whether the repository is sound, and how much of that was proved."""
     good, last = state.good_check, state.last_check
@@ -169,8 +111,9 @@ def show_missing(gone: tuple[BackupJob, ...]) -> None:
     missing = [words.short_id(job.id) for job in gone if job.forgotten_at is None]
     if missing:
         st.error(
-            f"**{len(missing)} backups are missing from the repository, and nobody has forgotten them:** "
-            f"{', '.join(missing[:SHOWN])}. Prunes refuse until this is settled.\n\n"
+            f"**Missing from the repository, and forgotten by nobody: backups {', '.join(missing[:SHOWN])}**"
+            f"{f' and {len(missing) - SHOWN} more' if len(missing) > SHOWN else ''}. "
+            "Prunes refuse until this is settled.\n\n"
             "To do: see docs/operations/repository.md, *A backup is missing*.",
             icon=":material/error:",
         )
