@@ -30,7 +30,7 @@ class Launched:
     """What was started: a job row and the flow run that works on it."""
 
     kind: str
-    """backup, verification or recovery."""
+    """backup, verification, recovery or maintenance."""
     job_id: JobId
     flow_run_id: UUID
     flow_run_name: str
@@ -87,6 +87,24 @@ class Actions:
                 "directory": target.directory,
                 "database_suffix": target.database_suffix,
             },
+        )
+
+    def check(self, budget: str) -> Launched:
+        """Queue a check of the repository within a budget (empty: of its structure) and start its run."""
+        return self._launch(
+            "maintenance",
+            "check",
+            lambda: operations.queue_check(settings=self._settings, budget=budget),
+            {"budget": budget},
+        )
+
+    def prune(self, *, dry_run: bool) -> Launched:
+        """Queue a prune, or the dry run of one, and start its run; raises as `back_up`."""
+        return self._launch(
+            "maintenance",
+            "prune",
+            lambda: operations.queue_prune(settings=self._settings, dry_run=dry_run),
+            {"dry_run": dry_run},
         )
 
     def state(self, flow_run_id: UUID) -> RunState:

@@ -16,11 +16,14 @@ import streamlit as st
 from dashboard.actions import Actions
 from edurise_backup import operations
 from edurise_backup.catalog.jobs import BackupJobs
+from edurise_backup.catalog.maintenance import MaintenanceJobs, RepositorySize
+from edurise_backup.catalog.records import JobRecord
 from edurise_backup.catalog.recoveries import RecoveryJobs
 from edurise_backup.catalog.statistics import JobSummary, backup_stats, open_jobs, recent_jobs
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings, load_settings
-from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupStats, JobId, RecoveryJob, Verification
+from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupStats, JobId, JobStatus
+from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
 from edurise_backup.operations import Catalog
 
 FRESH = timedelta(seconds=2)
@@ -41,6 +44,24 @@ class Overview:
     def empty(self) -> bool:
         """Whether nothing was ever started."""
         return not self.recent
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryState:
+    """What the page of the repository shows, of one moment."""
+
+    as_of: datetime
+    last_prune: MaintenanceJob | None
+    """The newest that has ended, whatever its end; as the next two."""
+    last_dry_run: MaintenanceJob | None
+    last_check: MaintenanceJob | None
+    good_check: MaintenanceJob | None
+    """The newest whose work was done, whatever it found: its figures stand."""
+    good_prune: MaintenanceJob | None
+    recent: tuple[MaintenanceJob, ...]
+    sizes: tuple[RepositorySize, ...]
+    gone: tuple[BackupJob, ...]
+    """Good backups that are forgotten or missing, newest first."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -65,6 +86,30 @@ def overview() -> Overview:
     return Overview(now, backup_stats(sessions, now), recent_jobs(sessions, limit=RECENT))
 
 
+@st.cache_data(ttl=FRESH, show_spinner=False)
+def repository() -> RepositoryState:
+    """Return what is known of the repository; raises UnreachableError or TransientError."""
+    sessions = catalog().sessions
+    jobs = MaintenanceJobs(sessions)
+    unrestorable = [
+        job
+        for status in JobStatus
+        if status.good
+        for job in BackupJobs(sessions).find(BackupFilters(status=status, restorable=False, limit=OFFERED))
+    ]
+    return RepositoryState(
+        as_of=datetime.now(UTC),
+        last_prune=jobs.last(MaintenanceKind.PRUNE),
+        last_dry_run=jobs.last(MaintenanceKind.PRUNE, dry_run=True),
+        last_check=jobs.last(MaintenanceKind.CHECK),
+        good_check=jobs.last(MaintenanceKind.CHECK, good=True),
+        good_prune=jobs.last(MaintenanceKind.PRUNE, good=True),
+        recent=jobs.newest(limit=RECENT),
+        sizes=jobs.sizes(),
+        gone=tuple(unrestorable),
+    )
+
+
 @st.cache_data(ttl=timedelta(seconds=1), show_spinner=False)
 def running() -> tuple[JobSummary, ...]:
     """Return the jobs that wait or run."""
@@ -74,12 +119,10 @@ def running() -> tuple[JobSummary, ...]:
 @st.cache_data(ttl=FRESH, show_spinner=False)
 def good_backups() -> tuple[BackupJob, ...]:
     """Return the newest backups that can be verified or recovered."""
-    return tuple(
-        job for job in BackupJobs(catalog().sessions).find(BackupFilters(limit=2 * OFFERED)) if job.status.good
-    )[:OFFERED]
+    return BackupJobs(catalog().sessions).find(BackupFilters(restorable=True, limit=OFFERED))
 
 
-def job(kind: str, job_id: UUID) -> BackupJob | Verification | RecoveryJob:
+def job(kind: str, job_id: UUID) -> JobRecord:
     """Return one job as it stands now; raises NotFoundError."""
     return _rows(kind).get(job_id)
 
@@ -94,8 +137,14 @@ def actions() -> Actions:
     return Actions(settings(), withdraw=withdraw)
 
 
-def _rows(kind: str) -> BackupJobs | Verifications | RecoveryJobs:
+def _rows(kind: str) -> BackupJobs | Verifications | RecoveryJobs | MaintenanceJobs:
     sessions = catalog().sessions
-    if kind == "backup":
-        return BackupJobs(sessions)
-    return Verifications(sessions) if kind == "verification" else RecoveryJobs(sessions)
+    match kind:
+        case "backup":
+            return BackupJobs(sessions)
+        case "verification":
+            return Verifications(sessions)
+        case "recovery":
+            return RecoveryJobs(sessions)
+        case _:
+            return MaintenanceJobs(sessions)

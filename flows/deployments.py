@@ -16,6 +16,8 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
 from flows.backup import backup
+from flows.check import check
+from flows.prune import prune
 from flows.recover import recover
 from flows.verify import verify
 
@@ -61,6 +63,20 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         description="Bring a backup back into fresh databases and a fresh directory, and prove it.",
         tags=("edurise", "recover"),
         parameters=MappingProxyType({"database_suffix": "_restored"}),
+    ),
+    Deployment(
+        flow=check,
+        entrypoint="flows.check.check",
+        description="Check the repository, and prove the bytes that were never or longest ago proved.",
+        tags=("edurise", "check"),
+        parameters=MappingProxyType({"budget": "5%"}),
+    ),
+    Deployment(
+        flow=prune,
+        entrypoint="flows.prune.prune",
+        description="Remove what no backup refers to from the repository.",
+        tags=("edurise", "prune"),
+        parameters=MappingProxyType({"wait": "1h"}),
     ),
 )
 

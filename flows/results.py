@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from edurise_backup.model.jobs import BackupJob, Phase, RecoveryJob, Verification
+from edurise_backup.model.maintenance import CheckFigures, MaintenanceJob, PruneFigures
 
 SHOWN = 50
 """Lines of a list that are shown; the rest is counted."""
@@ -83,6 +84,52 @@ def recovery_markdown(job: RecoveryJob) -> str:
         _section("Warnings", _list(job.warnings), job.warnings),
         _phases(job.phases),
     )
+
+
+def maintenance_markdown(job: MaintenanceJob) -> str:
+    """Describe a prune or a check: what it did or found, and what the repository holds now."""
+    figures = job.figures
+    facts = [
+        ("Job", str(job.id)),
+        ("Asked for", job.asked),
+        ("Duration", duration(job.started_at, job.completed_at)),
+        ("Repository", size(figures.bytes) if figures else "unknown"),
+        ("Snapshots", f"{figures.snapshots:,}" if figures else "unknown"),
+    ]
+    if figures and figures.pruned:
+        facts += _prune_facts(figures.pruned)
+    if figures and figures.checked:
+        facts += _check_facts(figures.checked)
+    verdict = job.verification_status.value if job.verification_status else job.status.value.replace("_", " ")
+    return _page(
+        f"{job.kind.value.capitalize()}: {verdict}" + (", dry run, nothing was changed" if job.dry_run else ""),
+        _table(("", ""), facts),
+        _section("Findings", _list(job.findings), job.findings),
+        _section("Warnings", _list(job.warnings), job.warnings),
+        _section("Remarks", _list(job.remarks), job.remarks),
+        _phases(job.phases),
+    )
+
+
+def _prune_facts(done: PruneFigures) -> list[tuple[str, str]]:
+    until = f", until {done.waiting_until:%Y-%m-%d %H:%M} UTC" if done.waiting_until else ""
+    return [
+        ("Deleted", f"{size(done.deleted_bytes)} in {done.deleted_packs:,} packs"),
+        ("Written again", size(done.repacked_bytes)),
+        ("Waits for its grace", f"{size(done.waiting_bytes)} in {done.waiting_packs:,} packs{until}"),
+        ("Forgotten snapshots that still count", f"{done.forgotten_snapshots:,}"),
+    ]
+
+
+def _check_facts(done: CheckFigures) -> list[tuple[str, str]]:
+    oldest = f"{done.oldest_proof:%Y-%m-%d %H:%M} UTC" if done.oldest_proof else "none yet"
+    return [
+        ("Read and proved", f"{size(done.bytes_read)} in {done.packs_read:,} packs"),
+        ("Proved within 30 days", f"{done.within_percent:g} % of all bytes"),
+        ("Oldest proof", oldest),
+        ("Damaged packs", f"{done.damaged_packs:,}"),
+        ("Affected paths", f"{done.affected_paths:,}"),
+    ]
 
 
 def size(count: int | None) -> str:

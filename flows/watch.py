@@ -17,10 +17,9 @@ from uuid import UUID
 import httpx
 
 from edurise_backup import operations
-from edurise_backup.catalog.records import JobKind
+from edurise_backup.catalog.records import JobKind, JobRecord
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, NotFoundError
-from edurise_backup.model.jobs import BackupJob, RecoveryJob, Verification
 from flows.local import SERVER_SECONDS, served
 from flows.prefect_api import PrefectApi
 from flows.processes import LOOPBACK, wait_until
@@ -68,10 +67,11 @@ def look_after_the_dead(settings: Settings, api: PrefectApi) -> None:
     """End the rows of jobs whose process died, and their runs; a fault is told and tried again next time."""
     try:
         with operations.open_catalog(settings) as catalog:
-            rows: dict[JobKind, Callable[[UUID], BackupJob | Verification | RecoveryJob]] = {
+            rows: dict[JobKind, Callable[[UUID], JobRecord]] = {
                 JobKind.BACKUP: catalog.jobs.get,
                 JobKind.VERIFICATION: catalog.verifications.get,
                 JobKind.RECOVERY: catalog.recoveries.get,
+                JobKind.MAINTENANCE: catalog.maintenance.get,
             }
             for dead in catalog.reconcile():
                 say(f"{dead.kind} {dead.id} was found dead and is marked as failed: {dead.error}")

@@ -133,19 +133,30 @@ def show_progress(job: JobSummary, reading: Reading[tuple[JobSummary, ...]]) -> 
     """Show one job: what, since when, which phase, how far, when it last gave a sign of life."""
     sign = words.age(job.heartbeat_at, reading.as_of)
     label = (
-        f"{job.kind.value} · {words.type_text(job.type)} · {words.short_id(job.id)} · "
+        f"{job.kind.value} · {kind_text(job)} · {words.short_id(job.id)} · "
         f"{words.status_text(job.status)} · {words.plain(job.phase or 'waiting')} · sign of life: {sign}"
     )
     st.progress(min(max(job.progress or 0.0, 0.0), 1.0), text=label)
+
+
+def kind_text(job: JobSummary) -> str:
+    """Return what a job is about: a type of backup, or the kind of maintenance."""
+    if job.maintenance is not None:
+        return job.maintenance.value.capitalize()
+    return words.type_text(job.type) if job.type is not None else words.UNKNOWN
+
+
+def _unproved(job: JobSummary) -> bool:
+    return job.maintenance is not None and job.verification_status is None
 
 
 def recent_row(job: JobSummary) -> dict[str, str | int]:
     """Return a job as a line of the table; cells are text, never markup."""
     return {
         "Kind": job.kind.value,
-        "Type": words.type_text(job.type),
+        "Type": kind_text(job),
         "Status": words.status_text(job.status),
-        "Proof": words.verdict_text(job.verification_status),
+        "Proof": words.UNKNOWN if _unproved(job) else words.verdict_text(job.verification_status),
         "Started": words.moment_text(job.started_at or job.created_at),
         "Duration": words.duration(words.between(job.started_at, job.completed_at)),
         "Bytes": words.size(job.bytes),

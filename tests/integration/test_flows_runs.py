@@ -1,4 +1,4 @@
-"""The three flows in Prefect's harness, with the real operations on a small platform."""
+"""The flows in Prefect's harness, with the real operations on a small platform."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from edurise_backup.config import load_settings
 from edurise_backup.model.jobs import BackupType, JobStatus, RecoveryTarget, Verdict
 from edurise_backup.postgres.connection import Address
 from flows.backup import backup
+from flows.check import check
 from flows.deployments import DEPLOYMENTS, NAME, registered
 from flows.local import DEPLOYMENT_NAMES
+from flows.prune import prune
 from flows.recover import recover
 from flows.verify import verify
 from tests.support.product import configure
@@ -144,6 +146,40 @@ def test_an_unknown_backup_is_named_in_the_run_s_message(settings_path: Path) ->
     state: State[str] = verify(backup_id=unknown, config_path=settings_path, return_state=True)
     assert state.is_failed()
     assert str(unknown) in (state.message or "")
+
+
+def test_check_and_prune_are_runs_that_agree_with_their_job_rows(settings_path: Path) -> None:
+    settings = load_settings(settings_path)
+    completed(backup, type=BackupType.FILES, config_path=settings_path)
+
+    state, check_id = completed(check, budget="100%", config_path=settings_path)
+    with operations.open_catalog(settings) as catalog:
+        job = catalog.maintenance.get(UUID(check_id))
+    assert (job.flow_run_id, job.verification_status) == (run_id_of(state), Verdict.PASSED)
+    assert "100 % of all bytes" in artifact_of(state)
+    assert task_names(state) == {"check repository", *(phase.name for phase in job.phases)}
+
+    queued = operations.queue_prune(settings=settings, dry_run=True)
+    state, prune_id = completed(prune, dry_run=True, wait="0", job_id=queued, config_path=settings_path)
+    assert prune_id == str(queued)
+    assert "nothing was changed" in artifact_of(state)
+    state, prune_id = completed(prune, wait="0", config_path=settings_path)
+    with operations.open_catalog(settings) as catalog:
+        job = catalog.maintenance.get(UUID(prune_id))
+    assert (job.flow_run_id, job.status) == (run_id_of(state), JobStatus.COMPLETED)
+
+
+def test_a_missing_backup_fails_the_check_and_stops_the_prune(settings_path: Path) -> None:
+    completed(backup, type=BackupType.FILES, config_path=settings_path)
+    completed(backup, type=BackupType.FILES, config_path=settings_path)
+    next((settings_path.parent / "repository" / "snapshots").iterdir()).unlink()
+    state: State[str] = check(budget="", config_path=settings_path, return_state=True)
+    assert state.is_failed()
+    assert "is missing" in (state.message or "")
+    assert "docs/operations/repository.md" in (state.message or "")
+    state = prune(wait="0", config_path=settings_path, return_state=True)
+    assert state.is_failed()
+    assert "Safe: nothing was removed" in (state.message or "")
 
 
 def test_the_prefect_file_declares_the_deployments_that_are_served() -> None:

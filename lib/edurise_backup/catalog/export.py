@@ -33,16 +33,16 @@ from edurise_backup.catalog.records import (
     schedule_from_json,
     supersedes,
 )
-from edurise_backup.catalog.rows import BACKUPS, RECOVERIES, VERIFICATIONS, RecordT, Table
+from edurise_backup.catalog.rows import BACKUPS, MAINTENANCE, RECOVERIES, VERIFICATIONS, RecordT, Table
 from edurise_backup.catalog.sessions import Connection, Sessions
-from edurise_backup.model.jobs import BackupJob, Verification
+from edurise_backup.model.jobs import BackupJob, RecoveryJob, Verification
 
 _PAGE = 500
 _HEADER = "catalog"
 _SCHEDULE = "schedule"
 _SCHEDULE_COLUMNS = [field.name for field in fields(Schedule)]
 # what others refer to comes first
-_ORDER = (_SCHEDULE, JobKind.BACKUP, JobKind.VERIFICATION, JobKind.RECOVERY)
+_ORDER = (_SCHEDULE, JobKind.BACKUP, JobKind.VERIFICATION, JobKind.RECOVERY, JobKind.MAINTENANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ def export(connection: Connection) -> Iterator[bytes]:
     yield from _lines(connection, BACKUPS)
     yield from _lines(connection, VERIFICATIONS)
     yield from _lines(connection, RECOVERIES)
+    yield from _lines(connection, MAINTENANCE)
 
 
 def read_export(lines: Iterable[bytes]) -> Iterator[JobRecord | Schedule]:
@@ -109,7 +110,9 @@ def _import_one(connection: Connection, record: JobRecord | Schedule, now: datet
         return _import_job(connection, BACKUPS, record, now)
     if isinstance(record, Verification):
         return _import_job(connection, VERIFICATIONS, record, now)
-    return _import_job(connection, RECOVERIES, record, now)
+    if isinstance(record, RecoveryJob):
+        return _import_job(connection, RECOVERIES, record, now)
+    return _import_job(connection, MAINTENANCE, record, now)
 
 
 def _import_job(connection: Connection, table: Table[RecordT], record: RecordT, now: datetime) -> bool:

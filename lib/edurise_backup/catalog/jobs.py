@@ -23,6 +23,10 @@ _CONDITIONS = {
     "verified": sql.SQL("(verification_status IS NOT DISTINCT FROM 'passed') = %(verified)s"),
     "tag": sql.SQL("tags @> ARRAY[%(tag)s]::text[]"),
     "set_id": sql.SQL("set_id = %(set_id)s"),
+    "restorable": sql.SQL(
+        """(status IN ('completed', 'completed_with_warnings')
+            AND forgotten_at IS NULL AND missing_since IS NULL) = %(restorable)s"""
+    ),
 }
 
 
@@ -37,7 +41,8 @@ class BackupJobs(Jobs[BackupJob]):
 
         The time range is of the start (of the request, for one that waits),
         `until` excluded. `source` is the backup's or one of its parts'.
-        `verified` means that the last verification passed. Raises InputError
+        `verified` means that the last verification passed,
+        `restorable` that it ended well and its snapshots are there. Raises InputError
         for an impossible page.
         """
         check_page(filters.limit, filters.offset)

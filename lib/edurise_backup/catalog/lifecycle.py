@@ -1,4 +1,4 @@
-"""What the three kinds of job have in common: asked for, started, alive, ended.
+"""What all kinds of job have in common: asked for, started, alive, ended.
 
 A job ends once. What the reconciler or a person has ended stays ended: a late
 `finish` is refused, and says so by returning False. Each call is one

@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from edurise_backup.catalog.lifecycle import close_phases
 from edurise_backup.catalog.processes import Life, Process, life, this_process
 from edurise_backup.catalog.records import JobKind
-from edurise_backup.catalog.rows import BACKUPS, RECOVERIES, VERIFICATIONS
+from edurise_backup.catalog.rows import BACKUPS, MAINTENANCE, RECOVERIES, VERIFICATIONS
 from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.model.jobs import JobId, JobStatus
 
@@ -27,6 +27,7 @@ _SAFE = {
     JobKind.BACKUP: ("Earlier backups are unharmed. What this one had stored already is used again: start a new one."),
     JobKind.VERIFICATION: "The backup was only read, nothing was changed: start the verification again.",
     JobKind.RECOVERY: ("The backup is unharmed. What was restored so far is not proved: remove it and start again."),
+    JobKind.MAINTENANCE: "Every backup that is listed is unharmed: start the same again, it finishes what was left.",
 }
 
 
@@ -71,7 +72,7 @@ def reconcile_dead(
 
     def reconcile(connection: Connection) -> tuple[EndedJob, ...]:
         found = []
-        for table in (BACKUPS, VERIFICATIONS, RECOVERIES):
+        for table in (BACKUPS, VERIFICATIONS, RECOVERIES, MAINTENANCE):
             for job in _open_jobs(connection, table.identifier):
                 reason = _cause_of_death(job, now, here, heartbeat_timeout, start_timeout)
                 if reason:

@@ -17,20 +17,22 @@ import msgspec
 
 from edurise_backup.errors import DamageError, UnsupportedVersionError
 from edurise_backup.model.jobs import BackupJob, BackupType, JobStatus, RecoveryJob, Verification
+from edurise_backup.model.maintenance import MaintenanceJob
 
 T = TypeVar("T")
-JobRecord = BackupJob | Verification | RecoveryJob
+JobRecord = BackupJob | Verification | RecoveryJob | MaintenanceJob
 
 VERSION = 1
 """Counts up when a reader of the version before would misunderstand a record."""
 
 
 class JobKind(StrEnum):
-    """The three kinds of job."""
+    """The kinds of job."""
 
     BACKUP = "backup"
     VERIFICATION = "verification"
     RECOVERY = "recovery"
+    MAINTENANCE = "maintenance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,11 @@ class Schedule:
     created_at: datetime
 
 
-_RECORDS: dict[JobKind, type[BackupJob] | type[Verification] | type[RecoveryJob]] = {
+_RECORDS: dict[JobKind, type[BackupJob] | type[Verification] | type[RecoveryJob] | type[MaintenanceJob]] = {
     JobKind.BACKUP: BackupJob,
     JobKind.VERIFICATION: Verification,
     JobKind.RECOVERY: RecoveryJob,
+    JobKind.MAINTENANCE: MaintenanceJob,
 }
 
 
@@ -64,9 +67,7 @@ class _Envelope(msgspec.Struct):
 
 def kind_of(record: JobRecord) -> JobKind:
     """Return the record's kind."""
-    if isinstance(record, BackupJob):
-        return JobKind.BACKUP
-    return JobKind.VERIFICATION if isinstance(record, Verification) else JobKind.RECOVERY
+    return next(kind for kind, known in _RECORDS.items() if isinstance(record, known))
 
 
 def record_to_json(record: JobRecord) -> bytes:
@@ -126,7 +127,7 @@ def _rank(status: JobStatus) -> int:
 def _latest(record: JobRecord) -> datetime:
     moments = [record.started_at, record.completed_at, record.heartbeat_at]
     if isinstance(record, BackupJob):
-        moments += [record.created_at, record.verified_at]
+        moments += [record.created_at, record.verified_at, record.forgotten_at]
     return max((moment for moment in moments if moment), default=datetime.min.replace(tzinfo=UTC))
 
 

@@ -20,6 +20,7 @@ from edurise_backup.catalog.records import JobKind, JobRecord, builtins_of
 from edurise_backup.catalog.sessions import Connection
 from edurise_backup.errors import DamageError
 from edurise_backup.model.jobs import BackupJob, PartResult, Phase, RecoveryJob, Usage, Verification
+from edurise_backup.model.maintenance import MaintenanceJob
 
 RecordT = TypeVar("RecordT", bound=JobRecord)
 
@@ -31,7 +32,9 @@ _SPREAD = ("usage", "parts", "phases")
 _LIFE = (
     *("id", "backup_id", "type", "started_at", "created_at", "host", "pid", "flow_run_id"),
     *("heartbeat_at", "phase", "progress", "verified_at"),
+    *("kind", "asked", "dry_run", "forgotten_at", "forgotten_until", "missing_since"),
 )
+_DOCUMENTS = ("target", "figures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Table(Generic[RecordT]):
 BACKUPS = Table(JobKind.BACKUP, "backup_jobs", BackupJob)
 VERIFICATIONS = Table(JobKind.VERIFICATION, "verification_jobs", Verification)
 RECOVERIES = Table(JobKind.RECOVERY, "recovery_jobs", RecoveryJob)
+MAINTENANCE = Table(JobKind.MAINTENANCE, "maintenance_jobs", MaintenanceJob)
 
 
 def values_of(record: JobRecord) -> dict[str, object]:
@@ -76,8 +80,9 @@ def values_of(record: JobRecord) -> dict[str, object]:
     values = cast(dict[str, object], builtins_of(record))
     usage = cast(dict[str, object], values["usage"])
     values = {name: value for name, value in values.items() if name not in _SPREAD} | usage
-    if values.get("target") is not None:
-        values["target"] = Jsonb(values["target"])
+    for name in _DOCUMENTS:
+        if values.get(name) is not None:
+            values[name] = Jsonb(values[name], dumps=msgspec.json.encode)
     return values
 
 

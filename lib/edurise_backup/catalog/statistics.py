@@ -14,6 +14,7 @@ from edurise_backup.catalog.lifecycle import check_page
 from edurise_backup.catalog.records import JobKind
 from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.model.jobs import BackupStats, BackupType, JobId, JobStatus, TypeStats, Verdict
+from edurise_backup.model.maintenance import MaintenanceKind
 
 T = TypeVar("T")
 
@@ -35,7 +36,8 @@ ORDER BY t.place
 
 _TOTALS = """
 WITH good AS (
-    SELECT size, stored_bytes, verification_status = 'passed' AS verified
+    SELECT size, stored_bytes, verification_status = 'passed' AS verified,
+           forgotten_at IS NULL AND missing_since IS NULL AS there
     FROM backup_jobs WHERE status IN ('completed', 'completed_with_warnings')
 ), proofs AS (
     SELECT verification_status AS verdict, count(*) AS jobs FROM recovery_jobs GROUP BY 1
@@ -43,8 +45,8 @@ WITH good AS (
 SELECT (SELECT count(*) FROM backup_jobs WHERE status = 'running') AS running,
        coalesce(sum(size), 0)::bigint AS source_bytes,
        coalesce(sum(stored_bytes), 0)::bigint AS stored_bytes,
-       count(*) FILTER (WHERE verified) AS verified,
-       count(*) FILTER (WHERE verified IS NOT TRUE) AS unverified,
+       count(*) FILTER (WHERE there AND verified) AS verified,
+       count(*) FILTER (WHERE there AND verified IS NOT TRUE) AS unverified,
        coalesce((SELECT jobs FROM proofs WHERE verdict = 'passed'), 0) AS recoveries_passed,
        coalesce((SELECT jobs FROM proofs WHERE verdict = 'failed'), 0) AS recoveries_failed
 FROM good
@@ -53,23 +55,31 @@ FROM good
 # every kind brings its newest only, by its index; the backup tells what a verification was of
 _RECENT = """
 WITH backups AS (
-    SELECT id, id AS backup_id, type, status, verification_status, created_at, started_at, completed_at,
+    SELECT id, id AS backup_id, type, NULL AS maintenance, status,
+           verification_status, created_at, started_at, completed_at,
            heartbeat_at, phase, progress, size AS bytes, cardinality(warnings) AS remarks, error, hint, flow_run_id
     FROM backup_jobs
     WHERE NOT %(running)s OR status IN ('queued', 'running')
     ORDER BY coalesce(started_at, created_at) DESC, id DESC LIMIT %(limit)s
 ), verifications AS (
-    SELECT id, backup_id, (SELECT type FROM backup_jobs b WHERE b.id = v.backup_id), status,
+    SELECT id, backup_id, (SELECT type FROM backup_jobs b WHERE b.id = v.backup_id), NULL, status,
            verification_status, created_at, started_at, completed_at,
            heartbeat_at, phase, progress, bytes_read, cardinality(findings), error, hint, flow_run_id
     FROM verification_jobs v
     WHERE NOT %(running)s OR status IN ('queued', 'running')
     ORDER BY coalesce(started_at, created_at) DESC, id DESC LIMIT %(limit)s
 ), recoveries AS (
-    SELECT id, backup_id, type, status, verification_status, created_at, started_at, completed_at,
+    SELECT id, backup_id, type, NULL, status, verification_status, created_at, started_at, completed_at,
            heartbeat_at, phase, progress, restored_bytes, cardinality(warnings) + cardinality(findings),
            error, hint, flow_run_id
     FROM recovery_jobs
+    WHERE NOT %(running)s OR status IN ('queued', 'running')
+    ORDER BY coalesce(started_at, created_at) DESC, id DESC LIMIT %(limit)s
+), maintenance AS (
+    SELECT id, NULL::uuid, NULL, kind, status, verification_status, created_at, started_at, completed_at,
+           heartbeat_at, phase, progress, (figures ->> 'bytes')::bigint,
+           cardinality(warnings) + cardinality(findings), error, hint, flow_run_id
+    FROM maintenance_jobs
     WHERE NOT %(running)s OR status IN ('queued', 'running')
     ORDER BY coalesce(started_at, created_at) DESC, id DESC LIMIT %(limit)s
 )
@@ -77,6 +87,7 @@ SELECT * FROM (
     SELECT 'backup' AS kind, * FROM backups
     UNION ALL SELECT 'verification', * FROM verifications
     UNION ALL SELECT 'recovery', * FROM recoveries
+    UNION ALL SELECT 'maintenance', * FROM maintenance
 ) jobs
 ORDER BY coalesce(started_at, created_at) DESC, id DESC LIMIT %(limit)s
 """
@@ -99,8 +110,10 @@ class JobSummary:
 
     kind: JobKind
     id: JobId
-    backup_id: JobId
-    type: BackupType
+    backup_id: JobId | None
+    """None for maintenance, which is of the whole repository."""
+    type: BackupType | None
+    maintenance: MaintenanceKind | None
     status: JobStatus
     verification_status: Verdict | None
     created_at: datetime
@@ -111,7 +124,7 @@ class JobSummary:
     progress: float | None
     """0 to 1, of the phase."""
     bytes: int | None
-    """Of the source, read back, or restored."""
+    """Of the source, read back, restored, or of the repository."""
     remarks: int
     """Number of warnings and findings."""
     error: str | None
@@ -158,13 +171,13 @@ def backup_stats(sessions: Sessions, now: datetime) -> BackupStats:
 
 
 def recent_jobs(sessions: Sessions, *, limit: int = 20) -> tuple[JobSummary, ...]:
-    """Return the newest jobs of all three kinds, newest first."""
+    """Return the newest jobs of all kinds, newest first."""
     check_page(limit, 0)
     return sessions.run(lambda c: _read(c, _RECENT, {"limit": limit, "running": False}, JobSummary))
 
 
 def open_jobs(sessions: Sessions, *, limit: int = 100) -> tuple[JobSummary, ...]:
-    """Return the jobs of all three kinds that wait or run, newest first."""
+    """Return the jobs of all kinds that wait or run, newest first."""
     check_page(limit, 0)
     return sessions.run(lambda c: _read(c, _RECENT, {"limit": limit, "running": True}, JobSummary))
 

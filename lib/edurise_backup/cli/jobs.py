@@ -69,6 +69,7 @@ def list_backups(
     since: Annotated[datetime | None, typer.Option(help="Started at or after this time (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Started before this time (UTC).")] = None,
     verified: Annotated[bool | None, typer.Option(help="Only what passed a verification, or did not.")] = None,
+    restorable: Annotated[bool | None, typer.Option(help="Only what can be restored, or cannot (any more).")] = None,
     tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
     recovery_set: Annotated[str | None, typer.Option("--set", help="Only this recovery set.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
@@ -86,6 +87,7 @@ def list_backups(
             since=since.replace(tzinfo=UTC) if since else None,
             until=until.replace(tzinfo=UTC) if until else None,
             verified=verified,
+            restorable=restorable,
             tag=tag,
             set_id=UUID(recovery_set) if recovery_set else None,
             limit=limit,
@@ -99,7 +101,7 @@ def list_backups(
         [
             str(job.id)[:8],
             job.type.value,
-            job.status.value.replace("_", " "),
+            _standing(job),
             _time(job.started_at),
             _took(job),
             size(job.size) if job.size is not None else "",
@@ -221,7 +223,9 @@ def _named(job: BackupJob) -> str:
 
 def backup_text(job: BackupJob) -> str:
     """Describe a backup for a person."""
-    lines = [f"backup {job.id}: {job.type.value}, {job.status.value.replace('_', ' ')}"]
+    lines = [f"backup {job.id}: {job.type.value}, {_standing(job)}"]
+    if job.forgotten_until:
+        lines.append(f"`forget --undo` brings it back until {_time(job.forgotten_until)} UTC")
     if job.error:
         lines += [printable(job.error), *([f"To do: {job.hint}"] if job.hint else [])]
     if job.size is not None:
@@ -266,6 +270,12 @@ def recovery_text(done: RecoveryJob, backup: BackupJob) -> str:
             *(f"differs: {printable(finding)}" for finding in done.findings),
         ]
     )
+
+
+def _standing(job: BackupJob) -> str:
+    """Return how a backup ended, and whether it is still there."""
+    gone = "forgotten" if job.forgotten_at else "missing" if job.missing_since else ""
+    return job.status.value.replace("_", " ") + (f", {gone}" if gone else "")
 
 
 def _took(job: BackupJob | Verification | RecoveryJob) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edurise_backup import __version__
-from edurise_backup.cli import jobs, repo, repo_browse, repo_check, repo_prune, repo_upkeep, upkeep
+from edurise_backup.cli import jobs, maintenance, repo, repo_browse, repo_check, repo_prune, repo_upkeep, upkeep
 
 _M_MMAP_THRESHOLD = -3
 """mallopt(3)"""
@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 jobs.add_commands(app)
+maintenance.add_commands(app)
 upkeep.add_commands(app)
 repo_upkeep.add_commands(repo.app)
 repo_browse.add_commands(repo.app)

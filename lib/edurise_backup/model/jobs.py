@@ -135,6 +135,17 @@ class BackupJob:
     verification_status: Verdict | None = None
     created_at: datetime | None = None
     product_version: str = ""
+    forgotten_at: datetime | None = None
+    """When it was forgotten as a whole; None while it is not."""
+    forgotten_until: datetime | None = None
+    """Until when it can be brought back."""
+    missing_since: datetime | None = None
+    """When it was first noticed that a snapshot of it is gone and nobody has forgotten it."""
+
+    @property
+    def restorable(self) -> bool:
+        """Whether it ended well and its snapshots are there, as far as the catalog knows."""
+        return self.status.good and self.forgotten_at is None and self.missing_since is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +231,7 @@ class BackupFilters:
     verified: bool | None = None
     tag: str | None = None
     set_id: UUID | None = None
+    restorable: bool | None = None
     limit: int = 100
     offset: int = 0
 

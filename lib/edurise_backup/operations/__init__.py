@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
     from edurise_backup.operations.catalogs import Catalog, open_catalog
+    from edurise_backup.operations.forgetting import accept_gone, bring_backups_back, forget_backups
+    from edurise_backup.operations.maintenance import check_repository, prune_repository, queue_check, queue_prune
     from edurise_backup.operations.rebuilding import rebuild_catalog
     from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
     from edurise_backup.operations.statistics import get_backup_stats
@@ -20,13 +22,20 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Catalog": "catalogs",
+    "accept_gone": "forgetting",
+    "bring_backups_back": "forgetting",
+    "check_repository": "maintenance",
     "create_backup": "backups",
+    "forget_backups": "forgetting",
     "get_backup_stats": "statistics",
     "get_backups": "backups",
     "initiate_recovery": "recoveries",
     "make_repository": "backups",
     "open_catalog": "catalogs",
+    "prune_repository": "maintenance",
     "queue_backup": "backups",
+    "queue_check": "maintenance",
+    "queue_prune": "maintenance",
     "queue_recovery": "recoveries",
     "queue_verification": "verifications",
     "rebuild_catalog": "rebuilding",
@@ -35,13 +44,20 @@ _HOMES = {
 
 __all__ = [
     "Catalog",
+    "accept_gone",
+    "bring_backups_back",
+    "check_repository",
     "create_backup",
+    "forget_backups",
     "get_backup_stats",
     "get_backups",
     "initiate_recovery",
     "make_repository",
     "open_catalog",
+    "prune_repository",
     "queue_backup",
+    "queue_check",
+    "queue_prune",
     "queue_recovery",
     "queue_verification",
     "rebuild_catalog",

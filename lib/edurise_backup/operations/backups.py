@@ -112,7 +112,7 @@ def get_backups(filters: BackupFilters | None = None, *, settings: Settings | No
 def find_backup(catalog: Catalog, word: UUID | str) -> BackupJob:
     """Return the backup that a person names: an id, its beginning, or `latest`.
 
-    `latest` is the newest good full set, or without one the newest good backup of any type.
+    `latest` is the newest good full set that is there, or without one the newest good backup of any type.
     """
     if word == "latest":
         found = _newest_good(catalog, BackupType.FULL) or _newest_good(catalog, None)
@@ -127,7 +127,7 @@ def _newest_good(catalog: Catalog, kind: BackupType | None) -> BackupJob | None:
         job
         for status in JobStatus
         if status.good
-        for job in catalog.jobs.find(BackupFilters(type=kind, status=status, limit=1))
+        for job in catalog.jobs.find(BackupFilters(type=kind, status=status, restorable=True, limit=1))
     ]
     return max(good, key=lambda job: job.completed_at or datetime.min.replace(tzinfo=UTC), default=None)
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from edurise_backup.catalog.jobs import BackupJobs
+from edurise_backup.catalog.maintenance import MaintenanceJobs
 from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.reconcile import EndedJob, reconcile_dead
 from edurise_backup.catalog.recoveries import RecoveryJobs
@@ -36,6 +37,7 @@ class Catalog:
         self.jobs = BackupJobs(sessions)
         self.verifications = Verifications(sessions)
         self.recoveries = RecoveryJobs(sessions)
+        self.maintenance = MaintenanceJobs(sessions)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -11,13 +11,15 @@ from uuid import UUID, uuid5
 from edurise_backup.catalog.export import import_rows
 from edurise_backup.catalog.records import JobRecord
 from edurise_backup.config import Settings, is_name, load_settings
-from edurise_backup.errors import BackupError
+from edurise_backup.errors import BackupError, DamageError
 from edurise_backup.model.content import nanoseconds
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus, PartResult, Verdict, Verification
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.backups import opened_repository, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.records import kept_records
+from edurise_backup.repository.forgetting import read_forgotten
 from edurise_backup.repository.repository import Repository
 
 _NAMESPACE = UUID("6f1c9a6e-0d3b-4f5e-9f43-6a0b2c1d7e88")
@@ -38,6 +40,9 @@ class Rebuilt:
 def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
     """Write every job that the repository knows into the catalog; rows that tell more are kept.
 
+    Backups that were forgotten, and can be brought back, come with that note;
+    rows of backups that are not in the repository are noted as missing.
+
     Raises UnreachableError, WrongPassphraseError, NotARepositoryError.
     """
     settings = settings or load_settings()
@@ -45,10 +50,11 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
     snapshots = repository.snapshots()
     records: list[JobRecord] = []
     remarks: list[str] = []
+    waiting = _waiting(repository, remarks)
     for record in kept_records(repository):
         if isinstance(record, BackupError):
             remarks.append(record.message)
-        elif isinstance(record, BackupJob) and not _whole(record, snapshots):
+        elif isinstance(record, BackupJob) and not _whole(record, snapshots.keys() | waiting):
             remarks.append(f"the backup {record.id} was forgotten: its snapshots are gone")
         else:
             records.append(record)
@@ -60,6 +66,7 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
     ]
     with open_catalog(settings) as catalog:
         result = import_rows(catalog.sessions, [*alone, *_with_verdicts(records)], now=datetime.now(UTC))
+        remarks += look_for_backups(catalog, repository).missing_sentences()
     return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))
 
 
@@ -82,7 +89,16 @@ def _with_verdicts(records: Sequence[JobRecord]) -> Iterator[JobRecord]:
             yield record
 
 
-def _whole(job: BackupJob, snapshots: dict[SnapshotId, Snapshot]) -> bool:
+def _waiting(repository: Repository, remarks: list[str]) -> set[SnapshotId]:
+    """Return the forgotten snapshots that can be brought back; what cannot be read is remarked."""
+    try:
+        return set(read_forgotten(repository.box))
+    except DamageError as error:
+        remarks.append(error.message)
+        return set()
+
+
+def _whole(job: BackupJob, snapshots: Set[SnapshotId]) -> bool:
     return all(part.snapshot_id in snapshots for part in job.parts)
 
 

@@ -71,11 +71,21 @@ def queue_verification(backup_id: UUID | str, *, settings: Settings | None = Non
 
 
 def refuse_incomplete(backup: BackupJob) -> None:
-    """Raise InputError for a backup that has not ended well: it has nothing to verify or restore."""
+    """Raise InputError for a backup that has not ended well, or is not there any more: it cannot be restored."""
     if not backup.status.good:
         raise InputError(
             f"the backup {backup.id} is {backup.status.value.replace('_', ' ')}",
             hint="choose one that is completed: `edurise-backup list` shows them",
+        )
+    if backup.forgotten_at is not None:
+        raise InputError(
+            f"the backup {backup.id} was forgotten at {backup.forgotten_at:%Y-%m-%d %H:%M} UTC",
+            hint=f"`edurise-backup forget --undo {backup.id}` brings it back while its grace lasts",
+        )
+    if backup.missing_since is not None:
+        raise InputError(
+            f"the backup {backup.id} is missing: a snapshot of it is not in the repository any more",
+            hint="choose another one; docs/operations/repository.md says how to look for it",
         )
 
 

@@ -79,7 +79,7 @@ def read_roots(
         raise ConflictError(
             f"{len(lost)} snapshots that are known are not in the repository: {', '.join(one[:8] for one in lost[:5])}",
             safe="nothing was removed",
-            hint="see whether the store lists everything; `rebuild-catalog` accepts that they are gone",
+            hint="see whether the store lists everything; `edurise-backup forget --gone ID` accepts a loss",
         )
     over = {key: one for key, one in waiting.items() if one.over(now)}
     return Roots(snapshots, {key: one for key, one in waiting.items() if key not in over}, over)

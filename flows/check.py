@@ -1,0 +1,66 @@
+"""The check flow: one run is one check of the repository (one more for each repetition)."""
+
+# No `from __future__ import annotations` here: Prefect checks a run's parameters against real types, not their names.
+
+from pathlib import Path
+from uuid import UUID
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
+
+from edurise_backup import operations
+from edurise_backup.config import load_settings
+from edurise_backup.errors import DamageError
+from edurise_backup.model.jobs import JobId, Verdict
+from edurise_backup.model.maintenance import MaintenanceJob
+from flows.phases import run_showing_phases
+from flows.policies import RETRIES, RETRY_DELAYS, current_flow_run, is_transient, told_in_full
+from flows.results import maintenance_markdown
+
+
+@flow(name="check", persist_result=False, result_serializer="json")
+@told_in_full
+def check(
+    budget: str = "5%", read_data: bool = False, job_id: UUID | None = None, config_path: Path | None = None
+) -> str:
+    """Check the repository, and read as many bytes as the budget allows; returns the job's id.
+
+    `job_id` is the row that was queued for this run, if there is one. An empty
+    budget looks at the structure alone; `read_data` needs one.
+    """
+    job = check_repository(budget, read_data, job_id, config_path)
+    create_markdown_artifact(maintenance_markdown(job), key="check", description=f"Check {job.id}")
+    if job.verification_status is not Verdict.PASSED:
+        raise DamageError(
+            f"the repository did not pass: {'; '.join(job.findings[:5]) or 'no finding recorded'}",
+            safe="nothing was changed; backups that are not named in the findings are not affected",
+            hint="follow docs/operations/repository.md, section Repair; make a new full backup now",
+        )
+    return str(job.id)
+
+
+@task(
+    name="check repository",
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS,
+    retry_jitter_factor=0.2,
+    retry_condition_fn=is_transient,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def check_repository(budget: str, read_data: bool, job_id: UUID | None, config_path: Path | None) -> MaintenanceJob:
+    """Check; raises when the check could not be carried out."""
+    settings = load_settings(config_path)
+    queued = JobId(job_id) if job_id and task_run.run_count == 1 else None
+    return run_showing_phases(
+        lambda progress: operations.check_repository(
+            settings=settings,
+            budget=budget,
+            read_data=read_data,
+            job_id=queued,
+            flow_run_id=current_flow_run(),
+            progress=progress,
+        )
+    )

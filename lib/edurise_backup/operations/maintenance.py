@@ -1,0 +1,314 @@
+"""Prune and check the configured repository as jobs: with a row in the catalog and a record in the repository.
+
+A prune knows from the catalog which snapshots must be there, and refuses when
+one is gone that nobody has forgotten.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from uuid import UUID, uuid4
+
+from edurise_backup.catalog.heartbeat import JobReporter
+from edurise_backup.config import Settings, load_settings
+from edurise_backup.errors import ConflictError, InputError
+from edurise_backup.model.jobs import JobId, JobStatus, Verdict
+from edurise_backup.model.maintenance import (
+    CheckFigures,
+    MaintenanceFigures,
+    MaintenanceJob,
+    MaintenanceKind,
+    PruneFigures,
+)
+from edurise_backup.operations.backups import opened_repository
+from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.jobs import run_job, storable, told_in_row
+from edurise_backup.operations.presence import Presence, look_for_backups
+from edurise_backup.operations.pruning import (
+    PruneWish,
+    parse_duration,
+    parse_share,
+    parse_size,
+    parse_unused,
+    show_prune,
+)
+from edurise_backup.operations.records import keep_record
+from edurise_backup.ports import Progress
+from edurise_backup.repository.fates import PruneOptions
+from edurise_backup.repository.layout import Kind
+from edurise_backup.repository.prune_plan import PrunePlan
+from edurise_backup.repository.pruner import Pruned, prune
+from edurise_backup.repository.repository import Repository
+from edurise_backup.verification.budget import Budget
+from edurise_backup.verification.checker import CheckResult, check
+
+Work = Callable[[Repository, JobReporter, MaintenanceJob], MaintenanceJob]
+_SHOWN = 1000
+
+
+def prune_repository(
+    *,
+    settings: Settings | None = None,
+    dry_run: bool = False,
+    grace: str = "1d",
+    max_unused: str = "5%",
+    max_repack_size: str = "",
+    max_removed: str = "50%",
+    wait: str = "0",
+    job_id: JobId | None = None,
+    flow_run_id: UUID | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> MaintenanceJob:
+    """Remove data that no snapshot refers to, and return the finished job.
+
+    A dry run only says what would go, in the same figures. `grace`: how long
+    packs wait, out of the index, before they are deleted; `wait`: how long to
+    wait for running backups. Raises InputError for an option that means
+    nothing, ConflictError when the prune refuses (nothing was removed),
+    LockedError, DamageError.
+    """
+    wish = _prune_wish(grace, max_unused, max_repack_size, max_removed, wait)
+    job = _new_prune(job_id, dry_run, _prune_words(grace, max_unused, max_repack_size, max_removed))
+    settings = settings or load_settings()
+    with open_catalog(settings) as catalog:
+
+        def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
+            return _prune(repository, look_for_backups(catalog, repository), wish, reporter, started)
+
+        return run_maintenance(
+            catalog, settings, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop, queued=job_id
+        )
+
+
+def queue_prune(
+    *,
+    settings: Settings | None = None,
+    dry_run: bool = False,
+    grace: str = "1d",
+    max_unused: str = "5%",
+    max_repack_size: str = "",
+    max_removed: str = "50%",
+) -> JobId:
+    """Write the row of a prune that a flow run will do; return its id. Raises InputError for a wrong option."""
+    _prune_wish(grace, max_unused, max_repack_size, max_removed, "0")
+    job = _new_prune(None, dry_run, _prune_words(grace, max_unused, max_repack_size, max_removed))
+    return _queue(settings, job)
+
+
+def check_repository(
+    *,
+    settings: Settings | None = None,
+    budget: str = "",
+    read_data: bool = False,
+    job_id: JobId | None = None,
+    flow_run_id: UUID | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> MaintenanceJob:
+    """Check that every snapshot can be restored, and that every backup is there; return the finished job.
+
+    `read_data` reads every byte, a budget (`10GiB`, `30m`, `5%`) what was never
+    or longest ago proved; without either the structure alone is looked at. What
+    is wrong is no error: `verification_status` is then `failed`, and `findings`
+    says what. Raises InputError, and BackupError when the check could not be done.
+    """
+    asked, bound = _check_words(budget, read_data), _bound(budget, read_data)
+    job = MaintenanceJob(job_id or JobId(uuid4()), MaintenanceKind.CHECK, JobStatus.QUEUED, asked=asked)
+    settings = settings or load_settings()
+    with open_catalog(settings) as catalog:
+
+        def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
+            present = look_for_backups(catalog, repository)
+            with repository.lock():
+                found = check(repository, progress=reporter, read_data=read_data, budget=bound)
+            return _checked(repository, present, found, started)
+
+        return run_maintenance(
+            catalog, settings, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop, queued=job_id
+        )
+
+
+def queue_check(*, settings: Settings | None = None, budget: str = "", read_data: bool = False) -> JobId:
+    """Write the row of a check that a flow run will do; return its id. Raises InputError for a wrong option."""
+    _bound(budget, read_data)
+    asked = _check_words(budget, read_data)
+    return _queue(settings, MaintenanceJob(JobId(uuid4()), MaintenanceKind.CHECK, JobStatus.QUEUED, asked=asked))
+
+
+def run_maintenance(
+    catalog: Catalog,
+    settings: Settings,
+    job: MaintenanceJob,
+    work: Work,
+    *,
+    flow_run_id: UUID | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+    queued: JobId | None = None,
+) -> MaintenanceJob:
+    """Run a job on the configured repository; what keeps it from starting is told in the row of a flow run's job."""
+    if queued is None and flow_run_id is not None:  # nobody watches it: what stops it must be told in a row
+        catalog.maintenance.create(job)
+        catalog.maintenance.attach_flow_run(job.id, flow_run_id)
+        queued = job.id
+    with told_in_row(catalog.maintenance, queued):
+        repository = opened_repository(settings)
+        return run_job(
+            catalog.maintenance,
+            job,
+            lambda reporter, started: work(repository, reporter, started),
+            keep=partial(_keep, repository),
+            flow_run_id=flow_run_id,
+            progress=progress,
+            stop=stop,
+        )
+
+
+def stored_packs(repository: Repository) -> tuple[int, int]:
+    """Return how many packs the store holds, and their bytes."""
+    sizes = [size for _, size in repository.store.list(Kind.PACK)]
+    return len(sizes), sum(sizes)
+
+
+def _keep(repository: Repository, job: MaintenanceJob) -> None:
+    if not job.dry_run:  # what was only thought of is no history
+        keep_record(repository, job)
+
+
+def _queue(settings: Settings | None, job: MaintenanceJob) -> JobId:
+    with open_catalog(settings or load_settings()) as catalog:
+        catalog.maintenance.create(job)
+        return job.id
+
+
+# Prune
+
+
+def _prune_wish(grace: str, max_unused: str, max_repack_size: str, max_removed: str, wait: str) -> PruneWish:
+    options = PruneOptions(
+        grace=parse_duration(grace),
+        max_unused=parse_unused(max_unused),
+        max_repack_bytes=parse_size(max_repack_size) if max_repack_size else None,
+        max_removed=parse_share(max_removed),
+    )
+    return PruneWish(options, parse_duration(wait))
+
+
+def _prune_words(grace: str, max_unused: str, max_repack_size: str, max_removed: str) -> str:
+    words = f"grace {grace}, at most {max_unused} unused, at most {max_removed} removed"
+    return words + (f", at most {max_repack_size} written again" if max_repack_size else "")
+
+
+def _new_prune(job_id: JobId | None, dry_run: bool, asked: str) -> MaintenanceJob:
+    return MaintenanceJob(
+        job_id or JobId(uuid4()), MaintenanceKind.PRUNE, JobStatus.QUEUED, dry_run=dry_run, asked=asked
+    )
+
+
+def _prune(
+    repository: Repository, present: Presence, wish: PruneWish, progress: Progress, job: MaintenanceJob
+) -> MaintenanceJob:
+    _refuse_missing(present)
+    if job.dry_run:
+        plan = show_prune(repository, wish.options, progress=progress, known=present.known)
+        return _told(job, _planned(plan), plan.warnings)
+    pruned = prune(repository, wish.options, progress=progress, known=present.known, wait=wish.wait)
+    return _told(job, _done(repository, pruned), pruned.plan.warnings)
+
+
+def _refuse_missing(present: Presence) -> None:
+    if present.missing:
+        more = len(present.missing) - 5
+        raise ConflictError(
+            f"{len(present.missing)} backups that the catalog knows are not in the repository any more: "
+            + ", ".join(str(job_id)[:8] for job_id in present.missing[:5])
+            + (f" and {more} more" if more > 0 else ""),
+            safe="nothing was removed",
+            hint="find out who removed their snapshots, and whether the store lists everything; "
+            "when they are meant to be gone: `edurise-backup forget --gone ID`",
+        )
+
+
+def _planned(plan: PrunePlan) -> MaintenanceFigures:
+    leaving = plan.departure
+    pruned = PruneFigures(
+        forgotten_snapshots=plan.forgotten,
+        used_bytes=plan.fates.used_bytes,
+        repacked_bytes=plan.fates.repack_bytes,
+        deleted_packs=len(leaving.due),
+        deleted_bytes=leaving.due_bytes,
+        waiting_packs=len(leaving.waiting),
+        waiting_bytes=leaving.waiting_bytes,
+        waiting_until=leaving.until,
+        refusal=plan.refusal,
+    )
+    return MaintenanceFigures(plan.snapshots, plan.packs, plan.total_bytes, pruned=pruned)
+
+
+def _done(repository: Repository, done: Pruned) -> MaintenanceFigures:
+    leaving, packs = done.departure, stored_packs(repository)
+    figures = _planned(done.plan)
+    assert figures.pruned is not None
+    pruned = replace(
+        figures.pruned,
+        deleted_packs=len(leaving.due),
+        deleted_bytes=leaving.due_bytes,
+        waiting_packs=len(leaving.waiting),
+        waiting_bytes=leaving.waiting_bytes,
+        waiting_until=leaving.until,
+    )
+    return MaintenanceFigures(done.plan.snapshots, *packs, pruned=pruned)
+
+
+def _told(job: MaintenanceJob, figures: MaintenanceFigures, warnings: tuple[str, ...]) -> MaintenanceJob:
+    refusal = figures.pruned.refusal if figures.pruned else ""
+    told = (*warnings, f"a prune would be refused: {refusal}") if refusal else warnings
+    return replace(
+        job,
+        status=JobStatus.COMPLETED_WITH_WARNINGS if told else JobStatus.COMPLETED,
+        figures=figures,
+        warnings=tuple(map(storable, told[:_SHOWN])),
+    )
+
+
+# Check
+
+
+def _bound(budget: str, read_data: bool) -> Budget | None:
+    if budget and read_data:
+        raise InputError("everything is to be read, and a budget is given", hint="use one of the two")
+    return Budget.parse(budget) if budget else None
+
+
+def _check_words(budget: str, read_data: bool) -> str:
+    return f"budget {budget}" if budget else "every byte" if read_data else "structure"
+
+
+def _checked(repository: Repository, present: Presence, found: CheckResult, job: MaintenanceJob) -> MaintenanceJob:
+    findings = [*present.missing_sentences(), *present.problems, *found.findings]
+    paths = [f"affected: snapshot {one.snapshot[:8]}, {one.path}" for one in found.affected.paths]
+    coverage = found.coverage
+    checked = CheckFigures(
+        blobs=found.blobs,
+        packs_read=found.packs_read,
+        bytes_read=found.bytes_read,
+        damaged_packs=len(found.damaged_packs),
+        affected_paths=found.affected.count,
+        never_proved_packs=coverage.never,
+        oldest_proof=coverage.oldest,
+        overdue_packs=coverage.overdue_packs,
+        overdue_bytes=coverage.overdue_bytes,
+        within_percent=coverage.within_percent,
+    )
+    return replace(
+        job,
+        status=JobStatus.COMPLETED,
+        verification_status=Verdict.FAILED if findings else Verdict.PASSED,
+        figures=MaintenanceFigures(found.snapshots, *stored_packs(repository), checked=checked),
+        findings=tuple(map(storable, [*findings, *paths][:_SHOWN])),
+        remarks=tuple(map(storable, found.remarks[:_SHOWN])),
+    )
