@@ -51,15 +51,25 @@ class Crew:
         self._module = module
         self._setup = setup
         self.room = members
-        self._idle: queue.SimpleQueue[Member] = queue.SimpleQueue()
+        self._idle: queue.LifoQueue[Member | None] = queue.LifoQueue()
+        """Members that wait for work; None is room for a new one."""
+        for _ in range(members):
+            self._idle.put(None)
         self._all: list[Member] = []
         self._guard = threading.Lock()
 
     @contextmanager
     def member(self) -> Iterator[Member]:
-        """Lend a member to this thread; one that was lent when an error came is not lent again."""
-        member = self._take()
-        yield member
+        """Lend a member to this thread; one that had it when an error came is ended, as its state is not known."""
+        member = self._idle.get()
+        try:
+            member = member or self._new()
+            yield member
+        except BaseException:
+            if member is not None:
+                member.end()
+            self._idle.put(None)
+            raise
         self._idle.put(member)
 
     def close(self) -> None:
@@ -69,12 +79,11 @@ class Crew:
         for member in members:
             member.end()
 
-    def _take(self) -> Member:
+    def _new(self) -> Member:
+        member = Member(self._module, self._setup)
         with self._guard:
-            if self._idle.empty() and len(self._all) < self.room:
-                self._all.append(Member(self._module, self._setup))
-                return self._all[-1]
-        return self._idle.get()
+            self._all.append(member)
+        return member
 
 
 class Member:

@@ -1,0 +1,179 @@
+"""Work that is large enough for processes of its own: the same results, and no loss when one of them dies."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edurise_backup.errors import BackupError, DamageError
+from edurise_backup.machine.crew import Member
+from edurise_backup.model.content import BlobKind
+from edurise_backup.recovery import restorer
+from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.writer import WriterSettings
+from edurise_backup.sources.files import FilesSource
+from edurise_backup.sources.scanning import Scanner, list_folder
+from edurise_backup.stores.local import LocalStore
+from tests.support.engine import back_up, back_up_source, check, create, opened, restore, restored_differences
+from tests.support.trees import describe, differences
+
+FILES = 1500
+"""Beyond what one process does alone, for backups and for restores."""
+NORMAL = WriterSettings(pack_size=1 << 18)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Many small files, some equal, some empty, one with a name that is no text, and a large one."""
+    top = tmp_path_factory.mktemp("many") / "tree"
+    rng = random.Random(7)
+    for number in range(FILES):
+        folder = top / f"folder {number % 40}"
+        folder.mkdir(parents=True, exist_ok=True)
+        content = rng.randbytes(rng.randrange(1, 3000)) if number % 10 else b"the same everywhere"
+        (folder / f"file {number}").write_bytes(b"" if number % 100 == 3 else content)
+    with open(os.fsencode(top) + b"/folder 1/\xff\xfe", "wb") as stream:
+        stream.write(b"a name that is not UTF-8")
+    (top / "large").write_bytes(rng.randbytes(3_000_000) + bytes(6_000_000))
+    return top
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """A store of files, which processes can read."""
+    return LocalStore(tmp_path / "repository")
+
+
+@pytest.fixture
+def members(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The ids of the processes that were started."""
+    started: list[int] = []
+    real = Member.__init__
+
+    def init(self: Member, module: str, setup: object) -> None:
+        real(self, module, setup)
+        started.append(self._process.pid)
+
+    monkeypatch.setattr(Member, "__init__", init)
+    yield started
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()], "processes outlive their work"
+
+
+def test_many_small_files_come_back_as_they_were(
+    tree: Path, store: LocalStore, tmp_path: Path, members: list[int]
+) -> None:
+    create(store)
+    saved = back_up(opened(store), tree, settings=NORMAL)
+    assert members, "no process was started, so nothing was tested"
+    assert saved.archived.problems == ()
+    assert saved.archived.stats.files == FILES + 2
+    assert restored_differences(opened(store), saved.snapshot, tree, tmp_path / "target") == []
+    assert check(opened(store)).findings == []
+    again = back_up(opened(store), tree, settings=NORMAL, everything=True)
+    assert again.snapshot.tree == saved.snapshot.tree
+    assert again.added.data_blobs == 0
+
+
+def test_processes_and_one_process_alone_store_the_same_tree(tree: Path, store: LocalStore, tmp_path: Path) -> None:
+    create(store)
+    with_crew = back_up(opened(store), tree, settings=NORMAL)
+    alone = LocalStore(tmp_path / "alone")
+    create(alone)
+    without = back_up(opened(alone), tree, settings=WriterSettings(pack_size=1 << 18, crew=0))
+    assert with_crew.snapshot.tree == without.snapshot.tree
+    assert with_crew.added.data_blobs == without.added.data_blobs
+
+
+def test_a_backup_whose_process_is_killed_publishes_nothing_and_the_next_one_completes(
+    tree: Path, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(store)
+    real = Member.send
+    sent = 0
+
+    def send(self: Member, message: object) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 6:
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        real(self, message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Member, "send", send)
+        with pytest.raises(BackupError, match="ended before its work was done"):
+            back_up(opened(store), tree, settings=NORMAL)
+    assert opened(store).snapshots() == {}
+    saved = back_up(opened(store), tree, settings=NORMAL)
+    assert restored_differences(opened(store), saved.snapshot, tree, tmp_path / "target") == []
+
+
+def test_a_restore_whose_process_is_killed_fails_and_says_so(
+    tree: Path, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(store)
+    saved = back_up(opened(store), tree, settings=NORMAL)
+    real = Member.send
+
+    def send(self: Member, message: object) -> None:
+        real(self, message)
+        if isinstance(message, restorer.RunOrder):
+            os.kill(self._process.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(Member, "send", send)
+    with pytest.raises(BackupError, match="ended before its work was done"):
+        restore(opened(store), saved.snapshot.tree, tmp_path / "target")
+
+
+def test_a_damaged_blob_stops_a_large_restore_by_name_and_a_second_copy_serves(
+    tree: Path, store: LocalStore, tmp_path: Path
+) -> None:
+    create(store)
+    saved = back_up(opened(store), tree, settings=NORMAL)
+    repository = opened(store)
+    place = repository.index.place(next(iter(repository.index.blob_range(_data_pack(repository)))))
+    path = tmp_path / "repository" / object_name(Kind.PACK, place.pack)
+    good = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(good[: place.offset] + bytes([good[place.offset] ^ 1]) + good[place.offset + 1 :])
+    with pytest.raises(DamageError, match="cannot be restored"):
+        restore(opened(store), saved.snapshot.tree, tmp_path / "broken")
+    found = check(opened(store))
+    assert found.damaged_packs == [place.pack]
+    path.write_bytes(good)
+    assert restored_differences(opened(store), saved.snapshot, tree, tmp_path / "whole") == []
+
+
+def _data_pack(repository: Repository) -> int:
+    index = repository.index
+    return next(n for n in range(len(index.packs)) if index.blob(index.blob_range(n)[0]).kind is BlobKind.DATA)
+
+
+def test_a_walk_gets_the_same_listings_from_a_process(tree: Path) -> None:
+    scanner = Scanner([str(tree)], ["folder 2*"], None)
+    assert scanner.take(str(tree)) == list_folder(str(tree))
+    for name in sorted(os.listdir(tree)):
+        folder = tree / name
+        if folder.is_dir() and not name.startswith("folder 2"):
+            assert scanner.take(str(folder)) == list_folder(str(folder))
+    assert scanner.take(str(tree / "folder 2")) == list_folder(str(tree / "folder 2"))  # it did not go there
+
+
+def test_a_scanning_process_that_dies_costs_time_and_no_file(
+    tree: Path, store: LocalStore, tmp_path: Path, members: list[int]
+) -> None:
+    create(store)
+    source = FilesSource([str(tree)])
+    source.scan_ahead()
+    os.kill(members[0], signal.SIGKILL)
+    saved = back_up_source(opened(store), source, source.paths, settings=NORMAL)
+    assert saved.archived.problems == ()
+    target = tmp_path / "target"
+    restore(opened(store), saved.snapshot.tree, target)
+    assert differences(describe(tree), describe(target / str(tree).lstrip("/"))) == []
