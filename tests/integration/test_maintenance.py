@@ -19,7 +19,7 @@ from edurise_backup.catalog.migrate import migrate, packaged_migrations
 from edurise_backup.catalog.processes import Process, this_process
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.statistics import recent_jobs
-from edurise_backup.errors import CancelledError, ConflictError, InputError, NotFoundError
+from edurise_backup.errors import CancelledError, ConflictError, DamageError, InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, RecoveryTarget, Verdict
 from edurise_backup.model.maintenance import CheckFigures, MaintenanceJob, MaintenanceKind, PruneFigures
 from edurise_backup.model.policy import RetentionPolicy
@@ -172,6 +172,34 @@ def test_a_policy_judges_each_type_apart_and_forgets_sets_as_a_whole(files_produ
     assert operations.forget_backups(settings=settings, policy=policy).gone == (old.id,)
     assert operations.forget_backups(settings=settings, policy=policy).gone == ()
     assert operations.forget_backups(settings=settings, keep_within="1d").gone == ()
+
+
+def test_a_policy_judges_each_host_apart_and_leaves_what_no_job_of_ours_made(
+    files_product: Product, tmp_path: Path
+) -> None:
+    here = operations.create_backup("files", settings=files_product.settings)
+    files_product.configure('host = "tests"', 'host = "another"')
+    there = operations.create_backup("files", settings=files_product.settings)
+    stranger = Restic(files_product.repository, tmp_path / "restic")
+    for _ in range(2):
+        stranger.back_up(files_product.storage)
+    operations.rebuild_catalog(settings=files_product.settings)
+    done = operations.forget_backups(settings=files_product.settings, policy=RetentionPolicy(last=1))
+    assert done.gone == ()
+    assert len(done.decisions) == 4
+    reasons = {one.backup.id: one.reasons for one in done.decisions}
+    assert reasons.pop(here.id) == reasons.pop(there.id) == ("last snapshot",)
+    assert set(reasons.values()) == {("no job of ours made it: not judged",)}
+
+
+def test_a_policy_forgets_nothing_while_a_snapshot_is_not_readable(files_product: Product) -> None:
+    first, second = two_backups(files_product)
+    snapshot = files_product.repository / "snapshots" / second.parts[0].snapshot_id
+    snapshot.chmod(0o600)
+    snapshot.write_bytes(b"x" * snapshot.stat().st_size)
+    with pytest.raises(DamageError):
+        operations.forget_backups(settings=files_product.settings, policy=RetentionPolicy(last=1))
+    assert row_of(files_product, first.id).restorable
 
 
 @pytest.mark.parametrize("grace", ["soon", "1", "-1d"])
