@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from edurise_backup.catalog.migrate import migrate
-from edurise_backup.catalog.presence import mark_forgotten
+from edurise_backup.catalog.presence import known_backups, mark_forgotten, note_presence
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus, PartResult
 from edurise_backup.monitoring.progress import SilentProgress
@@ -167,6 +167,17 @@ def test_a_part_that_is_gone_without_a_word_makes_the_backup_missing_until_someb
     present = look_for_backups(sets.catalog, repository)
     assert present.missing == ()
     assert set(present.known) == parts_of(sets.second)
+
+
+def test_a_backup_that_is_forgotten_between_two_looks_is_not_taken_for_missing(sets: Sets) -> None:
+    before = known_backups(sets.catalog.sessions)
+    sets.forget(engine.opened(sets.store), AT_ONCE)
+    now = datetime.now(UTC)
+    missing = note_presence(sets.catalog.sessions, before, listed=parts_of(sets.second), waiting={}, now=now)
+    assert missing == ()
+    row = sets.row(sets.first)
+    assert row.forgotten_at is not None
+    assert row.missing_since is None
 
 
 def test_a_snapshot_that_is_listed_again_makes_its_backup_restorable_again(sets: Sets) -> None:

@@ -15,6 +15,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from dashboard import queries
 from edurise_backup import operations
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, InputError, NotFoundError
@@ -201,6 +202,36 @@ def test_buttons_of_the_page_start_runs_that_it_follows(product: Product, monkey
         wait_until(lambda: ended(product, verification.flow_run_id), "the run", seconds=60)
         app.run()
         assert any(f"verification {str(verification.job_id)[:8]}" in success.value for success in app.success)
+    finally:
+        st.cache_data.clear()
+        st.cache_resource.clear()
+
+
+def test_the_page_of_the_repository_starts_checks_and_dry_runs(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert product.settings.path
+    monkeypatch.setenv("EDURISE_CONFIG", str(product.settings.path))
+    monkeypatch.setenv("PREFECT_API_URL", product.api_url)
+    try:
+        app = AppTest.from_file(str(APP.parent / "views" / "repository.py"), default_timeout=60).run()
+        next(button for button in app.button if button.label == "Check now").click().run()
+        assert not app.error
+        (launched,) = app.session_state["followed"]
+        assert launched.kind == "maintenance"
+        wait_until(lambda: ended(product, launched.flow_run_id), "the run", seconds=60)
+        st.cache_data.clear()
+        app.run()
+        assert any(f"maintenance {str(launched.job_id)[:8]}" in success.value for success in app.success)
+        assert any("Every byte proved within 30 days" in shown.value for shown in (*app.success, *app.warning))
+
+        dry_run = queries.actions().prune(
+            dry_run=True
+        )  # what the dialog's button does; AppTest presses none in dialogs
+        wait_until(lambda: ended(product, dry_run.flow_run_id), "the run", seconds=60)
+        with operations.open_catalog(product.settings) as catalog:
+            job = catalog.maintenance.get(dry_run.job_id)
+        assert (job.dry_run, job.status.good) == (True, True)
     finally:
         st.cache_data.clear()
         st.cache_resource.clear()

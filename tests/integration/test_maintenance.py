@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +22,7 @@ from edurise_backup.catalog.migrate import migrate, packaged_migrations
 from edurise_backup.catalog.processes import Process, this_process
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.statistics import recent_jobs
-from edurise_backup.errors import CancelledError, ConflictError, InputError, NotFoundError
+from edurise_backup.errors import CancelledError, ConflictError, DamageError, InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, RecoveryTarget, Verdict
 from edurise_backup.model.maintenance import CheckFigures, MaintenanceJob, MaintenanceKind, PruneFigures
 from edurise_backup.model.policy import RetentionPolicy
@@ -27,10 +30,22 @@ from edurise_backup.postgres.connection import Address
 from edurise_backup.repository.repository import Repository
 from edurise_backup.stores.local import LocalStore
 from tests.support import engine
-from tests.support.catalog import Acting, Product, opened, run, run_json
+from tests.support.catalog import Acting, Product, environment, opened, run, run_json
 from tests.support.postgres import drop_database, execute
 from tests.support.restic import Restic
 
+_KILLED = """
+import os, signal, sys
+from edurise_backup import operations
+from edurise_backup.monitoring.progress import SilentProgress
+
+class Killed(SilentProgress):
+    def phase(self, name, *, bytes_total=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+operations.prune_repository(grace="0", max_unused="0", max_removed="100%", progress=Killed())
+"""
 AT_ONCE = {"grace": "0", "max_unused": "0", "max_removed": "100%"}
 
 
@@ -172,6 +187,34 @@ def test_a_policy_judges_each_type_apart_and_forgets_sets_as_a_whole(files_produ
     assert operations.forget_backups(settings=settings, policy=policy).gone == (old.id,)
     assert operations.forget_backups(settings=settings, policy=policy).gone == ()
     assert operations.forget_backups(settings=settings, keep_within="1d").gone == ()
+
+
+def test_a_policy_judges_each_host_apart_and_leaves_what_no_job_of_ours_made(
+    files_product: Product, tmp_path: Path
+) -> None:
+    here = operations.create_backup("files", settings=files_product.settings)
+    files_product.configure('host = "tests"', 'host = "another"')
+    there = operations.create_backup("files", settings=files_product.settings)
+    stranger = Restic(files_product.repository, tmp_path / "restic")
+    for _ in range(2):
+        stranger.back_up(files_product.storage)
+    operations.rebuild_catalog(settings=files_product.settings)
+    done = operations.forget_backups(settings=files_product.settings, policy=RetentionPolicy(last=1))
+    assert done.gone == ()
+    assert len(done.decisions) == 4
+    reasons = {one.backup.id: one.reasons for one in done.decisions}
+    assert reasons.pop(here.id) == reasons.pop(there.id) == ("last snapshot",)
+    assert set(reasons.values()) == {("no job of ours made it: not judged",)}
+
+
+def test_a_policy_forgets_nothing_while_a_snapshot_is_not_readable(files_product: Product) -> None:
+    first, second = two_backups(files_product)
+    snapshot = files_product.repository / "snapshots" / second.parts[0].snapshot_id
+    snapshot.chmod(0o600)
+    snapshot.write_bytes(b"x" * snapshot.stat().st_size)
+    with pytest.raises(DamageError):
+        operations.forget_backups(settings=files_product.settings, policy=RetentionPolicy(last=1))
+    assert row_of(files_product, first.id).restorable
 
 
 @pytest.mark.parametrize("grace", ["soon", "1", "-1d"])
@@ -342,6 +385,26 @@ def test_s13_a_prune_goes_on_while_the_catalog_drops_its_connections(
     assert progress.done
     assert job.status is JobStatus.COMPLETED
     assert engine.check(repository_of(files_product)).findings == []
+
+
+@pytest.mark.parametrize("phase", ["look again", "un-index", "delete"])
+def test_a_prune_that_is_killed_is_told_as_dead_and_the_next_one_finishes_it(
+    files_product: Product, phase: str
+) -> None:
+    first, second = two_backups(files_product)
+    operations.forget_backups([first.id], settings=files_product.settings, grace="0")
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, phase], env=environment(files_product.settings_path), check=False, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL
+    with opened(files_product) as catalog:
+        dead = catalog.maintenance.newest(limit=1)[0]
+    assert (dead.kind, dead.status) == (MaintenanceKind.PRUNE, JobStatus.FAILED)
+    assert "ended without finishing" in (dead.error or "")
+    assert prune(files_product).status is JobStatus.COMPLETED
+    assert engine.check(repository_of(files_product)).findings == []
+    verified = operations.verify_backup(second.id, settings=files_product.settings)
+    assert verified.verification_status is Verdict.PASSED
 
 
 def test_a_maintenance_job_whose_process_died_is_ended_with_what_is_safe(files_product: Product) -> None:

@@ -27,6 +27,13 @@ CALLS = (
     "queue_verification",
     "queue_recovery",
     "rebuild_catalog",
+    "forget_backups",
+    "bring_backups_back",
+    "accept_gone",
+    "prune_repository",
+    "check_repository",
+    "queue_check",
+    "queue_prune",
 )
 
 

@@ -89,9 +89,8 @@ def note_presence(
         for backup in known
         if states[backup.id] != _State(backup.forgotten_at, backup.forgotten_until, backup.missing_since)
     ]
-    if changed:
-        sessions.run(partial(_write, changed=changed))
-    return tuple(job_id for job_id, state in states.items() if state.missing_since is not None)
+    gone = [job_id for job_id, state in states.items() if state.missing_since is not None]
+    return sessions.run(partial(_write, changed=changed, gone=gone)) if changed or gone else ()
 
 
 def mark_forgotten(sessions: Sessions, ids: Collection[JobId], *, at: datetime, until: datetime | None) -> None:
@@ -117,13 +116,19 @@ def _state(backup: KnownBackup, listed: Collection[str], waiting: Mapping[str, W
     return _State(missing_since=backup.missing_since or now)
 
 
-def _write(connection: Connection, changed: list[tuple[_State, KnownBackup]]) -> None:
+def _write(connection: Connection, changed: list[tuple[_State, KnownBackup]], gone: list[JobId]) -> tuple[JobId, ...]:
+    """Write the states, and return which backups are missing now: somebody may have forgotten one since."""
     with connection.cursor() as cursor:
         cursor.executemany(
             """UPDATE backup_jobs SET forgotten_at = %s, forgotten_until = %s, missing_since = %s
-               WHERE id = %s AND forgotten_at IS NOT DISTINCT FROM %s""",  # somebody may have forgotten it since
+               WHERE id = %s AND forgotten_at IS NOT DISTINCT FROM %s""",
             [
                 (state.forgotten_at, state.forgotten_until, state.missing_since, backup.id, backup.forgotten_at)
                 for state, backup in changed
             ],
         )
+    rows = connection.execute(
+        "SELECT id FROM backup_jobs WHERE id = ANY(%s) AND missing_since IS NOT NULL ORDER BY started_at, id",
+        (list[UUID](gone),),
+    ).fetchall()
+    return msgspec.convert([row[0] for row in rows], tuple[JobId, ...])

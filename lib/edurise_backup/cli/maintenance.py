@@ -91,7 +91,7 @@ def forget(
     undo: Annotated[bool, typer.Option("--undo", help="Bring the named forgotten backups back.")] = False,
     gone: Annotated[bool, typer.Option("--gone", help="Accept that the named backups are missing for good.")] = False,
 ) -> None:
-    """Forget whole backups by id or policy (each type and source apart), with all of their snapshots.
+    """Forget whole backups by id or policy (each host, type and source apart), with all of their snapshots.
 
     Until the grace is over `--undo` brings them back; the space comes free with the prunes after that.
     """

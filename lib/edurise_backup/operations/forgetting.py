@@ -7,7 +7,7 @@ makes it right when all snapshots are still there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,12 +20,13 @@ from edurise_backup.model.jobs import BackupFilters, BackupJob, JobId, JobStatus
 from edurise_backup.model.maintenance import ForgetFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.policy import RetentionPolicy
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
-from edurise_backup.operations.backups import find_backup
+from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.engine import choose_forgotten
 from edurise_backup.operations.maintenance import run_maintenance
 from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.pruning import bring_back, parse_duration
+from edurise_backup.operations.rebuilding import by_snapshot_alone
 from edurise_backup.operations.snapshots import parse_span
 from edurise_backup.ports import Progress
 from edurise_backup.repository.forgetting import moment_text
@@ -73,10 +74,11 @@ def forget_backups(
 ) -> ForgottenBackups:
     """Forget backups, named by ids or chosen by a policy, each with all of its snapshots.
 
-    A policy judges the backups of each type and source apart, those that are
-    restorable. Until `grace` is over they can be brought back; with `0` they
-    cannot. Raises InputError for a wish that means nothing, NotFoundError,
-    AmbiguousError.
+    A policy judges the restorable backups of each host, type and source apart;
+    those that no job of ours made (known by their snapshot alone) stay. Until
+    `grace` is over what went can be brought back; with `0` it cannot. Raises
+    InputError for a wish that means nothing, NotFoundError, AmbiguousError, and
+    DamageError when a policy is to judge and a snapshot is not readable.
     """
     settings, length = settings or load_settings(), parse_duration(grace)
     with open_catalog(settings) as catalog:
@@ -84,7 +86,8 @@ def forget_backups(
         if backups and policy is None and not keep_within:
             chosen = _named(catalog, backups)
         else:
-            chosen, decisions = _judged(catalog, backups, policy or RetentionPolicy(), keep_within)
+            repository = opened_repository(settings)
+            chosen, decisions = _judged(catalog, repository, backups, policy or RetentionPolicy(), keep_within)
         gone = tuple(backup.id for backup in chosen)
         if dry_run or not chosen:
             return ForgottenBackups(gone, decisions, None, None)
@@ -170,28 +173,37 @@ def _named(catalog: Catalog, words: Sequence[UUID | str]) -> list[BackupJob]:
 
 
 def _judged(
-    catalog: Catalog, words: Sequence[UUID | str], policy: RetentionPolicy, keep_within: str
+    catalog: Catalog, repository: Repository, words: Sequence[UUID | str], policy: RetentionPolicy, keep_within: str
 ) -> tuple[list[BackupJob], tuple[BackupDecision, ...]]:
-    found = {str(job.id): job for job in catalog.jobs.find(BackupFilters(restorable=True, limit=_ALL))}
-    as_snapshots = {SnapshotId(job_id): _as_snapshot(job) for job_id, job in found.items()}
+    """Return what a policy lets go; a snapshot that cannot be read raises DamageError: it may be the newest."""
+    jobs = catalog.jobs.find(BackupFilters(restorable=True, limit=_ALL))
+    listed = repository.snapshots()
+    judged = {
+        str(job.id): job
+        for job in jobs
+        if not by_snapshot_alone(job) and all(part.snapshot_id in listed for part in job.parts)
+    }
     gone, decisions = choose_forgotten(
-        as_snapshots,
+        {SnapshotId(job_id): _as_snapshot(job, listed) for job_id, job in judged.items()},
         list(map(str, words)),
         policy,
         within=parse_span(keep_within) if keep_within else None,
         now=datetime.now(UTC),
     )
+    foreign = [BackupDecision(job, ("no job of ours made it: not judged",)) for job in jobs if by_snapshot_alone(job)]
     return (
-        [found[job_id] for job_id in gone],
-        tuple(BackupDecision(found[decision.id], decision.reasons) for decision in decisions),
+        [judged[job_id] for job_id in gone],
+        (*(BackupDecision(judged[decision.id], decision.reasons) for decision in decisions), *foreign),
     )
 
 
-def _as_snapshot(job: BackupJob) -> Snapshot:
-    """Describe a backup to the rules for snapshots: its moment, its tags, and (as paths) its group."""
+def _as_snapshot(job: BackupJob, listed: Mapping[SnapshotId, Snapshot]) -> Snapshot:
+    """Describe a backup to the rules for snapshots: its moment, its tags, and (as host and paths) its group."""
+    first = listed[SnapshotId(job.parts[0].snapshot_id)]
     return Snapshot(
         time=moment_text(job.started_at or datetime.min.replace(tzinfo=UTC)),
-        tree="",
+        tree=first.tree,
+        hostname=first.hostname,
         paths=[job.type.value, job.source],
         tags=list(job.tags),
     )

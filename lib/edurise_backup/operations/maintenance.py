@@ -16,15 +16,10 @@ from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConflictError, InputError
 from edurise_backup.model.jobs import JobId, JobStatus, Verdict
-from edurise_backup.model.maintenance import (
-    CheckFigures,
-    MaintenanceFigures,
-    MaintenanceJob,
-    MaintenanceKind,
-    PruneFigures,
-)
+from edurise_backup.model.maintenance import MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.figures import checked_figures, planned_figures, pruned_figures
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.presence import Presence, look_for_backups
 from edurise_backup.operations.pruning import (
@@ -38,9 +33,7 @@ from edurise_backup.operations.pruning import (
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
 from edurise_backup.repository.fates import PruneOptions
-from edurise_backup.repository.layout import Kind
-from edurise_backup.repository.prune_plan import PrunePlan
-from edurise_backup.repository.pruner import Pruned, prune
+from edurise_backup.repository.pruner import prune
 from edurise_backup.repository.repository import Repository
 from edurise_backup.verification.budget import Budget
 from edurise_backup.verification.checker import CheckResult, check
@@ -168,12 +161,6 @@ def run_maintenance(
         )
 
 
-def stored_packs(repository: Repository) -> tuple[int, int]:
-    """Return how many packs the store holds, and their bytes."""
-    sizes = [size for _, size in repository.store.list(Kind.PACK)]
-    return len(sizes), sum(sizes)
-
-
 def _keep(repository: Repository, job: MaintenanceJob) -> None:
     if not job.dry_run:  # what was only thought of is no history
         keep_record(repository, job)
@@ -215,9 +202,9 @@ def _prune(
     _refuse_missing(present)
     if job.dry_run:
         plan = show_prune(repository, wish.options, progress=progress, known=present.known)
-        return _told(job, _planned(plan), plan.warnings)
+        return _told(job, planned_figures(plan), plan.warnings)
     pruned = prune(repository, wish.options, progress=progress, known=present.known, wait=wish.wait)
-    return _told(job, _done(repository, pruned), pruned.plan.warnings)
+    return _told(job, pruned_figures(repository, pruned), pruned.plan.warnings)
 
 
 def _refuse_missing(present: Presence) -> None:
@@ -231,37 +218,6 @@ def _refuse_missing(present: Presence) -> None:
             hint="find out who removed their snapshots, and whether the store lists everything; "
             "when they are meant to be gone: `edurise-backup forget --gone ID`",
         )
-
-
-def _planned(plan: PrunePlan) -> MaintenanceFigures:
-    leaving = plan.departure
-    pruned = PruneFigures(
-        forgotten_snapshots=plan.forgotten,
-        used_bytes=plan.fates.used_bytes,
-        repacked_bytes=plan.fates.repack_bytes,
-        deleted_packs=len(leaving.due),
-        deleted_bytes=leaving.due_bytes,
-        waiting_packs=len(leaving.waiting),
-        waiting_bytes=leaving.waiting_bytes,
-        waiting_until=leaving.until,
-        refusal=plan.refusal,
-    )
-    return MaintenanceFigures(plan.snapshots, plan.packs, plan.total_bytes, pruned=pruned)
-
-
-def _done(repository: Repository, done: Pruned) -> MaintenanceFigures:
-    leaving, packs = done.departure, stored_packs(repository)
-    figures = _planned(done.plan)
-    assert figures.pruned is not None
-    pruned = replace(
-        figures.pruned,
-        deleted_packs=len(leaving.due),
-        deleted_bytes=leaving.due_bytes,
-        waiting_packs=len(leaving.waiting),
-        waiting_bytes=leaving.waiting_bytes,
-        waiting_until=leaving.until,
-    )
-    return MaintenanceFigures(done.plan.snapshots, *packs, pruned=pruned)
 
 
 def _told(job: MaintenanceJob, figures: MaintenanceFigures, warnings: tuple[str, ...]) -> MaintenanceJob:
@@ -291,24 +247,11 @@ def _check_words(budget: str, read_data: bool) -> str:
 def _checked(repository: Repository, present: Presence, found: CheckResult, job: MaintenanceJob) -> MaintenanceJob:
     findings = [*present.missing_sentences(), *present.problems, *found.findings]
     paths = [f"affected: snapshot {one.snapshot[:8]}, {one.path}" for one in found.affected.paths]
-    coverage = found.coverage
-    checked = CheckFigures(
-        blobs=found.blobs,
-        packs_read=found.packs_read,
-        bytes_read=found.bytes_read,
-        damaged_packs=len(found.damaged_packs),
-        affected_paths=found.affected.count,
-        never_proved_packs=coverage.never,
-        oldest_proof=coverage.oldest,
-        overdue_packs=coverage.overdue_packs,
-        overdue_bytes=coverage.overdue_bytes,
-        within_percent=coverage.within_percent,
-    )
     return replace(
         job,
         status=JobStatus.COMPLETED,
         verification_status=Verdict.FAILED if findings else Verdict.PASSED,
-        figures=MaintenanceFigures(found.snapshots, *stored_packs(repository), checked=checked),
+        figures=checked_figures(repository, found),
         findings=tuple(map(storable, [*findings, *paths][:_SHOWN])),
         remarks=tuple(map(storable, found.remarks[:_SHOWN])),
     )

@@ -70,6 +70,11 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
     return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))
 
 
+def by_snapshot_alone(job: BackupJob) -> bool:
+    """Whether a backup came into the catalog because of its snapshot, with no job of ours behind it."""
+    return len(job.parts) == 1 and job.id == uuid5(_NAMESPACE, job.parts[0].snapshot_id)
+
+
 def _with_verdicts(records: Sequence[JobRecord]) -> Iterator[JobRecord]:
     """Yield the records, each backup with what its last verification found."""
     last: dict[UUID, tuple[datetime, Verdict]] = {}
