@@ -115,8 +115,17 @@ class _Check:
         for snapshot_id, snapshot in snapshots.items():
             trees.walk(snapshot.tree, f"snapshot {snapshot_id[:8]}")
         if whole:
-            for snapshot_id, forgotten in list_forgotten(self._repository).items():
-                trees.walk(forgotten.snapshot.tree, f"forgotten snapshot {snapshot_id[:8]}")
+            self._walk_forgotten(trees)
+
+    def _walk_forgotten(self, trees: TreeCheck) -> None:
+        """Look at what may still be brought back; a stock prune does not know of it, so what is lost is no damage."""
+        for snapshot_id, forgotten in list_forgotten(self._repository).items():
+            alone = TreeCheck(self._repository, self._progress, seen=trees.seen)
+            alone.walk(forgotten.snapshot.tree, f"forgotten snapshot {snapshot_id[:8]}")
+            if alone.findings:
+                self._result.remarks.append(
+                    f"the forgotten snapshot {snapshot_id[:8]} cannot be brought back whole: {alone.findings[0]}"
+                )
 
     def _check_keys(self) -> None:
         """A damaged key is found now, not when it is the only one that somebody has left."""

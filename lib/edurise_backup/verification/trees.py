@@ -41,7 +41,8 @@ class TreeCheck:
     findings: list[str] = field(default_factory=list)
     flawed: set[BlobId] = field(default_factory=set)
     """Trees that can be read, with nodes that cannot be restored as they are."""
-    _seen: set[BlobId] = field(default_factory=set)
+    seen: set[BlobId] = field(default_factory=set)
+    """Trees that are not looked at again."""
 
     def walk(self, tree: str, where: str) -> None:
         """Look at a tree and all below it; `where` names the snapshot in findings."""
@@ -49,10 +50,10 @@ class TreeCheck:
         while stack:
             tree, where = stack.pop()
             blob = BlobId(bytes.fromhex(tree))
-            if blob in self._seen:
+            if blob in self.seen:
                 continue
             self.progress.raise_if_cancelled()
-            self._seen.add(blob)
+            self.seen.add(blob)
             try:
                 nodes = self.repository.read_tree(tree)
             except (DamageError, NotFoundError) as error:
