@@ -10,7 +10,7 @@ CHECKED := lib flows dashboard tests
 # What is unpacked counts only where nothing is installed.
 export PATH := $(PATH):$(CURDIR)/.tools/usr/bin
 
-.PHONY: help install tools demo up test test-slow test-full check lint format types layers clean
+.PHONY: help install tools demo up test test-slow test-full nightly check lint format types layers clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -44,6 +44,10 @@ test-slow: install tools
 	@$(RUN) -m pytest -q -m slow
 
 test-full: test test-slow  ## all tests
+
+nightly: install tools  ## what takes too long for every change: 100,000 inputs for each parser, the slow tests
+	@EDURISE_FUZZ=100000 $(RUN) -m pytest -q tests/properties/test_parsers_fuzz.py
+	@$(RUN) -m pytest -q -m slow
 
 check: lint format types layers  ## ruff, formatting, types, layers
 

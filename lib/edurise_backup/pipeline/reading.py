@@ -18,7 +18,7 @@ from edurise_backup.ports import BlobSink, Content, Entry, FileState, Progress
 
 _TRIES = 3
 _BATCH_FILES, _BATCH_BYTES = 64, 1024 * 1024
-_WINDOW = 4 * 1024 * 1024
+_WINDOW = 2 * 1024 * 1024
 _AHEAD = 64
 """Read jobs under way at most: the walk does not run far ahead of the readers."""
 
