@@ -12,13 +12,17 @@ import pytest
 
 from edurise_backup.errors import BackupError, DamageError
 from edurise_backup.machine.crew import Member
-from edurise_backup.model.content import BlobKind
+from edurise_backup.model.content import BlobKind, ExtendedAttribute
+from edurise_backup.pipeline.chunker import ChunkSizes, chunks
+from edurise_backup.pipeline.windows import Windows
+from edurise_backup.ports import Entry
 from edurise_backup.recovery import restorer
+from edurise_backup.recovery.planning import walk_files
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.sources.files import FilesSource
-from edurise_backup.sources.scanning import Scanner, list_folder
+from edurise_backup.sources.scanning import Scanner, Status, list_folder
 from edurise_backup.stores.local import LocalStore
 from tests.support.engine import back_up, back_up_source, check, create, opened, restore, restored_differences
 from tests.support.trees import describe, differences
@@ -177,3 +181,83 @@ def test_a_scanning_process_that_dies_costs_time_and_no_file(
     target = tmp_path / "target"
     restore(opened(store), saved.snapshot.tree, target)
     assert differences(describe(tree), describe(target / str(tree).lstrip("/"))) == []
+
+
+def test_a_file_of_the_present_directory_is_never_run_by_a_process_that_gets_the_key(
+    tree: Path, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[int]
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "msgspec.py").write_text("open('planted', 'w').close()\nraise SystemExit\n")
+    monkeypatch.chdir(tmp_path / "here")
+    create(store)
+    assert back_up(opened(store), tree, settings=NORMAL).archived.problems == ()
+    assert members
+    assert not (tmp_path / "here" / "planted").exists()
+
+
+def test_problems_with_names_that_are_no_text_reach_whoever_asked(
+    tree: Path, store: LocalStore, tmp_path: Path
+) -> None:
+    create(store)
+    saved = back_up(opened(store), tree, settings=NORMAL)
+    repository = opened(store)
+    nodes = [node for path, node in walk_files(repository, saved.snapshot.tree) if "\udcff" in path]
+    assert nodes
+    nodes[0].extended_attributes = [ExtendedAttribute("nowhere.allowed", b"x")]  # in the trees that are remembered
+    found = restore(repository, saved.snapshot.tree, tmp_path / "target")
+    assert [problem for problem in found.problems if "\udcff" in problem and "nowhere.allowed" in problem]
+
+
+def test_files_of_a_far_past_or_future_are_backed_up_with_the_others(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every file system keeps such times, so the walk is told of them."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(FILES):
+        (tree / f"{number}").write_bytes(b"%d" % number)
+    source = FilesSource([str(tree)])
+    far = 2**64 + 5
+    real = source._described
+
+    def described(path: str, name: str, status: Status | int) -> Entry | None:
+        entry = real(path, name, status)
+        if entry is not None and entry.state is not None and name.endswith("7"):
+            entry.state = entry.state._replace(mtime_ns=far if name.endswith("77") else -far)
+        return entry
+
+    monkeypatch.setattr(source, "_described", described)
+    create(store)
+    saved = back_up_source(opened(store), source, source.paths, settings=NORMAL)
+    assert saved.archived.stats.files == FILES
+
+
+def test_a_tree_whose_pack_is_lost_is_stored_again_by_a_process_that_remembers_it(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    (tree / "folder").mkdir(parents=True)
+    (tree / "folder" / "file").write_bytes(b"content")
+    os.utime(tree / "folder" / "file", (10**9, 10**9))
+    create(store)
+    repository = opened(store)
+    back_up(repository, tree)
+    back_up(repository, tree)
+    for number, pack in enumerate(repository.index.packs):
+        if repository.index.blob(repository.index.blob_range(number)[0]).kind is BlobKind.TREE:
+            store.delete(object_name(Kind.PACK, pack))
+    saved = back_up(repository, tree)
+    assert restored_differences(opened(store), saved.snapshot, tree, tmp_path / "target") == []
+
+
+def test_a_small_file_that_has_grown_much_is_read_in_few_steps() -> None:
+    calls = 0
+
+    def readinto(buffer: memoryview) -> int:
+        nonlocal calls
+        calls += 1
+        return len(buffer) if calls < 40 else 0
+
+    sizes = ChunkSizes(minimum=1 << 12, average=1 << 14, maximum=1 << 16)
+    found = list(chunks(readinto, sizes, next_window=Windows().next, window=1 << 18, first=11))
+    assert sum(map(len, found)) > 38 << 17

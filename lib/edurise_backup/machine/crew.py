@@ -38,9 +38,10 @@ class Failure(msgspec.Struct, array_like=True):
     """An error of a member, raised again where its answer is waited for."""
 
     kind: str
-    message: str
-    safe: str
-    hint: str
+    message: bytes
+    safe: bytes
+    hint: bytes
+    """Text may name files, and names need not be UTF-8: as in the file system's encoding."""
 
 
 class Crew:
@@ -90,11 +91,24 @@ class Member:
     """One process; one thread talks to it at a time."""
 
     def __init__(self, module: str, setup: object) -> None:
-        self._process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # -P: a file that lies in the present directory is no code of ours, and must not see the key
+        command = [sys.executable, "-P", "-m", module]
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        except OSError as error:
+            raise BackupError(
+                f"no further process can be started: {error.strerror}",
+                safe="everything that was published before",
+                hint="see what else runs on this machine and how many processes this user may have (ulimit -u)",
+            ) from error
         assert self._process.stdout is not None
         with suppress(OSError):  # a smaller pipe serves, too
             fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
-        self.send(setup)
+        try:
+            self.send(setup)
+        except BackupError:
+            self.end()
+            raise
 
     def send(self, message: object) -> None:
         """Send one message."""
@@ -115,7 +129,9 @@ class Member:
             raise _gone()
         if content[:1] == b"!":
             failure = msgspec.msgpack.decode(memoryview(content)[1:], type=Failure)
-            raise _CLASSES.get(failure.kind, BackupError)(failure.message, safe=failure.safe, hint=failure.hint)
+            raise _CLASSES.get(failure.kind, BackupError)(
+                os.fsdecode(failure.message), safe=os.fsdecode(failure.safe), hint=os.fsdecode(failure.hint)
+            )
         return msgspec.msgpack.decode(memoryview(content)[1:], type=kind)
 
     def end(self) -> None:
@@ -146,21 +162,27 @@ class Messages:
         try:
             content = b"." + msgspec.msgpack.encode(work())
         except BackupError as error:
-            content = b"!" + msgspec.msgpack.encode(
-                Failure(type(error).__name__, error.message, error.safe, error.hint)
-            )
+            content = _failed(error)
+        except Exception as error:  # noqa: BLE001  the process's border: whoever waits must hear of it
+            content = _failed(BackupError(f"{type(error).__name__}: {error}", hint="this is a defect: report it"))
         _write(self._answers, content)
 
 
 def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
     """Be a member: do `work`, over and over, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us, and then ends our input
+    for stop in (signal.SIGINT, signal.SIGTERM):  # both are for who started us, who then ends our input
+        signal.signal(stop, signal.SIG_IGN)
     gc.disable()  # batch after batch of objects that never go in circles
     messages = Messages()
     try:
         work(messages.next(setup), messages)
     except BrokenPipeError:  # nobody reads our answers any more
         os._exit(0)
+
+
+def _failed(error: BackupError) -> bytes:
+    text = (os.fsencode(part) for part in (error.message, error.safe, error.hint))
+    return b"!" + msgspec.msgpack.encode(Failure(type(error).__name__, *text))
 
 
 def _gone() -> BackupError:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from mmap import PAGESIZE
 
 WORTH_IT = 128 * 1024
 """Bytes from which writing directly is quicker."""
-BLOCK = 4096
+BLOCK = max(4096, PAGESIZE)
 """What offset, length and address must be multiples of; enough for every disk with blocks of 512 or 4096 bytes."""
 
 
@@ -45,7 +46,7 @@ def _write_directly(descriptor: int, data: memoryview, offset: int) -> int:
         while done < len(data):
             written = os.pwrite(descriptor, data[done:], offset + done)
             done += written // BLOCK * BLOCK
-            if written % BLOCK:
+            if written % BLOCK or not written:
                 break
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):

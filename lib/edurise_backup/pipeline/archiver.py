@@ -45,6 +45,8 @@ class Parent:
     """When the parent's backup began, nanoseconds since 1970."""
     known: Callable[[str], bool]
     """Whether a data blob (hex id) is in the repository."""
+    alike: bool = False
+    """It was made by this program and user, who saw of a file what we would see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ class _Walk:
             self._stats.files_unmodified += 1
             self._stats.source_bytes += before.size
             self._progress.advance(bytes_done=before.size, files_done=1)
-            if _same_owner(entry.state, before):
+            if self._parent is not None and self._parent.alike and _same_owner(entry.state, before):
                 return before  # the same ctime: nothing else of it changed either
             entry.node.content = before.content
             return entry.node

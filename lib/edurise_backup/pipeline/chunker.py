@@ -22,19 +22,27 @@ class ChunkSizes:
 
 
 def chunks(
-    readinto: Callable[[memoryview], int], sizes: ChunkSizes, *, next_window: Callable[[int], memoryview], window: int
+    readinto: Callable[[memoryview], int],
+    sizes: ChunkSizes,
+    *,
+    next_window: Callable[[int], memoryview],
+    window: int,
+    first: int = 0,
 ) -> Iterator[memoryview]:
     """Yield the stream's chunks in order.
 
-    `window` bytes are read at a time; the last chunk of a window is cut again
-    with what follows, so that the cuts do not depend on the window.
+    `window` bytes are read at a time (`first` to begin with, where little is
+    expected); the last chunk of a window is cut again with what follows, so
+    that the cuts do not depend on the window.
     `next_window` gives a buffer of at least so many bytes; a chunk is valid for
     as long as its buffer is not given again.
     """
     cutter = FastCDC(avg_size=sizes.average, min_size=sizes.minimum, max_size=sizes.maximum)
     rest = memoryview(b"")
+    size = first or window
     while True:
-        buffer = next_window(window + len(rest))[: window + len(rest)]
+        buffer = next_window(size + len(rest))[: size + len(rest)]
+        size = window
         buffer[: len(rest)] = rest
         filled, at_end = _fill(readinto, buffer, len(rest))
         data = buffer[:filled]

@@ -19,6 +19,8 @@ from edurise_backup.ports import BlobSink, Content, Entry, FileState, Progress
 _TRIES = 3
 _BATCH_FILES, _BATCH_BYTES = 64, 1024 * 1024
 _WINDOW = 2 * 1024 * 1024
+_LATEST = (1 << 63) - 1
+"""Nanoseconds: a file of the year 1600 or 2300 does not fit into a message."""
 _AHEAD = 64
 """Read jobs under way at most: the walk does not run far ahead of the readers."""
 
@@ -119,7 +121,7 @@ class Reading:
         """Have the file read: a small file of this machine with others, anything else as a stream."""
         self._raise_if_ended()
         state = entry.state
-        if state is None or state.size > self._sizes.minimum:
+        if state is None or state.size > self._sizes.minimum or max(state.mtime_ns, -state.mtime_ns) > _LATEST:
             job = _Job([entry])
             self._send(job, self._read_streams, self._pools.streams)
             return Pending(job, 0)
@@ -188,9 +190,9 @@ class Reading:
 
     def _chunks(self, content: Content, windows: Windows) -> Iterator[memoryview]:
         """Yield the chunks; afterwards the node has the size that was really read."""
-        window = min(_WINDOW, content.node.size + 1) if content.node.size else _WINDOW
+        first = min(_WINDOW, content.node.size + 1) if content.node.size else _WINDOW
         size = 0
-        for chunk in chunks(content.readinto, self._sizes, next_window=windows.next, window=window):
+        for chunk in chunks(content.readinto, self._sizes, next_window=windows.next, first=first, window=_WINDOW):
             self._raise_if_ended()
             self._progress.advance(bytes_done=len(chunk))
             size += len(chunk)

@@ -42,7 +42,7 @@ class Extraction:
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self._root = -1
+        self._root = self._beside = -1
         self._guard = threading.Lock()
         self._folders: dict[Names, list[int]] = {}  # names -> [descriptor, users]
         self._not_owned: Counter[str] = Counter()
@@ -53,6 +53,7 @@ class Extraction:
         try:
             self._target.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._root = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._beside = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise InputError(
                 f"{self._target}: {error.strerror}", hint="choose a directory that can be written"
@@ -62,6 +63,7 @@ class Extraction:
         self.open()
         if os.listdir(self._root):
             os.close(self._root)
+            os.close(self._beside)
             raise ConflictError(
                 f"{self._target} is not empty",
                 safe="nothing was written",
@@ -73,6 +75,7 @@ class Extraction:
         for descriptor, _users in self._folders.values():
             os.close(descriptor)
         os.close(self._root)
+        os.close(self._beside)
 
     @property
     def problems(self) -> list[str]:
@@ -99,8 +102,21 @@ class Extraction:
         return status.f_bavail * status.f_frsize
 
     def sync(self) -> None:
-        """Make everything that was written here durable: what was proved must survive a power cut."""
-        if _LIBC.syncfs(self._root) != 0:
+        """Make everything that was written here durable: what was proved must survive a power cut.
+
+        Raises BackupError also for what the system failed to write at any time since the directory was opened.
+        """
+        self._sync(self._root)
+
+    def sync_beside(self) -> None:
+        """Begin to make durable what was written so far; raises BackupError.
+
+        The system tells of a failed write once for each descriptor, so this has one of its own.
+        """
+        self._sync(self._beside)
+
+    def _sync(self, descriptor: int) -> None:
+        if _LIBC.syncfs(descriptor) != 0:
             number = ctypes.get_errno()
             raise BackupError(f"{self._target}: {os.strerror(number)}", safe="the backup", hint="restore again")
 

@@ -105,11 +105,14 @@ def _prepare(extraction: Extraction, file: PlannedFile) -> None:
 def _syncing(extraction: Extraction) -> Iterator[None]:
     """Have the system write to the disk while there is more to come, so that the sync at the end has little left."""
     ended = threading.Event()
+    failed: list[BackupError] = []
 
     def sync() -> None:
-        while not ended.wait(_SYNC_EVERY):
-            with suppress(BackupError):  # the sync at the end tells
-                extraction.sync()
+        while not failed and not ended.wait(_SYNC_EVERY):
+            try:
+                extraction.sync_beside()
+            except BackupError as error:
+                failed.append(error)
 
     thread = threading.Thread(target=sync, name="sync", daemon=True)
     thread.start()
@@ -118,6 +121,8 @@ def _syncing(extraction: Extraction) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+    if failed:
+        raise failed[0]
 
 
 class _Restore:
@@ -167,7 +172,9 @@ class _Restore:
         if file is None:
             with suppress(NotFoundError, DamageError):  # each blob is then looked for elsewhere
                 sealed = self._repository.store.get(name, offset=start, length=length)
-        return RunOrder(file, sealed, start, length, [ordered(blob, start) for blob in blobs])
+        return RunOrder(
+            None if file is None else os.fsencode(file), sealed, start, length, [ordered(blob, start) for blob in blobs]
+        )
 
     def _write_from_elsewhere(self, blob: WantedBlob, order: BlobOrder) -> None:
         """Write a blob whose copy in this pack is damaged: the store, or another pack, may have a whole one."""

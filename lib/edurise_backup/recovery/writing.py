@@ -79,7 +79,7 @@ class BlobOrder(msgspec.Struct, array_like=True):
 class RunOrder(msgspec.Struct, array_like=True):
     """Blobs that one read brings: from `file`, or in `sealed`."""
 
-    file: str | None
+    file: bytes | None
     sealed: bytes
     start: int
     length: int
@@ -91,7 +91,13 @@ class RunResult(msgspec.Struct, array_like=True):
 
     written: int
     damaged: list[int]
-    troubles: Troubles
+    problems: list[bytes]
+    not_owned: dict[str, int]
+
+    @property
+    def troubles(self) -> Troubles:
+        """What the extraction handed over."""
+        return [os.fsdecode(problem) for problem in self.problems], self.not_owned
 
 
 class RunWriter:
@@ -111,13 +117,16 @@ class RunWriter:
         for number, blob in enumerate(order.blobs):
             try:
                 part = sealed[blob.offset : blob.offset + blob.length]
-                data = self._scratch.open_blob(self._key, part, wanted=BlobId(blob.id), raw_length=blob.raw_length)
+                data = self._scratch.open_blob(
+                    self._key, part, wanted=BlobId(blob.id), raw_length=blob.raw_length, goes_to=blob.pieces[0].offset
+                )
             except DamageError:
                 damaged.append(number)
                 continue
             write_pieces(self._extraction, blob.pieces, data)
             written += len(data) * len(blob.pieces)
-        return RunResult(written, damaged, self._extraction.hand_over())
+        problems, not_owned = self._extraction.hand_over()
+        return RunResult(written, damaged, [os.fsencode(problem) for problem in problems], not_owned)
 
     def _sealed(self, order: RunOrder) -> memoryview:
         if order.file is None:

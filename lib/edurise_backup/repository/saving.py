@@ -18,6 +18,8 @@ from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.writer import WriterSettings, WriterStats
 
+_PROGRAM = f"edurise-backup {__version__}"
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -75,7 +77,7 @@ def save_snapshot(
         gid=os.getgid(),
         excludes=[_as_go(pattern) for pattern in label.excludes],
         tags=list(label.tags) or None,
-        program_version=f"edurise-backup {__version__}",
+        program_version=_PROGRAM,
         summary=_summary(archived, sink.stats, started, now()),
     )
     return Saved(repository.publish(snapshot, lock), snapshot, archived, sink.stats)
@@ -97,6 +99,7 @@ def _parent(repository: Repository, _id: SnapshotId, snapshot: Snapshot) -> Pare
         tree=snapshot.tree,
         started=snapshot.nanoseconds,
         known=lambda name: (BlobKind.DATA, BlobId(bytes.fromhex(name))) in repository.index,
+        alike=snapshot.uid == os.getuid() and snapshot.program_version == _PROGRAM,
     )
 
 

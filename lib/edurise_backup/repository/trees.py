@@ -32,6 +32,8 @@ class Trees:
         self._box = box
         self._read_blob = read_blob
         self._guard = threading.Lock()
+        self._index: Index | None = None
+        """What all that is remembered was read by: another index may know that a pack has gone."""
         self._nodes: dict[BlobId, list[Node]] = {}
         self._count = 0
         self._reads = 0
@@ -40,6 +42,10 @@ class Trees:
 
     def read(self, index: Index, blob: BlobId) -> list[Node]:
         """Return a tree's nodes; raises DamageError."""
+        if index is not self._index:
+            with self._guard:
+                self._index, self._nodes, self._count = index, {}, 0
+                self._blocks.clear()
         nodes = self._nodes.get(blob)
         if nodes is None:
             nodes = decode_tree(self._plaintext(index, blob))

@@ -10,6 +10,7 @@ import os
 import stat
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -75,9 +76,10 @@ class Scanner:
             [os.fsencode(pattern) for pattern in exclude],
             None if devices is None else list(devices),
         )
-        member = Member(__name__, way)
-        self._member: Member | None = member
-        self._end = weakref.finalize(self, member.end)
+        self._member: Member | None = None
+        with suppress(BackupError):  # no process can be started: listing here takes longer, and no more than that
+            self._member = Member(__name__, way)
+            self._end = weakref.finalize(self, self._member.end)
 
     def take(self, folder: str) -> Listing:
         """Return the listing of the directory that the walk has come to."""

@@ -99,7 +99,7 @@ class _Setup(msgspec.Struct, array_like=True):
 
 class _Order(msgspec.Struct, array_like=True):
     pack: str
-    file: str
+    file: bytes
 
 
 def examining_crew(key: MasterKey, *, members: int) -> Crew:
@@ -109,7 +109,7 @@ def examining_crew(key: MasterKey, *, members: int) -> Crew:
 
 def examined_by(member: Member, pack: str, file: str) -> Examined | None:
     """Have a member examine a pack's file; None when it cannot read it."""
-    member.send(_Order(pack, file))
+    member.send(_Order(pack, os.fsencode(file)))
     return member.receive(Examined | None)  # type: ignore[arg-type]  # a union is no class to mypy
 
 
@@ -133,7 +133,7 @@ class _FileReader:
     def __init__(self) -> None:
         self._buffer = memoryview(bytearray(1))
 
-    def read(self, path: str) -> memoryview | None:
+    def read(self, path: bytes) -> memoryview | None:
         """Return the file's bytes until the next call; None when it cannot be read."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
