@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from edurise_backup.pipeline.chunker import ChunkSizes, chunks
 from edurise_backup.pipeline.windows import Windows
 from edurise_backup.ports import Entry
 from edurise_backup.recovery import restorer
+from edurise_backup.recovery.extraction import Extraction
 from edurise_backup.recovery.planning import walk_files
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.repository import Repository
@@ -261,3 +263,29 @@ def test_a_small_file_that_has_grown_much_is_read_in_few_steps() -> None:
     sizes = ChunkSizes(minimum=1 << 12, average=1 << 14, maximum=1 << 16)
     found = list(chunks(readinto, sizes, next_window=Windows().next, window=1 << 18, first=11))
     assert sum(map(len, found)) > 38 << 17
+
+
+def test_a_write_that_the_system_has_lost_fails_the_restore(
+    tree: Path, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells of it once for each descriptor: what hears it while there is more to write must pass it on."""
+    create(store)
+    saved = back_up(opened(store), tree, settings=NORMAL)
+
+    def lost(self: Extraction) -> None:
+        raise BackupError("Input/output error")
+
+    monkeypatch.setattr(restorer, "_SYNC_EVERY", 0.0)
+    monkeypatch.setattr(Extraction, "sync_beside", lost)
+    with pytest.raises(BackupError, match="Input/output error"):
+        restore(opened(store), saved.snapshot.tree, tmp_path / "target")
+
+
+def test_a_machine_that_starts_no_further_process_still_walks(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, os.strerror(11))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert Scanner([str(tree)], [], None).take(str(tree)) == list_folder(str(tree))
+    with pytest.raises(BackupError, match="no further process"):
+        Member("edurise_backup.sources.scanning", None)
