@@ -21,10 +21,9 @@ from edurise_backup.errors import BackupError, ConflictError, DamageError, Input
 from edurise_backup.machine.direct import write_at
 from edurise_backup.model.content import Node, nanoseconds, unix_permissions
 from edurise_backup.ports import Buffer
+from edurise_backup.recovery.folders import OPEN_FOLDER, Folders
 from edurise_backup.recovery.planning import Names
 
-_OPEN_FOLDERS = 256
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIBC = ctypes.CDLL(None, use_errno=True)  # Python has no syncfs(2) of its own
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOLE = 4096
@@ -44,7 +43,7 @@ class Extraction:
         self._target = target
         self._root = self._beside = -1
         self._guard = threading.Lock()
-        self._folders: dict[Names, list[int]] = {}  # names -> [descriptor, users]
+        self._folders = Folders(-1)
         self._not_owned: Counter[str] = Counter()
         self._problems: list[str] = []
 
@@ -54,6 +53,7 @@ class Extraction:
             self._target.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._root = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._beside = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._folders = Folders(self._root)
         except OSError as error:
             raise InputError(
                 f"{self._target}: {error.strerror}", hint="choose a directory that can be written"
@@ -72,8 +72,7 @@ class Extraction:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for descriptor, _users in self._folders.values():
-            os.close(descriptor)
+        self._folders.close()
         os.close(self._root)
         os.close(self._beside)
 
@@ -128,7 +127,7 @@ class Extraction:
     def finish_folder(self, names: Names, node: Node, *, mind_owner: bool = True) -> None:
         """Give a directory its owner, mode and times, after everything in it is there."""
         with self._translated(names), self._folder(names[:-1]) as above:
-            descriptor = os.open(names[-1], _FOLDER, dir_fd=above)
+            descriptor = os.open(names[-1], OPEN_FOLDER, dir_fd=above)
             try:
                 self._describe(descriptor, node, names, mind_owner=mind_owner)
             finally:
@@ -142,7 +141,7 @@ class Extraction:
     def write_whole(self, names: Names, data: Buffer, node: Node) -> None:
         """Create a file from its only piece."""
         try:  # spelled out: this is done for every small file
-            held = self._hold(names[:-1])
+            held = self._folders.hold(names[:-1])
             try:
                 descriptor = os.open(names[-1], _NEW, 0o600, dir_fd=held[0])
                 try:
@@ -154,7 +153,7 @@ class Extraction:
                 finally:
                     os.close(descriptor)
             finally:
-                self._let_go(held)
+                self._folders.let_go(held)
         except (OSError, ValueError, OverflowError) as error:
             raise self._translation(error, names) from error
 
@@ -292,44 +291,11 @@ class Extraction:
     @contextmanager
     def _folder(self, names: Names) -> Iterator[int]:
         """Give the descriptor of a directory below the target; recently used ones stay open."""
-        held = self._hold(names)
+        held = self._folders.hold(names)
         try:
             yield held[0]
         finally:
-            self._let_go(held)
-
-    def _hold(self, names: Names) -> list[int]:
-        """Return [descriptor, users] of a directory, to be given to `_let_go`."""
-        if not names:
-            return [self._root, 1]
-        with self._guard:
-            held = self._folders.pop(names, None) or [self._descend(names), 0]
-            self._folders[names] = held  # the most recent one is last
-            held[1] += 1
-            self._close_unused()
-        return held
-
-    def _let_go(self, held: list[int]) -> None:
-        with self._guard:
-            held[1] -= 1
-
-    def _descend(self, names: Names) -> int:
-        at = os.dup(self._root)
-        for name in names:
-            try:
-                below = os.open(name, _FOLDER, dir_fd=at)
-            finally:
-                os.close(at)
-            at = below
-        return at
-
-    def _close_unused(self) -> None:
-        if len(self._folders) <= _OPEN_FOLDERS:
-            return
-        for names, (descriptor, users) in list(self._folders.items())[: _OPEN_FOLDERS // 4]:
-            if not users:
-                os.close(descriptor)
-                del self._folders[names]
+            self._folders.let_go(held)
 
     @contextmanager
     def _translated(self, names: Names) -> Iterator[None]:
