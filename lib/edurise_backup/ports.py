@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from edurise_backup.model.content import BlobId, BlobKind, Node
@@ -17,6 +17,11 @@ class Clock(Protocol):
 
     def __call__(self) -> datetime:
         """Return the present moment, aware, in UTC."""
+
+
+def utc_now() -> datetime:
+    """The system's clock."""
+    return datetime.now(UTC)
 
 
 class Progress(Protocol):

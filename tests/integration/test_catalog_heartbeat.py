@@ -14,9 +14,10 @@ from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.catalog.jobs import BackupJobs
 from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.reconcile import reconcile_dead
-from edurise_backup.catalog.sessions import Connection, Sessions, utc_now
+from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.errors import CancelledError, TransientError, UnreachableError
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus
+from edurise_backup.ports import utc_now
 from edurise_backup.postgres.connection import Address, connect
 from tests.support.postgres import execute
 

@@ -296,7 +296,7 @@ def prune_words(engine: Engine) -> list[str | Path]:
         if number % 2:
             path.unlink()
     engine.run("backup", large)
-    return ["forget", "--keep-last", "1", "--prune"]
+    return ["forget", "--keep-last", "1", "--grace", "0", "--prune", "--max-removed", "100%"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 from edurise_backup.model.content import BlobKind, Node, encode_tree
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.ports import Clock, Source, Store
+from edurise_backup.ports import Clock, Source, Store, utc_now
 from edurise_backup.recovery.planning import plan_restore
 from edurise_backup.recovery.restorer import Restored
 from edurise_backup.recovery.restorer import restore as restore_files
@@ -18,7 +18,7 @@ from edurise_backup.repository.copying import Copied, copy_snapshots
 from edurise_backup.repository.fates import PruneOptions, UnusedLimit
 from edurise_backup.repository.keys import ScryptCost
 from edurise_backup.repository.layout import Kind, object_id
-from edurise_backup.repository.pruner import Pruned, utc_now
+from edurise_backup.repository.pruner import Pruned
 from edurise_backup.repository.pruner import prune as prune_repository
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot

@@ -15,10 +15,9 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from edurise_backup.catalog.lifecycle import Beat, Standing
-from edurise_backup.catalog.sessions import utc_now
 from edurise_backup.errors import BackupError, CancelledError
 from edurise_backup.model.jobs import JobId, JobStatus, Phase, Usage
-from edurise_backup.ports import Clock, Progress
+from edurise_backup.ports import Clock, Progress, utc_now
 
 _INTERVAL = timedelta(seconds=2)
 _FLUSH_PATIENCE = timedelta(seconds=5)

@@ -6,9 +6,9 @@ from psycopg import sql
 
 from edurise_backup.catalog.lifecycle import Jobs, check_page
 from edurise_backup.catalog.rows import BACKUPS
-from edurise_backup.catalog.sessions import Sessions, utc_now
+from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.model.jobs import BackupFilters, BackupJob
-from edurise_backup.ports import Clock
+from edurise_backup.ports import Clock, utc_now
 
 # each is left out when its filter is None
 _CONDITIONS = {

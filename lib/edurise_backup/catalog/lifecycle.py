@@ -19,10 +19,10 @@ from psycopg import sql
 from edurise_backup.catalog import rows
 from edurise_backup.catalog.processes import Process, this_process
 from edurise_backup.catalog.rows import RecordT, Table
-from edurise_backup.catalog.sessions import Connection, Sessions, utc_now
+from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.errors import AmbiguousError, ConflictError, InputError, NotFoundError
 from edurise_backup.model.jobs import BackupJob, JobId, JobStatus, Phase, Usage
-from edurise_backup.ports import Clock
+from edurise_backup.ports import Clock, utc_now
 
 _HEX_DIGITS = 32
 

@@ -11,9 +11,9 @@ from psycopg.rows import dict_row
 
 from edurise_backup.catalog.lifecycle import Jobs, check_page
 from edurise_backup.catalog.rows import MAINTENANCE
-from edurise_backup.catalog.sessions import Connection, Sessions, utc_now
+from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
-from edurise_backup.ports import Clock
+from edurise_backup.ports import Clock, utc_now
 
 _SIZES = """
 SELECT completed_at AS moment, (figures ->> 'bytes')::bigint AS bytes

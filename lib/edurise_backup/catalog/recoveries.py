@@ -8,9 +8,9 @@ from psycopg import sql
 
 from edurise_backup.catalog.lifecycle import Jobs
 from edurise_backup.catalog.rows import RECOVERIES
-from edurise_backup.catalog.sessions import Sessions, utc_now
+from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.model.jobs import RecoveryJob
-from edurise_backup.ports import Clock
+from edurise_backup.ports import Clock, utc_now
 
 
 class RecoveryJobs(Jobs[RecoveryJob]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Self, TypeVar
 
 import psycopg
@@ -40,11 +40,6 @@ _PATIENCE = timedelta(seconds=10)
 # and one by one: lock timeout, too many connections
 _PASSING_CLASSES = ("08", "40", "57P")
 _PASSING_STATES = ("55P03", "53300")
-
-
-def utc_now() -> datetime:
-    """Return the present moment, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 class Sessions:

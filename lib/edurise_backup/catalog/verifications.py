@@ -8,9 +8,9 @@ from psycopg import sql
 
 from edurise_backup.catalog.lifecycle import Jobs
 from edurise_backup.catalog.rows import VERIFICATIONS
-from edurise_backup.catalog.sessions import Connection, Sessions, utc_now
+from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.model.jobs import Verdict, Verification
-from edurise_backup.ports import Clock
+from edurise_backup.ports import Clock, utc_now
 
 
 class Verifications(Jobs[Verification]):

@@ -9,7 +9,7 @@ import typer
 
 from edurise_backup.cli.command import Product, command
 from edurise_backup.cli.output import duration, printable, size, table
-from edurise_backup.cli.repo_prune import MaxRemoved, MaxRepack, MaxUnused, Wait
+from edurise_backup.cli.repo_prune import MaxRemoved, MaxRepack, MaxUnused, PackGrace, Wait
 from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def add_commands(app: typer.Typer) -> None:
 def prune(
     product: Product,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be done.")] = False,
-    grace: Annotated[
-        str, typer.Option(help="How long packs wait, un-indexed, before they are deleted, e.g. 12h; 0: at once.")
-    ] = "1d",
+    grace: PackGrace = "1d",
     max_unused: MaxUnused = "5%",
     max_repack_size: MaxRepack = "",
     max_removed: MaxRemoved = "50%",

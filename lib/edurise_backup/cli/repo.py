@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edurise_backup.model.snapshot import Snapshot, SnapshotId
     from edurise_backup.operations.snapshots import SnapshotFilter
     from edurise_backup.repository.trial import Trial
-    from edurise_backup.sources.small_files import LeftOut
+    from edurise_backup.sources.size_limit import LeftOut
 
 app = typer.Typer(no_args_is_help=True, help="Work on a repository directly, without catalog or Prefect.")
 NoLock = Annotated[bool, typer.Option("--no-lock", help="Write no lock: for a medium that cannot be written.")]

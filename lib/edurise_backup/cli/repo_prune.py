@@ -14,10 +14,12 @@ from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
     from edurise_backup.operations.pruning import ForgetResult
-    from edurise_backup.repository.fates import PruneOptions
     from edurise_backup.repository.prune_plan import Departure, PrunePlan
     from edurise_backup.repository.pruner import Pruned
 
+PackGrace = Annotated[
+    str, typer.Option(help="How long packs wait, un-indexed, before they are deleted, e.g. 12h; 0: at once.")
+]
 MaxUnused = Annotated[
     str, typer.Option(help="Unused data that may stay in packs: a share of all (5%), a size (200M), or unlimited.")
 ]
@@ -67,7 +69,7 @@ def forget(
 ) -> None:
     """Drop snapshots by id or policy, grouped by host and paths; the filters say which ones a policy judges."""
     from edurise_backup.model.policy import RetentionPolicy
-    from edurise_backup.operations.pruning import PruneWish, forget_snapshots, parse_duration
+    from edurise_backup.operations.pruning import forget_snapshots, parse_duration, prune_wish
     from edurise_backup.operations.snapshots import parse_span
     from edurise_backup.repository.forgetting import GRACE
 
@@ -78,7 +80,7 @@ def forget(
         if not policy.empty or keep_within or prune or dry_run or grace:
             raise InputError("--undo only takes ids", hint="`repo forgotten` lists what can be brought back")
         return _bring_back(engine, ids or [])
-    wish = PruneWish(_options(grace or "1d", max_unused, max_repack_size, max_removed), parse_duration(wait))
+    wish = prune_wish(grace or "1d", max_unused, max_repack_size, max_removed, wait)
     with engine.output.progress() as progress:
         result = forget_snapshots(
             engine.repository(),
@@ -169,25 +171,23 @@ def forgotten(engine: Engine) -> None:
 def prune(
     engine: Engine,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be done.")] = False,
-    grace: Annotated[
-        str, typer.Option(help="How long packs wait, un-indexed, before they are deleted, e.g. 12h; 0: at once.")
-    ] = "1d",
+    grace: PackGrace = "1d",
     max_unused: MaxUnused = "5%",
     max_repack_size: MaxRepack = "",
     max_removed: MaxRemoved = "50%",
     wait: Wait = "0",
 ) -> None:
     """Remove data that no snapshot refers to; forgotten snapshots count until their grace is over."""
-    from edurise_backup.operations.pruning import parse_duration, show_prune
+    from edurise_backup.operations.pruning import prune_wish, show_prune
     from edurise_backup.repository.pruner import prune as prune_repository
 
-    options, patience = _options(grace, max_unused, max_repack_size, max_removed), parse_duration(wait)
+    wish = prune_wish(grace, max_unused, max_repack_size, max_removed, wait)
     repository = engine.repository()
     with engine.output.progress() as progress:
         if dry_run:
-            plan = show_prune(repository, options, progress=progress)
+            plan = show_prune(repository, wish.options, progress=progress)
         else:
-            pruned = prune_repository(repository, options, progress=progress, wait=patience)
+            pruned = prune_repository(repository, wish.options, progress=progress, wait=wish.wait)
     if dry_run:
         engine.output.result(_plan_json(plan), "\n".join([*_plan_lines(plan), "nothing was changed"]))
     else:
@@ -196,18 +196,6 @@ def prune(
             "\n".join(_pruned_lines(pruned)),
             even_quiet="\n".join(pruned.plan.warnings),
         )
-
-
-def _options(grace: str, max_unused: str, max_repack_size: str, max_removed: str) -> PruneOptions:
-    from edurise_backup.operations.pruning import parse_duration, parse_share, parse_size, parse_unused
-    from edurise_backup.repository.fates import PruneOptions
-
-    return PruneOptions(
-        grace=parse_duration(grace),
-        max_unused=parse_unused(max_unused),
-        max_repack_bytes=parse_size(max_repack_size) if max_repack_size else None,
-        max_removed=parse_share(max_removed),
-    )
 
 
 def _plan_lines(plan: PrunePlan) -> list[str]:

@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TypeVar
+from typing import IO, ParamSpec, TypeVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ _PIPE = 1024 * 1024
 _CLASSES = {cls.__name__: cls for cls in (BackupError, DamageError, SpaceError)}
 
 Answer = TypeVar("Answer")
+Asked = ParamSpec("Asked")
 Setup = TypeVar("Setup")
 
 
@@ -157,10 +158,14 @@ class Messages:
             raise SystemExit(0)
         return msgspec.msgpack.decode(content, type=kind)
 
-    def answer(self, work: Callable[[], object]) -> None:
+    def say(self, answer: object) -> None:
+        """Send one answer."""
+        self.answer(lambda: answer)
+
+    def answer(self, work: Callable[Asked, object], *args: Asked.args, **named: Asked.kwargs) -> None:
         """Send what `work` returns, or the error that it raises."""
         try:
-            content = b"." + msgspec.msgpack.encode(work())
+            content = b"." + msgspec.msgpack.encode(work(*args, **named))
         except BackupError as error:
             content = _failed(error)
         except Exception as error:  # noqa: BLE001  the process's border: whoever waits must hear of it

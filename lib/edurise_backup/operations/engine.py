@@ -24,7 +24,7 @@ from edurise_backup.repository.trial import Trial, try_snapshot
 from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.sources.patterns import leading, matcher
-from edurise_backup.sources.small_files import LeftOut, SmallFilesSource
+from edurise_backup.sources.size_limit import LeftOut, SizeLimitedSource
 from edurise_backup.stores.limited import LimitedStore, Line
 from edurise_backup.stores.local import LocalStore
 from edurise_backup.stores.retrying import RetryingStore
@@ -147,7 +147,7 @@ def open_trees(paths: Sequence[str], options: BackupOptions) -> FileTrees:
     label = Label(files.paths, options.host, options.tags, options.exclude)
     if options.larger_than is None:
         return FileTrees(files, label, LeftOut(), opened)
-    small = SmallFilesSource(files, options.larger_than)
+    small = SizeLimitedSource(files, options.larger_than)
     return FileTrees(small, label, small.left_out, opened)
 
 

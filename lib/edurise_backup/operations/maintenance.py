@@ -24,15 +24,11 @@ from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.presence import Presence, look_for_backups
 from edurise_backup.operations.pruning import (
     PruneWish,
-    parse_duration,
-    parse_share,
-    parse_size,
-    parse_unused,
+    prune_wish,
     show_prune,
 )
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
-from edurise_backup.repository.fates import PruneOptions
 from edurise_backup.repository.pruner import prune
 from edurise_backup.repository.repository import Repository
 from edurise_backup.verification.budget import Budget
@@ -64,7 +60,7 @@ def prune_repository(
     nothing, ConflictError when the prune refuses (nothing was removed),
     LockedError, DamageError.
     """
-    wish = _prune_wish(grace, max_unused, max_repack_size, max_removed, wait)
+    wish = prune_wish(grace, max_unused, max_repack_size, max_removed, wait)
     job = _new_prune(job_id, dry_run, _prune_words(grace, max_unused, max_repack_size, max_removed))
     settings = settings or load_settings()
     with open_catalog(settings) as catalog:
@@ -87,7 +83,7 @@ def queue_prune(
     max_removed: str = "50%",
 ) -> JobId:
     """Write the row of a prune that a flow run will do; return its id. Raises InputError for a wrong option."""
-    _prune_wish(grace, max_unused, max_repack_size, max_removed, "0")
+    prune_wish(grace, max_unused, max_repack_size, max_removed, "0")
     job = _new_prune(None, dry_run, _prune_words(grace, max_unused, max_repack_size, max_removed))
     return _queue(settings, job)
 
@@ -173,16 +169,6 @@ def _queue(settings: Settings | None, job: MaintenanceJob) -> JobId:
 
 
 # Prune
-
-
-def _prune_wish(grace: str, max_unused: str, max_repack_size: str, max_removed: str, wait: str) -> PruneWish:
-    options = PruneOptions(
-        grace=parse_duration(grace),
-        max_unused=parse_unused(max_unused),
-        max_repack_bytes=parse_size(max_repack_size) if max_repack_size else None,
-        max_removed=parse_share(max_removed),
-    )
-    return PruneWish(options, parse_duration(wait))
 
 
 def _prune_words(grace: str, max_unused: str, max_repack_size: str, max_removed: str) -> str:

@@ -12,12 +12,12 @@ from edurise_backup.model.policy import Decision, RetentionPolicy
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.operations.engine import choose_forgotten
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
-from edurise_backup.ports import Clock, Progress
+from edurise_backup.ports import Clock, Progress, utc_now
 from edurise_backup.repository import forgetting
 from edurise_backup.repository.fates import PruneOptions, UnusedLimit
 from edurise_backup.repository.locks import SETTLE
 from edurise_backup.repository.prune_plan import PrunePlan, plan_prune
-from edurise_backup.repository.pruner import Pruned, finish_prune, prepare_prune, utc_now
+from edurise_backup.repository.pruner import Pruned, finish_prune, prepare_prune
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.undoing import list_forgotten, undo_forget
 
@@ -28,7 +28,7 @@ _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 @dataclass(frozen=True, slots=True)
 class PruneWish:
-    """How to prune after forgetting."""
+    """How to prune, and how long to wait for running backups."""
 
     options: PruneOptions
     wait: timedelta = timedelta(0)
@@ -112,6 +112,17 @@ def show_prune(
     """Return what a prune would do now; nothing is written but the lock."""
     with repository.lock(at_once=True):
         return plan_prune(repository, options, now=now(), progress=progress, known=known)
+
+
+def prune_wish(grace: str, max_unused: str, max_repack_size: str, max_removed: str, wait: str) -> PruneWish:
+    """Return what a person wrote; an empty `max_repack_size` is no limit. Raises InputError."""
+    options = PruneOptions(
+        grace=parse_duration(grace),
+        max_unused=parse_unused(max_unused),
+        max_repack_bytes=parse_size(max_repack_size) if max_repack_size else None,
+        max_removed=parse_share(max_removed),
+    )
+    return PruneWish(options, parse_duration(wait))
 
 
 def parse_duration(text: str) -> timedelta:

@@ -174,7 +174,7 @@ class _Walk:
             self._stats.files_unmodified += 1
             self._stats.source_bytes += before.size
             self._progress.advance(bytes_done=before.size, files_done=1)
-            if self._parent is not None and self._parent.alike and _same_owner(entry.state, before):
+            if self._parent is not None and self._parent.alike and _describes(entry.state, before):
                 return before  # the same ctime: nothing else of it changed either
             entry.node.content = before.content
             return entry.node
@@ -251,5 +251,6 @@ def _same_time(now: int, before: str) -> bool:
         return False
 
 
-def _same_owner(now: FileState, before: Node) -> bool:
+def _describes(now: FileState, before: Node) -> bool:
+    """Whether the parent's node of an unchanged file says what a new one would."""
     return before.uid == now.uid and before.gid == now.gid and before.device_id == now.device

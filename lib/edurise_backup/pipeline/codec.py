@@ -63,6 +63,10 @@ class MasterKey:
         """Return (encrypt, mac k, mac r), to be wrapped in a key file."""
         return self._encrypt, self._mac_k, self._mac_r
 
+    def to_bytes(self) -> bytes:
+        """Return what `from_bytes` takes, for another process of ours."""
+        return self._encrypt + self._mac_k + self._mac_r
+
     def seal(self, plaintext: Buffer) -> bytearray:
         """Return the sealed message; a fresh nonce each time."""
         sealed = bytearray(len(plaintext) + OVERHEAD)

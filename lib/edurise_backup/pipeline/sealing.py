@@ -27,9 +27,7 @@ _State = tuple[bytes, int, int, int, int, int, int, int, int]
 
 
 class _Setup(msgspec.Struct, array_like=True):
-    encrypt: bytes
-    mac_k: bytes
-    mac_r: bytes
+    key: bytes
     level: int | None
     check: bool
 
@@ -40,16 +38,15 @@ class Sealing:
     def __init__(self, key: MasterKey, settings: SealSettings, *, members: int) -> None:
         self._key = key
         self._settings = settings
-        self._crew = Crew(__name__, _Setup(*key.parts(), settings.level, settings.check), members=members)
+        self._crew = Crew(__name__, _Setup(key.to_bytes(), settings.level, settings.check), members=members)
         self._guard = threading.Lock()
-        self._alone = 0 if members else 1 << 62
         self._batches = 0
 
     def work(self, files: Sequence[FileState], claim: Claim) -> tuple[list[BlobId | None], list[SealedBlob]]:
         """Return the files' ids, and the sealed blobs that were claimed; raises DamageError, BackupError."""
         with self._guard:
             self._batches += 1
-            alone = self._batches <= max(_BATCHES_ALONE, self._alone)
+            alone = self._batches <= _BATCHES_ALONE or not self._crew.room
         if alone:
             small_files = SmallFiles(self._key, self._settings)
             ids = small_files.read(files)
@@ -67,13 +64,12 @@ class Sealing:
 
 
 def _work(setup: _Setup, messages: Messages) -> None:
-    key = MasterKey(encrypt=setup.encrypt, mac_k=setup.mac_k, mac_r=setup.mac_r)
+    key = MasterKey.from_bytes(setup.key)
     small_files = SmallFiles(key, SealSettings(setup.level, setup.check))
     while True:
         files = [FileState(os.fsdecode(path), *rest) for path, *rest in messages.next(list[_State])]
-        messages.answer(lambda files=files: small_files.read(files))  # type: ignore[misc]  # mypy cannot infer it
-        wanted = messages.next(list[bool])
-        messages.answer(lambda wanted=wanted: small_files.seal(wanted))  # type: ignore[misc]
+        messages.answer(small_files.read, files)
+        messages.answer(small_files.seal, messages.next(list[bool]))
 
 
 if __name__ == "__main__":

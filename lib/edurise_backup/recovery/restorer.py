@@ -30,12 +30,7 @@ from edurise_backup.recovery.writing import (
 )
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.repository import Repository
-
-_GAP = 128 * 1024
-"""Bytes between two wanted blobs that are read over rather than asked for separately."""
-
-_RUN = 8 * 1024 * 1024
-"""Bytes that one read brings at most."""
+from edurise_backup.repository.runs import runs
 
 _SYNC_EVERY = 1.0
 """Seconds."""
@@ -194,20 +189,6 @@ class _Restore:
 class _OwnWriters(threading.local):
     def __init__(self, key: MasterKey, extraction: Extraction) -> None:
         self.writer = RunWriter(key, extraction)
-
-
-def runs(blobs: list[WantedBlob]) -> Iterator[list[WantedBlob]]:
-    """Cut a pack's wanted blobs (in the order of their offsets) into runs, each worth one read."""
-    run: list[WantedBlob] = []
-    for blob in blobs:
-        if run:
-            end = run[-1].place.offset + run[-1].place.length
-            if blob.place.offset - end > _GAP or blob.place.offset + blob.place.length - run[0].place.offset > _RUN:
-                yield run
-                run = []
-        run.append(blob)
-    if run:
-        yield run
 
 
 def prove_files(

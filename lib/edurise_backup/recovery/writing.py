@@ -167,15 +167,13 @@ def ordered(blob: WantedBlob, start: int) -> BlobOrder:
 
 
 class _Setup(msgspec.Struct, array_like=True):
-    encrypt: bytes
-    mac_k: bytes
-    mac_r: bytes
+    key: bytes
     target: bytes
 
 
 def writing_crew(key: MasterKey, target: Path, *, members: int) -> Crew:
     """Return processes that write runs below `target`."""
-    return Crew(__name__, _Setup(*key.parts(), os.fsencode(target)), members=members)
+    return Crew(__name__, _Setup(key.to_bytes(), os.fsencode(target)), members=members)
 
 
 def written_by(member: Member, order: RunOrder) -> RunResult:
@@ -188,11 +186,10 @@ def _work(setup: _Setup, messages: Messages) -> None:
     os.umask(0o077)
     extraction = Extraction(Path(os.fsdecode(setup.target)))
     extraction.open()
-    key = MasterKey(encrypt=setup.encrypt, mac_k=setup.mac_k, mac_r=setup.mac_r)
+    key = MasterKey.from_bytes(setup.key)
     writer = RunWriter(key, extraction)
     while True:
-        order = messages.next(RunOrder)
-        messages.answer(lambda order=order: writer.write(order))  # type: ignore[misc]  # mypy cannot infer it
+        messages.answer(writer.write, messages.next(RunOrder))
 
 
 if __name__ == "__main__":

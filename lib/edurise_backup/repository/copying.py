@@ -25,16 +25,11 @@ from edurise_backup.repository.index import Place
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.runs import runs
 from edurise_backup.repository.writer import WriterSettings
 
 BATCH_BYTES = 1024 * 1024 * 1024
 """Snapshots are gathered until they bring this much; then they are made durable and published together."""
-
-_GAP = 128 * 1024
-"""Bytes between two wanted blobs that are read over rather than asked for separately."""
-
-_RUN = 8 * 1024 * 1024
-"""Bytes that one read brings at most, but for a single larger blob."""
 
 Blob = tuple[BlobKind, BlobId]
 
@@ -266,19 +261,7 @@ class _Plan:
     def runs(self) -> Iterator[list[WantedBlob]]:
         """Yield neighbouring blobs that are worth one read, pack by pack."""
         for blobs in self._packs.values():
-            blobs.sort(key=lambda blob: blob.place.offset)
-            run: list[WantedBlob] = []
-            for blob in blobs:
-                if run and not _neighbours(run, blob.place):
-                    yield run
-                    run = []
-                run.append(blob)
-            yield run
-
-
-def _neighbours(run: list[WantedBlob], place: Place) -> bool:
-    end = run[-1].place.offset + run[-1].place.length
-    return place.offset - end <= _GAP and place.offset + place.length - run[0].place.offset <= _RUN
+            yield from runs(sorted(blobs, key=lambda blob: blob.place.offset))
 
 
 def _raise_first(done: Iterable[Future[None]]) -> None:

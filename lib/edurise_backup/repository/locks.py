@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +22,7 @@ import msgspec
 
 from edurise_backup.errors import BackupError, DamageError, LockedError, NotFoundError
 from edurise_backup.model.content import nanoseconds, rfc3339
+from edurise_backup.ports import utc_now
 from edurise_backup.repository.keys import user_name
 from edurise_backup.repository.layout import Kind, object_id, object_name
 from edurise_backup.repository.objects import ObjectBox
@@ -128,7 +129,7 @@ class Lock:
         box: ObjectBox,
         *,
         exclusive: bool,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
         settle: timedelta = SETTLE,
     ) -> Lock:
         """Lock the repository; raises LockedError that says who holds it, and since when."""
@@ -142,7 +143,7 @@ class Lock:
         box: ObjectBox,
         *,
         exclusive: bool,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
         settle: timedelta = SETTLE,
     ) -> Lock:
         """Write the lock, which counts once `settle` or `confirm` was called; raises LockedError.

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from edurise_backup.errors import ConflictError, DamageError, LockedError, NotFoundError
 from edurise_backup.model.content import BlobKind
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
-from edurise_backup.ports import Clock, Progress
+from edurise_backup.ports import Clock, Progress, utc_now
 from edurise_backup.repository import reindexing
 from edurise_backup.repository.condemned import condemn, read_condemned, tidy
 from edurise_backup.repository.fates import DEFAULTS, PruneOptions
@@ -49,11 +49,6 @@ class Pruned:
     def freed_bytes(self) -> int:
         """What the store holds less now; negative when packs that were written again still wait."""
         return self.departure.due_bytes - self.plan.fates.repack_bytes
-
-
-def utc_now() -> datetime:
-    """Return the present moment."""
-    return datetime.now(UTC)
 
 
 def prune(

@@ -12,7 +12,7 @@ from edurise_backup import __version__
 from edurise_backup.model.content import BlobId, BlobKind, rfc3339
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, Summary
 from edurise_backup.pipeline.archiver import Archived, Parent, archive
-from edurise_backup.ports import Clock, Progress, Source
+from edurise_backup.ports import Clock, Progress, Source, utc_now
 from edurise_backup.repository.keys import user_name
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
@@ -50,7 +50,7 @@ def save_snapshot(
     progress: Progress,
     read_everything: bool = False,
     settings: WriterSettings | None = None,
-    now: Clock = lambda: datetime.now(UTC),
+    now: Clock = utc_now,
     started: datetime | None = None,
 ) -> Saved:
     """Store what the source offers and publish it; files that did not change since the parent are not read.

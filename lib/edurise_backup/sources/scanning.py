@@ -131,7 +131,7 @@ def _listings(way: Way) -> Iterator[Listing]:
 
 def _work(way: Way, messages: Messages) -> None:
     for listing in _listings(way):
-        messages.answer(lambda listing=listing: listing)  # type: ignore[misc]  # mypy cannot infer it
+        messages.say(listing)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, decode_snapshot
-from edurise_backup.ports import Clock, Progress
+from edurise_backup.ports import Clock, Progress, utc_now
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.index_files import ListedPack, listed_packs
 from edurise_backup.repository.layout import Kind, object_id
@@ -21,7 +21,7 @@ from edurise_backup.repository.repairing.examining import examine_pack, indexed_
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.undoing import list_forgotten
 from edurise_backup.verification.budget import Budget
-from edurise_backup.verification.coverage import CoverageFigures, CoverageKeeper, load_coverage, now_utc
+from edurise_backup.verification.coverage import CoverageFigures, CoverageKeeper, load_coverage
 from edurise_backup.verification.packs import PackProof
 from edurise_backup.verification.reading import Seconds, read_packs
 from edurise_backup.verification.suspects import note_suspects
@@ -62,7 +62,7 @@ def check(
     snapshots: Iterable[str] | None = None,
     budget: Budget | None = None,
     record: bool = True,
-    now: Clock = now_utc,
+    now: Clock = utc_now,
     seconds: Seconds = time.monotonic,
 ) -> CheckResult:
     """Check the whole repository, or only what the given snapshots need.

@@ -17,7 +17,7 @@ from typing import Annotated
 import msgspec
 
 from edurise_backup.errors import BackupError, DamageError, NotFoundError
-from edurise_backup.ports import Clock
+from edurise_backup.ports import Clock, utc_now
 from edurise_backup.repository.layout import NOTES
 from edurise_backup.repository.objects import ObjectBox
 
@@ -42,11 +42,6 @@ class _Note(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Note)
-
-
-def now_utc() -> datetime:
-    """Return the present moment."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +117,7 @@ class Coverage:
 def load_coverage(box: ObjectBox, *, now: datetime | None = None) -> Coverage:
     """Read all notes; one that is not readable is told in `damage`. A time in the future counts as now."""
     coverage = Coverage()
-    present = int((now or now_utc()).timestamp())
+    present = int((now or utc_now()).timestamp())
     for name in list(box.notes(FOLDER)):
         try:
             groups = _decode(box.load_note(name), name)
@@ -141,7 +136,7 @@ def load_coverage(box: ObjectBox, *, now: datetime | None = None) -> Coverage:
 class CoverageKeeper:
     """Writes down which packs pass, while a check goes on: a check that is cut short keeps what it has proved."""
 
-    def __init__(self, box: ObjectBox, coverage: Coverage, *, now: Clock = now_utc) -> None:
+    def __init__(self, box: ObjectBox, coverage: Coverage, *, now: Clock = utc_now) -> None:
         self._box = box
         self._coverage = coverage
         self._now = now

@@ -92,9 +92,7 @@ def judged(examined: Examined, pack: str, index: Index) -> PackProof:
 
 
 class _Setup(msgspec.Struct, array_like=True):
-    encrypt: bytes
-    mac_k: bytes
-    mac_r: bytes
+    key: bytes
 
 
 class _Order(msgspec.Struct, array_like=True):
@@ -104,7 +102,7 @@ class _Order(msgspec.Struct, array_like=True):
 
 def examining_crew(key: MasterKey, *, members: int) -> Crew:
     """Return processes that examine packs which are files of this machine."""
-    return Crew(__name__, _Setup(*key.parts()), members=members)
+    return Crew(__name__, _Setup(key.to_bytes()), members=members)
 
 
 def examined_by(member: Member, pack: str, file: str) -> Examined | None:
@@ -114,17 +112,16 @@ def examined_by(member: Member, pack: str, file: str) -> Examined | None:
 
 
 def _work(setup: _Setup, messages: Messages) -> None:
-    key = MasterKey(encrypt=setup.encrypt, mac_k=setup.mac_k, mac_r=setup.mac_r)
+    key = MasterKey.from_bytes(setup.key)
     reader = _FileReader()
     scratch = Scratch()
     while True:
         order = messages.next(_Order)
         content = reader.read(order.file)
-        messages.answer(
-            lambda content=content, pack=order.pack: (  # type: ignore[misc]  # mypy cannot infer it
-                None if content is None else examine(content, pack, key=key, scratch=scratch)
-            )
-        )
+        if content is None:
+            messages.say(None)
+        else:
+            messages.answer(examine, content, order.pack, key=key, scratch=scratch)
 
 
 class _FileReader:

@@ -13,10 +13,9 @@ import msgspec
 
 from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.model.content import HexId
-from edurise_backup.ports import Clock
+from edurise_backup.ports import Clock, utc_now
 from edurise_backup.repository.layout import NOTES
 from edurise_backup.repository.objects import ObjectBox
-from edurise_backup.verification.coverage import now_utc
 
 FOLDER = "suspects"
 
@@ -53,7 +52,7 @@ def load_suspects(box: ObjectBox) -> Suspects:
     return Suspects(frozenset(packs), tuple(notes), tuple(damage))
 
 
-def note_suspects(box: ObjectBox, packs: Collection[str], *, now: Clock = now_utc) -> None:
+def note_suspects(box: ObjectBox, packs: Collection[str], *, now: Clock = utc_now) -> None:
     """Note the damaged packs that no note names yet."""
     new = sorted(set(packs) - load_suspects(box).packs)
     if new:

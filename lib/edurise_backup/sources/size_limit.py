@@ -16,7 +16,7 @@ class LeftOut:
     bytes: int = 0
 
 
-class SmallFilesSource:
+class SizeLimitedSource:
     """Offers what `source` offers, but no regular file of more than `limit` bytes.
 
     A file is judged by its size when its directory is walked; one that grows later is read whole.
