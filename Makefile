@@ -25,6 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@{ $(RUN) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) \
 	    && $(RUN) -m uv pip install --quiet --compile-bytecode --python $(RUN) -c constraints.txt -e '.[dev]'; } \
 	  || $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(RUN) -m compileall -q lib flows dashboard  # else who may not write here compiles all of it at every start
 	@touch $@
 
 tools:  ## unpack what tests need from Debian into .tools/, where it is not installed

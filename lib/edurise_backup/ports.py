@@ -86,6 +86,13 @@ class Content(Protocol):
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill the buffer's beginning; 0 at the end."""
 
+    def skip_hole(self, back: int, unit: int) -> int:
+        """Pass over a hole that begins `back` bytes before what would be read next.
+
+        Only whole units are passed over, and the next byte that is read is the
+        one behind them; returns how many bytes they have, 0 where there are none.
+        """
+
     def finish(self) -> str | None:
         """Asked after the last byte: why what was read is not one state of the file, or None. Raises SourceError."""
 

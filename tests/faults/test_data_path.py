@@ -71,21 +71,20 @@ def test_s18_what_a_broken_compressor_made_is_never_stored(
     assert restored_differences(opened(store), saved.snapshot, tree, tmp_path / "target") == []
 
 
-def flipping(real: Callable[..., bytearray], *, number: int) -> Callable[..., bytearray]:
-    """Return a `seal` that flips one bit in its `number`-th message."""
+def flipping(real: Callable[..., None], *, number: int) -> Callable[..., None]:
+    """Return a `seal_into`, through which all that is sealed goes, that flips one bit in its `number`-th message."""
     calls = 0
     guard = threading.Lock()
 
-    def seal(key: MasterKey, plaintext: Buffer) -> bytearray:
+    def seal_into(key: MasterKey, plaintext: Buffer, sealed: memoryview) -> None:
         nonlocal calls
-        sealed = real(key, plaintext)
+        real(key, plaintext, sealed)
         with guard:
             calls += 1
             if calls == number:
                 sealed[len(sealed) // 2] ^= 1
-        return sealed
 
-    return seal
+    return seal_into
 
 
 @pytest.mark.parametrize("number", [1, 2, 5, 9, 12])
@@ -97,7 +96,7 @@ def test_s19_a_bit_that_flips_in_memory_after_sealing_is_found_before_the_pack_i
     store = MemoryStore()
     create(store)
     repository = opened(store)
-    monkeypatch.setattr(MasterKey, "seal", flipping(MasterKey.seal, number=number))
+    monkeypatch.setattr(MasterKey, "seal_into", flipping(MasterKey.seal_into, number=number))
     with pytest.raises(DamageError):
         back_up(repository, tree)
     monkeypatch.undo()
@@ -112,15 +111,15 @@ def test_s19_a_bit_that_flips_before_sealing_is_found_before_the_pack_is_written
     create(store)
     repository = opened(store)
     tree = write(tmp_path / "tree" / "file", os.urandom(5000)).parent
-    real = MasterKey.seal
+    real = MasterKey.seal_into
 
-    def seal(key: MasterKey, plaintext: Buffer) -> bytearray:
+    def seal_into(key: MasterKey, plaintext: Buffer, sealed: memoryview) -> None:
         changed = bytearray(plaintext)
         if len(changed) == 5000:
             changed[2500] ^= 1
-        return real(key, changed)
+        real(key, changed, sealed)
 
-    monkeypatch.setattr(MasterKey, "seal", seal)
+    monkeypatch.setattr(MasterKey, "seal_into", seal_into)
     with pytest.raises(DamageError, match="came out damaged"):
         back_up(repository, tree)
     assert count(store, Kind.SNAPSHOT) == 0
@@ -163,16 +162,16 @@ class Meddler:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, change: Callable[[Path, int], None], times: int):
         self.changes = 0
         self._guard = threading.Lock()
-        real_readv, real_read = os.readv, os.read
+        real_preadv, real_read = os.preadv, os.read
 
         def meddle(descriptor: int, count: int) -> None:
             with self._guard:
-                if count and self.changes < times and os.fstat(descriptor).st_ino == path.stat().st_ino:
+                if count > 1 and self.changes < times and os.fstat(descriptor).st_ino == path.stat().st_ino:
                     self.changes += 1
                     change(path, self.changes)
 
-        def readv(descriptor: int, buffers: list[memoryview]) -> int:
-            count = real_readv(descriptor, buffers)
+        def preadv(descriptor: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
+            count = real_preadv(descriptor, buffers, offset, flags)
             meddle(descriptor, count)
             return count
 
@@ -181,7 +180,7 @@ class Meddler:
             meddle(descriptor, len(content))
             return content
 
-        monkeypatch.setattr(os, "readv", readv)
+        monkeypatch.setattr(os, "preadv", preadv)
         monkeypatch.setattr(os, "read", read)
 
 

@@ -255,13 +255,17 @@ def test_a_tree_whose_pack_is_lost_is_stored_again_by_a_process_that_remembers_i
 def test_a_small_file_that_has_grown_much_is_read_in_few_steps() -> None:
     calls = 0
 
-    def readinto(buffer: memoryview) -> int:
-        nonlocal calls
-        calls += 1
-        return len(buffer) if calls < 40 else 0
+    class Grown:
+        def readinto(self, buffer: memoryview, /) -> int:
+            nonlocal calls
+            calls += 1
+            return len(buffer) if calls < 40 else 0
+
+        def skip_hole(self, back: int, unit: int) -> int:
+            return 0
 
     sizes = ChunkSizes(minimum=1 << 12, average=1 << 14, maximum=1 << 16)
-    found = list(chunks(readinto, sizes, next_window=Windows().next, window=1 << 18, first=11))
+    found = list(chunks(Grown(), sizes, next_window=Windows().next, window=1 << 18, first=11))
     assert sum(map(len, found)) > 38 << 17
 
 

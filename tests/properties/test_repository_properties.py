@@ -237,14 +237,18 @@ def cut(content: bytes, *, window: int, step: int) -> list[bytes]:
     """Cut `content` as it arrives in steps of at most `step` bytes."""
     at = 0
 
-    def readinto(buffer: memoryview) -> int:
-        nonlocal at
-        part = content[at : at + min(step, len(buffer))]
-        buffer[: len(part)] = part
-        at += len(part)
-        return len(part)
+    class Steps:
+        def readinto(self, buffer: memoryview, /) -> int:
+            nonlocal at
+            part = content[at : at + min(step, len(buffer))]
+            buffer[: len(part)] = part
+            at += len(part)
+            return len(part)
 
-    return [bytes(chunk) for chunk in chunks(readinto, SIZES, next_window=Windows().next, window=window)]
+        def skip_hole(self, back: int, unit: int) -> int:
+            return 0
+
+    return [bytes(chunk) for chunk in chunks(Steps(), SIZES, next_window=Windows().next, window=window)]
 
 
 @given(

@@ -1,5 +1,16 @@
 """The command line: `edurise-backup`."""
 
-from edurise_backup.cli.main import main
+from __future__ import annotations
 
-__all__ = ["main"]
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    from edurise_backup.cli.early import begin_to_open
+
+    begin_to_open(sys.argv[1:], os.environ)
+    from edurise_backup.cli.main import run  # takes as long to load as half of a key takes to derive
+
+    run()

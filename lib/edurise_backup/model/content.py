@@ -50,6 +50,12 @@ def blob_id(plaintext: bytes | bytearray | memoryview) -> BlobId:
     return BlobId(hashlib.sha256(plaintext).digest())
 
 
+@lru_cache(maxsize=64)
+def zeros_id(length: int) -> BlobId:
+    """Return the id of so many zero bytes."""
+    return blob_id(bytes(length))
+
+
 class ExtendedAttribute(msgspec.Struct, frozen=True):
     """A name and a value as getxattr(2) gives them; ACLs are among them."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
-from edurise_backup.errors import InputError
+from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.location import SCHEME
 from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy, group_snapshots
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
@@ -94,12 +94,23 @@ def open_repository(location: str, passphrase: str, limits: Limits | None = None
 
 @contextmanager
 def readable(repository: Repository, *, lock: bool = True) -> Iterator[None]:
-    """Have the index loaded for reading; without a lock also on a medium that cannot be written."""
+    """Have the index loaded for reading; without a lock also on a medium that cannot be written.
+
+    Whoever locks exclusively after our first look sees our lock at his second
+    one, if ours was written before it: then we need no second look. What is read
+    is proved by its id anyway; where something is missing, the look says whose
+    doing that is.
+    """
     with repository.lock(at_once=True) if lock else nullcontext() as held:
         repository.load_index(strict=False)
-        if held is not None:
-            held.settle()  # the pause between the two looks is well spent on the index
-        yield
+        if held is not None and not held.quick:
+            held.settle()
+        try:
+            yield
+        except (DamageError, NotFoundError):
+            if held is not None:
+                held.settle()
+            raise
 
 
 @contextmanager

@@ -82,14 +82,15 @@ def archive(
     progress: Progress,
     parent: Parent | None = None,
     sizes: ChunkSizes | None = None,
-    readers: int = 4,
+    readers: int = 2,
+    batches: int = 4,
 ) -> Archived:
     """Store what `source` offers and return its tree; unchanged files are taken from `parent`.
 
     Raises SourceError when the source's root cannot be read, CancelledError,
     and whatever the sink raises.
     """
-    pools = Pools(streams=readers, batches=readers)
+    pools = Pools(streams=readers, batches=batches)
     try:
         archived = _Walk(source, sink, progress, parent, Reading(sink, progress, sizes or ChunkSizes(), pools)).run()
     except BaseException:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from mmap import PAGESIZE
+from typing import Protocol
 
 from pyfastcdc import FastCDC
 
@@ -21,8 +23,22 @@ class ChunkSizes:
     maximum: int = 4 * 1024 * 1024
 
 
+ZEROS = bytes(4 * 1024 * 1024)
+"""What chunks of holes are parts of, so that they are known without being looked at."""
+
+
+class Stream(Protocol):
+    """What is cut: a `ports.Content`, of which no more is needed here."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the buffer's beginning; 0 at the end."""
+
+    def skip_hole(self, back: int, unit: int) -> int:
+        """Pass over whole units of a hole that begins `back` bytes before what would be read next."""
+
+
 def chunks(
-    readinto: Callable[[memoryview], int],
+    stream: Stream,
     sizes: ChunkSizes,
     *,
     next_window: Callable[[int], memoryview],
@@ -32,19 +48,25 @@ def chunks(
     """Yield the stream's chunks in order.
 
     `window` bytes are read at a time (`first` to begin with, where little is
-    expected); the last chunk of a window is cut again with what follows, so
-    that the cuts do not depend on the window.
+    expected), to the beginning of a page of memory; the last chunk of a window
+    is cut again with what follows, so that the cuts do not depend on the window.
     `next_window` gives a buffer of at least so many bytes; a chunk is valid for
-    as long as its buffer is not given again.
+    as long as its buffer is not given again. A hole is cut as its zeros would
+    be: FastCDC finds no cut in them, so each chunk is as long as it may be.
     """
     cutter = FastCDC(avg_size=sizes.average, min_size=sizes.minimum, max_size=sizes.maximum)
     rest = memoryview(b"")
     size = first or window
     while True:
-        buffer = next_window(size + len(rest))[: size + len(rest)]
+        if hole := stream.skip_hole(len(rest), sizes.maximum):
+            rest = memoryview(b"")
+            yield from _zeros(hole, sizes.maximum)
+        begin = -len(rest) % PAGESIZE
+        end = begin + len(rest) + size
+        buffer = next_window(end)[begin:end]
         size = window
         buffer[: len(rest)] = rest
-        filled, at_end = _fill(readinto, buffer, len(rest))
+        filled, at_end = _fill(stream, buffer, len(rest))
         data = buffer[:filled]
         start = 0
         for length in _lengths(cutter, data):
@@ -57,17 +79,23 @@ def chunks(
         rest = data[start:]
 
 
+def _zeros(length: int, unit: int) -> Iterator[memoryview]:
+    zeros = memoryview(ZEROS if unit <= len(ZEROS) else bytes(unit))[:unit]
+    for _ in range(length // unit):
+        yield zeros
+
+
 def _lengths(cutter: FastCDC, data: memoryview) -> Iterator[int]:
     if len(data):
         for chunk in cutter.cut_buf(data):
             yield chunk.length
 
 
-def _fill(readinto: Callable[[memoryview], int], buffer: memoryview, start: int) -> tuple[int, bool]:
+def _fill(stream: Stream, buffer: memoryview, start: int) -> tuple[int, bool]:
     """Read until the buffer is full or the stream ends; return (bytes in the buffer, whether it ended)."""
     at = start
     while at < len(buffer):
-        count = readinto(buffer[at:])
+        count = stream.readinto(buffer[at:])
         if count == 0:
             return at, True
         at += count

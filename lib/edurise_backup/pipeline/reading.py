@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from mmap import PAGESIZE
 
 from edurise_backup.errors import SourceError
 from edurise_backup.model.content import BlobId, BlobKind, Node
@@ -18,11 +18,11 @@ from edurise_backup.ports import BlobSink, Content, Entry, FileState, Progress
 
 _TRIES = 3
 _BATCH_FILES, _BATCH_BYTES = 64, 1024 * 1024
-_WINDOW = 2 * 1024 * 1024
+_WINDOW = 4 * 1024 * 1024
 _LATEST = (1 << 63) - 1
 """Nanoseconds: a file of the year 1600 or 2300 does not fit into a message."""
 _AHEAD = 64
-"""Read jobs under way at most: the walk does not run far ahead of the readers."""
+"""Read jobs of either kind that wait or are under way at most: the walk does not run far ahead of the readers."""
 
 
 @dataclass(slots=True)
@@ -44,17 +44,42 @@ class ArchiveStats:
         return self.files_new + self.files_changed + self.files_unmodified
 
 
+class Pool:
+    """Threads of one kind; who submits waits while many jobs are not done, whichever they are.
+
+    So a long job holds up no short one.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._ahead = threading.Semaphore(_AHEAD)
+
+    def submit(self, run: Callable[[], None]) -> None:
+        """Have `run` called, which raises nothing."""
+        self._ahead.acquire()
+
+        def run_and_tell() -> None:
+            run()
+            self._ahead.release()
+
+        self._threads.submit(run_and_tell)
+
+    def shutdown(self, *, cancel: bool) -> None:
+        """Wait until all that was begun has ended."""
+        self._threads.shutdown(wait=True, cancel_futures=cancel)
+
+
 class Pools:
     """The threads that read: some for large files, one chunk after the other, some for batches of small ones."""
 
     def __init__(self, streams: int, batches: int) -> None:
-        self.streams = ThreadPoolExecutor(streams, thread_name_prefix="read")
-        self.batches = ThreadPoolExecutor(batches, thread_name_prefix="batch")
+        self.streams = Pool(streams, "read")
+        self.batches = Pool(batches, "batch")
 
     def shutdown(self, *, cancel: bool = False) -> None:
         """Wait until all that was begun has ended."""
-        self.streams.shutdown(wait=True, cancel_futures=cancel)
-        self.batches.shutdown(wait=True, cancel_futures=cancel)
+        self.streams.shutdown(cancel=cancel)
+        self.batches.shutdown(cancel=cancel)
 
 
 @dataclass(slots=True)
@@ -113,7 +138,6 @@ class Reading:
         self._own = _OwnWindows()
         self._guard = threading.Lock()
         self._batch = _Job([])
-        self._under_way: deque[Future[list[_ReadFile]]] = deque()
         self._failure: BaseException | None = None
         """What ended a reader: the others stop at their next chunk instead of reading on for nothing."""
 
@@ -137,10 +161,7 @@ class Reading:
             self._send(self._batch, self._read_batch, self._pools.batches)
             self._batch = _Job([])
 
-    def _send(self, job: _Job, read: Callable[[list[Entry]], list[_ReadFile]], pool: ThreadPoolExecutor) -> None:
-        while len(self._under_way) >= _AHEAD:
-            self._under_way.popleft().exception()  # waits; whoever needs the result gets the error
-        self._under_way.append(job.done)
+    def _send(self, job: _Job, read: Callable[[list[Entry]], list[_ReadFile]], pool: Pool) -> None:
         job.sent = True
 
         def run() -> None:
@@ -190,9 +211,11 @@ class Reading:
 
     def _chunks(self, content: Content, windows: Windows) -> Iterator[memoryview]:
         """Yield the chunks; afterwards the node has the size that was really read."""
-        first = min(_WINDOW, content.node.size + 1) if content.node.size else _WINDOW
+        # to the end of its last page and no further: one read brings a file that is as large as it was
+        whole = -(-(content.node.size + 1) // PAGESIZE) * PAGESIZE
+        first = min(_WINDOW, whole) if content.node.size else _WINDOW
         size = 0
-        for chunk in chunks(content.readinto, self._sizes, next_window=windows.next, first=first, window=_WINDOW):
+        for chunk in chunks(content, self._sizes, next_window=windows.next, first=first, window=_WINDOW):
             self._raise_if_ended()
             self._progress.advance(bytes_done=len(chunk))
             size += len(chunk)

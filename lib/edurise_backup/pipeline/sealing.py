@@ -14,7 +14,7 @@ import msgspec
 from edurise_backup.machine.crew import Crew, Messages, serve
 from edurise_backup.model.content import BlobId
 from edurise_backup.pipeline.codec import MasterKey
-from edurise_backup.pipeline.small_files import SealedBlob, SealSettings, SmallFiles
+from edurise_backup.pipeline.small_files import SealedBatch, SealSettings, SmallFiles
 from edurise_backup.ports import FileState
 
 _BATCHES_ALONE = 8
@@ -42,7 +42,7 @@ class Sealing:
         self._guard = threading.Lock()
         self._batches = 0
 
-    def work(self, files: Sequence[FileState], claim: Claim) -> tuple[list[BlobId | None], list[SealedBlob]]:
+    def work(self, files: Sequence[FileState], claim: Claim) -> tuple[list[BlobId | None], SealedBatch]:
         """Return the files' ids, and the sealed blobs that were claimed; raises DamageError, BackupError."""
         with self._guard:
             self._batches += 1
@@ -56,7 +56,7 @@ class Sealing:
             ids = member.receive(list[BlobId | None])
             wanted = claim(ids)
             member.send(wanted)
-            return ids, member.receive(list[SealedBlob])
+            return ids, member.receive(SealedBatch)
 
     def close(self) -> None:
         """End the processes."""

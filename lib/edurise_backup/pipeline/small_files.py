@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from mmap import mmap
+from typing import NamedTuple
 
 import msgspec
 
 from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobId, blob_id
-from edurise_backup.pipeline.codec import MasterKey, Scratch, compress_if_smaller
+from edurise_backup.pipeline.codec import OVERHEAD, MasterKey, Scratch, compress_if_smaller
 from edurise_backup.ports import FileState
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -33,13 +35,20 @@ class SealSettings:
     """Open, decode and hash each blob again."""
 
 
-class SealedBlob(msgspec.Struct, array_like=True, frozen=True):
+class SealedBlob(NamedTuple):
     """A blob as it is stored; `raw_length` is 0 when it is not compressed."""
 
     id: BlobId
-    sealed: bytes
+    length: int
     raw_length: int
     plain_length: int
+
+
+class SealedBatch(msgspec.Struct, array_like=True, frozen=True):
+    """Sealed blobs, and their bytes one behind the other; these stay as they are until the next batch."""
+
+    blobs: list[SealedBlob]
+    content: memoryview
 
 
 class SmallFiles:
@@ -49,6 +58,7 @@ class SmallFiles:
         self._key = key
         self._settings = settings
         self._scratch = Scratch()
+        self._room = memoryview(b"")
         self._contents: list[bytes | None] = []
         self._ids: list[BlobId | None] = []
 
@@ -58,19 +68,33 @@ class SmallFiles:
         self._ids = [None if content is None else blob_id(content) for content in self._contents]
         return self._ids
 
-    def seal(self, wanted: Sequence[bool]) -> list[SealedBlob]:
+    def seal(self, wanted: Sequence[bool]) -> SealedBatch:
         """Return the wanted ones of the contents that were read last; raises DamageError when the check fails."""
-        chosen = zip(self._contents, self._ids, wanted, strict=True)
-        return [self._sealed(content, name) for content, name, yes in chosen if yes and content and name]
+        chosen = [
+            (name, content)
+            for content, name, yes in zip(self._contents, self._ids, wanted, strict=True)
+            if yes and content and name
+        ]
+        most = sum(len(content) + OVERHEAD for _, content in chosen)
+        if len(self._room) < most:
+            self._room = memoryview(mmap(-1, most))
+        blobs, end = [], 0
+        for name, content in chosen:
+            blob = self._sealed(content, name, end)
+            blobs.append(blob)
+            end += blob.length
+        return SealedBatch(blobs, self._room[:end])
 
-    def _sealed(self, content: bytes, name: BlobId) -> SealedBlob:
+    def _sealed(self, content: bytes, name: BlobId, start: int) -> SealedBlob:
         level = self._settings.level
         frame = None if level is None else compress_if_smaller(content, level)
+        plaintext = content if frame is None else frame
         raw_length = 0 if frame is None else len(content)
-        sealed = bytes(self._key.seal(content if frame is None else frame))
+        room = self._room[start : start + len(plaintext) + OVERHEAD]
+        self._key.seal_into(plaintext, room)
         if self._settings.check:
-            prove_before_writing(self._scratch, self._key, sealed, wanted=name, raw_length=raw_length)
-        return SealedBlob(name, sealed, raw_length, len(content))
+            prove_before_writing(self._scratch, self._key, room, wanted=name, raw_length=raw_length)
+        return SealedBlob(name, len(room), raw_length, len(content))
 
 
 def prove_before_writing(

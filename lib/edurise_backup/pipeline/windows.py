@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import Future
 from mmap import mmap
 
@@ -33,8 +33,8 @@ class Windows:
         self._users[self._current].append(stored)
 
 
-def wait_for(futures: Iterable[Stored]) -> None:
+def wait_for(futures: Sequence[Stored]) -> None:
     """Wait until all are done; who needs their results gets their errors."""
-    for future in futures:
+    for future in reversed(futures):  # when the last one is done the others are, too, but for one or two
         if not future.cancelled():
             future.exception()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from edurise_backup.errors import DamageError
-from edurise_backup.model.content import BlobId, BlobKind, Node
-from edurise_backup.model.content import blob_id as digest_of
+from edurise_backup.model.content import BlobId, BlobKind, Node, zeros_id
 from edurise_backup.repository.index import Place
 from edurise_backup.repository.repository import Repository
 
@@ -191,12 +189,7 @@ def _all_zeros(blob_id: BlobId, place: Place) -> bool:
     length = place.raw_length
     if not length or place.length > length // 1000 + 100:
         return False  # zeros shrink to next to nothing: only what did is worth a look
-    return blob_id == _zeros_id(length)
-
-
-@lru_cache(maxsize=64)
-def _zeros_id(length: int) -> BlobId:
-    return digest_of(bytes(length))
+    return blob_id == zeros_id(length)
 
 
 def blob_lengths(repository: Repository, node: Node) -> Iterator[tuple[BlobId, int]]:

@@ -1,14 +1,11 @@
 """Key files: each wraps the master key with one passphrase, through scrypt.
 
-Source: restic's `doc/design.rst`, "Keys, Encryption and MAC". Parameters of a
-foreign key file are held between a floor (a weakened key) and a ceiling (a
-memory bomb) before any memory is spent (SECURITY 6).
+Source: restic's `doc/design.rst`, "Keys, Encryption and MAC".
 """
 
 from __future__ import annotations
 
 import getpass
-import hashlib
 import os
 import secrets
 import socket
@@ -19,11 +16,11 @@ import msgspec
 from edurise_backup.errors import DamageError, UnsupportedVersionError
 from edurise_backup.model.content import rfc3339
 from edurise_backup.pipeline.codec import MasterKey
+from edurise_backup.repository import derivation
 
 RECOVERY_USER = "recovery-key"
 """The `username` of the key file that the printed recovery key opens."""
 
-_FLOOR, _CEILING = 1 << 20, 1 << 30
 _ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"  # no 0 O, 1 I L, U
 
 
@@ -89,9 +86,9 @@ def read_key_file(content: bytes) -> KeyFile:
         raise DamageError(f"a key file is not readable: {error}") from error
     if key_file.kdf != "scrypt":
         raise UnsupportedVersionError(f"a key file uses the unknown key derivation {key_file.kdf!r}")
-    n, memory = key_file.N, 128 * key_file.N * key_file.r
-    if n < 2 or n & (n - 1) or not 1 <= key_file.p <= 64 or key_file.r < 1 or not _FLOOR <= memory <= _CEILING:
-        raise DamageError(f"a key file asks for impossible scrypt parameters (N={n}, r={key_file.r}, p={key_file.p})")
+    n, r, p = key_file.N, key_file.r, key_file.p
+    if not derivation.possible(n, r, p):
+        raise DamageError(f"a key file asks for impossible scrypt parameters (N={n}, r={r}, p={p})")
     return key_file
 
 
@@ -120,10 +117,7 @@ def user_name() -> str:
 
 
 def _derive(passphrase: str, salt: bytes, cost: ScryptCost) -> MasterKey:
-    memory = 128 * cost.n * cost.r
-    secret = passphrase.encode()
     try:
-        material = hashlib.scrypt(secret, salt=salt, n=cost.n, r=cost.r, p=cost.p, dklen=64, maxmem=memory + (32 << 20))
+        return MasterKey.from_bytes(derivation.derive(passphrase, salt, cost.n, cost.r, cost.p))
     except ValueError as error:  # OpenSSL's own limits, such as N < 2^(16 r)
         raise DamageError(f"a key file asks for impossible scrypt parameters: {error}") from error
-    return MasterKey.from_bytes(material)

@@ -121,6 +121,8 @@ class Lock:
         self._written_at = now()
         self._settles = 0.0
         self._settled = False
+        self.quick = False
+        """Between the first look and the end of writing no other client can have looked twice."""
         self._thread = threading.Thread(target=self._keep_fresh, name="lock", daemon=True)
 
     @classmethod
@@ -152,9 +154,12 @@ class Lock:
         """
         _ignore_hangup()
         lock = cls(box, exclusive=exclusive, now=now)
+        looked = time.monotonic()
         lock._refuse_others()
         lock._id = lock._write()
-        lock._settles = time.monotonic() + settle.total_seconds()
+        written = time.monotonic()
+        lock.quick = written - looked < settle.total_seconds() / 2
+        lock._settles = written + settle.total_seconds()
         lock._thread.start()
         return lock
 

@@ -11,21 +11,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edurise_backup.errors import BackupError, NotFoundError
-from edurise_backup.model.content import BlobId, BlobKind, blob_id
+from edurise_backup.model.content import BlobId, BlobKind, blob_id, zeros_id
+from edurise_backup.pipeline.chunker import ZEROS
 from edurise_backup.pipeline.codec import OVERHEAD, Scratch, compress_if_smaller
 from edurise_backup.pipeline.sealing import Sealing
-from edurise_backup.pipeline.small_files import EMPTY, SealSettings, prove_before_writing
+from edurise_backup.pipeline.small_files import EMPTY, SealedBatch, SealedBlob, SealSettings, prove_before_writing
 from edurise_backup.ports import Buffer, FileState
+from edurise_backup.repository.filling import Filling
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.index_files import encode_index
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.objects import ObjectBox
-from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackBuffers, PackedBlob
+from edurise_backup.repository.packs import PackedBlob
 
 INDEX_BLOBS = 50_000
 """An index file lists at most about this many blobs, as stock restic's do."""
@@ -36,12 +39,12 @@ class WriterSettings:
     """How blobs are stored; `pack_size` and `in_flight` in bytes."""
 
     pack_size: int = 16 * 1024 * 1024
-    in_flight: int = 12 * 1024 * 1024
+    in_flight: int = 64 * 1024 * 1024
     level: int = 3
     check: bool = True
     """Open, decode and hash each blob again before its pack is written."""
     workers: int = os.cpu_count() or 2
-    crew: int = (os.cpu_count() or 2) + 1
+    crew: int = (os.cpu_count() or 2) + 2
     """Processes for small files at most; they wait for the disk, too."""
 
 
@@ -96,62 +99,69 @@ class BlobWriter:
         self._confirm = confirm
         self._settings = settings
         self._room = _Room(settings.in_flight)
-        self._packs_under_way = threading.BoundedSemaphore(1)
         self._guard = threading.Lock()
         self._claimed: set[tuple[BlobKind, BlobId]] = set()
-        self._open: dict[BlobKind, OpenPack] = {}
-        self._buffers = PackBuffers(settings.pack_size)
+        self._packs = Filling(box.store, box.key, pack_size=settings.pack_size, written=self._index_pack)
         self.written: list[tuple[str, list[PackedBlob]]] = []
         """Durable packs that no index file lists yet; without `confirm` indexing them is the caller's."""
         self.index_files: list[str] = []
         """The ids of the index files that list the others."""
-        self._failure: BaseException | None = None
         level = None if box.version == 1 else settings.level
         self._level = level
         self._scratch = _Scratches()
         self._sealing = Sealing(box.key, SealSettings(level, settings.check), members=settings.crew)
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="seal")
-        self._pack_writer = ThreadPoolExecutor(1, thread_name_prefix="pack")
 
     def store(self, kind: BlobKind, pieces: Sequence[Buffer]) -> Future[list[BlobId]]:
         """Store the new ones of `pieces`; blocks while too much is under way."""
-        if self._failure is not None:
-            raise self._failure
+        self._raise_if_failed()
         size = sum(len(piece) for piece in pieces)
         self._room.take(size)
         future = self._workers.submit(self._store_all, kind, pieces)
         future.add_done_callback(lambda _: self._room.give(size))
         return future
 
+    def store_files(self, files: Sequence[FileState]) -> list[BlobId | None]:
+        """Read small files and store the new ones; None for one that is not in that state any more."""
+        self._raise_if_failed()
+        with self._failing():
+            ids, batch = self._sealing.work(files, self._claim_contents)
+            self._take_over(batch)
+        return ids
+
     def finish(self) -> None:
         """Make everything durable and indexed; only then may something refer to the blobs. Raises the first error."""
         self._sealing.close()
         self._workers.shutdown(wait=True)
-        for pack in self._open.values():
-            if self._failure is None:
-                self._send(pack)
-        self._open.clear()
-        self._pack_writer.shutdown(wait=True)
-        if self._failure is not None:
-            raise self._failure
+        self._packs.finish()
         self._save_index()
 
     def abandon(self) -> None:
         """Stop without finishing; what was written already waits for a prune, or for the next run to use it."""
-        self._failure = self._failure or BackupError("the writer was abandoned")
+        self._packs.failure = self._packs.failure or BackupError("the writer was abandoned")
         self._sealing.close()
         self._workers.shutdown(wait=True, cancel_futures=True)
-        self._pack_writer.shutdown(wait=True, cancel_futures=True)
+        self._packs.abandon()
+
+    def _raise_if_failed(self) -> None:
+        if self._packs.failure is not None:
+            raise self._packs.failure
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Take nothing more after an error of any class: a claimed blob that was not stored is missing."""
+        try:
+            yield
+        except BaseException as error:
+            self._packs.failure = self._packs.failure or error
+            raise
 
     def _store_all(self, kind: BlobKind, pieces: Sequence[Buffer]) -> list[BlobId]:
-        try:
-            ids = [blob_id(piece) for piece in pieces]
+        with self._failing():
+            ids = [_id_of(piece) for piece in pieces]
             for wanted, piece in zip(ids, pieces, strict=True):
                 if self._claim(kind, wanted):
                     self._store(kind, wanted, piece)
-        except BaseException as error:
-            self._failure = self._failure or error  # of any class: a claimed blob that was not stored is missing
-            raise
         return ids
 
     def _claim(self, kind: BlobKind, wanted: BlobId) -> bool:
@@ -165,97 +175,45 @@ class BlobWriter:
             self._claimed.add(blob)
             return True
 
-    def store_files(self, files: Sequence[FileState]) -> list[BlobId | None]:
-        """Read small files and store the new ones; None for one that is not in that state any more."""
-        if self._failure is not None:
-            raise self._failure
-        try:
-            ids, sealed = self._sealing.work(files, self._claim_contents)
-            for blob in sealed:
-                pack, room = self._reserve(BlobKind.DATA, blob.id, len(blob.sealed), blob.raw_length, blob.plain_length)
-                room[:] = blob.sealed
-                self._filled(pack)
-        except BaseException as error:
-            self._failure = self._failure or error  # of any class: a claimed blob that was not stored is missing
-            raise
-        return ids
-
     def _claim_contents(self, ids: Sequence[BlobId | None]) -> list[bool]:
         return [name is not None and name != EMPTY and self._claim(BlobKind.DATA, name) for name in ids]
 
     def _store(self, kind: BlobKind, wanted: BlobId, plaintext: Buffer) -> None:
-        if self._failure is not None:
-            raise self._failure
+        self._raise_if_failed()
         frame = None if self._level is None else compress_if_smaller(plaintext, self._level)
         content = plaintext if frame is None else frame
         raw_length = 0 if frame is None else len(plaintext)
-        pack, room = self._reserve(kind, wanted, len(content) + OVERHEAD, raw_length, len(plaintext))
+        blob = SealedBlob(wanted, len(content) + OVERHEAD, raw_length, len(plaintext))
+        pack, room, _ = self._packs.reserve(kind, [blob])
         self._box.key.seal_into(content, room)
         if self._settings.check:
             prove_before_writing(self._scratch.own, self._box.key, room, wanted=wanted, raw_length=raw_length)
-        self._filled(pack)
+        self._packs.filled(pack)
+        self._count(kind, [blob])
 
-    def _reserve(
-        self, kind: BlobKind, wanted: BlobId, length: int, raw_length: int, plain_length: int
-    ) -> tuple[OpenPack, memoryview]:
-        """Give out a range of the open pack; the caller fills it and says so with `_filled`."""
-        full = None
+    def _take_over(self, batch: SealedBatch) -> None:
+        """Copy blobs that were sealed elsewhere into packs."""
+        left, content = batch.blobs, batch.content
+        while left:
+            pack, room, count = self._packs.reserve(BlobKind.DATA, left)
+            room[:] = content[: len(room)]
+            self._packs.filled(pack)
+            left, content = left[count:], content[len(room) :]
+        self._count(BlobKind.DATA, batch.blobs)
+
+    def _count(self, kind: BlobKind, blobs: Sequence[SealedBlob]) -> None:
         with self._guard:
-            pack = self._open.get(kind)
-            if pack is not None and not pack.has_room(length):
-                full = pack if pack.unfilled == 0 else None  # else whoever fills its last range sends it
-                del self._open[kind]
-                pack = None
-            if pack is None:
-                pack = self._open[kind] = OpenPack(kind, self._buffers.take(length))
-            room = pack.reserve(wanted, length, raw_length)
-            pack.unfilled += 1
-            if pack.size >= self._settings.pack_size or len(pack.blobs) >= MAX_BLOBS:
-                del self._open[kind]
-            self._count(kind, plain_length, length)
-        if full is not None:
-            self._send(full)
-        return pack, room
+            self.stats.plain_bytes += sum(blob.plain_length for blob in blobs)
+            self.stats.stored_bytes += sum(blob.length for blob in blobs)
+            self.stats.data_blobs += len(blobs) if kind is BlobKind.DATA else 0
+            self.stats.tree_blobs += len(blobs) if kind is BlobKind.TREE else 0
 
-    def _filled(self, pack: OpenPack) -> None:
-        """Note that a range is filled; the last one of a pack that is closed sends it."""
-        with self._guard:
-            pack.unfilled -= 1
-            if pack.unfilled or self._open.get(pack.kind) is pack:
-                return
-        self._send(pack)
-
-    def _count(self, kind: BlobKind, plain_length: int, length: int) -> None:
-        self.stats.plain_bytes += plain_length
-        self.stats.stored_bytes += length
-        self.stats.data_blobs += kind is BlobKind.DATA
-        self.stats.tree_blobs += kind is BlobKind.TREE
-
-    def _send(self, pack: OpenPack) -> None:
-        self._packs_under_way.acquire()
-        try:
-            self._pack_writer.submit(self._write, pack)
-        except RuntimeError:  # the writer was abandoned meanwhile
-            self._packs_under_way.release()
-
-    def _write(self, pack: OpenPack) -> None:
-        try:
-            if self._failure is None:
-                pack_id, pieces = pack.seal(self._box.key)
-                self._box.store.put(object_name(Kind.PACK, pack_id), pieces)
-                self._index_pack(pack_id, pack, sum(map(len, pieces)))
-                self._buffers.give_back(pack.buffer)
-        except BaseException as error:  # noqa: BLE001
-            self._failure = self._failure or error  # the thread's border: raised again in `store` and `finish`
-        finally:
-            self._packs_under_way.release()
-
-    def _index_pack(self, pack_id: str, pack: OpenPack, size: int) -> None:
+    def _index_pack(self, pack_id: str, blobs: list[PackedBlob], size: int) -> None:
         self.stats.sent_bytes += size
-        self._index.add_pack(pack_id, pack.blobs)
+        self._index.add_pack(pack_id, blobs)
         with self._guard:
-            self._claimed.difference_update((blob.kind, blob.id) for blob in pack.blobs)
-        self.written.append((pack_id, pack.blobs))
+            self._claimed.difference_update((blob.kind, blob.id) for blob in blobs)
+        self.written.append((pack_id, blobs))
         if self._confirm is not None and sum(len(blobs) for _, blobs in self.written) >= INDEX_BLOBS:
             self._save_index()
 
@@ -263,6 +221,12 @@ class BlobWriter:
         if self.written and self._confirm is not None:
             self.index_files.append(save_index(self._box, self.written, self._confirm))
             self.written = []
+
+
+def _id_of(piece: Buffer) -> BlobId:
+    if isinstance(piece, memoryview) and piece.obj is ZEROS:
+        return zeros_id(len(piece))
+    return blob_id(piece)
 
 
 def save_index(box: ObjectBox, packs: list[tuple[str, list[PackedBlob]]], confirm: Callable[[], None]) -> str:

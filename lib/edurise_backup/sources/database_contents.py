@@ -67,6 +67,10 @@ class DumpContent:
             self._listing.write(buffer[:count])
         return count
 
+    def skip_hole(self, back: int, unit: int) -> int:
+        """There are none."""
+        return 0
+
     def finish(self) -> None:
         """Wait for the program's end; raises ToolError unless it and its table of contents are right."""
         try:
@@ -115,6 +119,10 @@ class TextContent:
         buffer[:count] = self._text[:count]
         self._text = self._text[count:]
         return count
+
+    def skip_hole(self, back: int, unit: int) -> int:
+        """There are none."""
+        return 0
 
     def finish(self) -> None:
         """A text is one state by itself."""

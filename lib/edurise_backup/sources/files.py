@@ -8,6 +8,7 @@ first byte; a file that changed meanwhile is reported, never passed over.
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from edurise_backup.errors import InputError, SourceError
+from edurise_backup.machine.direct import SequentialFile
 from edurise_backup.model.content import ExtendedAttribute, Node, go_mode, rfc3339
 from edurise_backup.ports import Entry, FileState
 from edurise_backup.sources.patterns import matcher
@@ -181,16 +183,30 @@ class FileContent:
         except BaseException:
             os.close(self._descriptor)
             raise
-        self._read = 0
+        self._file = SequentialFile(self._descriptor)
+        self._sparse = self._before.st_blocks * 512 < self._before.st_size
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill the buffer's beginning from the file."""
         try:
-            count = os.readv(self._descriptor, [buffer])
+            return self._file.readinto(buffer)
         except OSError as error:
             raise SourceError(f"{self._path}: {error.strerror}") from error
-        self._read += count
-        return count
+
+    def skip_hole(self, back: int, unit: int) -> int:
+        """Pass over whole units of a hole (lseek(2), SEEK_DATA)."""
+        if not self._sparse:
+            return 0
+        start = self._file.offset - back
+        try:
+            data = os.lseek(self._descriptor, start, os.SEEK_DATA)
+        except OSError as error:
+            # ENXIO: nothing but a hole is left; anything else: the file system cannot tell, and all is read
+            data = self._before.st_size if error.errno == errno.ENXIO else start
+        length = max(0, data - start) // unit * unit
+        if length:
+            self._file.offset = start + length
+        return length
 
     def finish(self) -> str | None:
         """Say whether the file changed while it was read."""
@@ -200,7 +216,7 @@ class FileContent:
             before.st_mtime_ns,
             before.st_ctime_ns,
         )
-        if same and self._read == before.st_size:
+        if same and self._file.offset == before.st_size:
             return None
         return f"{self._path}: changed while it was read"
 

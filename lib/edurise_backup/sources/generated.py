@@ -78,6 +78,10 @@ class _Generated:
         self._left = self._left[count:]
         return count
 
+    def skip_hole(self, back: int, unit: int) -> int:
+        """There are none."""
+        return 0
+
     def finish(self) -> str | None:
         return None
 
