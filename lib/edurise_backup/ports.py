@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from edurise_backup.model.content import BlobId, BlobKind, Node
+from edurise_backup.model.status import Status
 
 Buffer = bytes | bytearray | memoryview
 
@@ -101,29 +102,22 @@ class Content(Protocol):
 
 
 class FileState(NamedTuple):
-    """A regular file of this machine as lstat(2) describes it: while this stays the same, so do its bytes.
+    """A regular file of this machine: while lstat(2) says the same of it, its bytes are the same.
 
     Every change of a file, of its metadata, too, gives it a new ctime.
     """
 
     path: str
-    mode: int
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    uid: int
-    gid: int
+    status: Status
 
 
 class Entry:
     """One name in a source: a directory has `children`, a regular file `open`, all else is in `node`.
 
-    `state` is there for a regular file of this machine, which then may be read by its path.
+    `status` is there for a regular file of this machine, which then may be read by its path.
     """
 
-    __slots__ = ("_describe", "_node", "children", "name", "open", "path", "state")
+    __slots__ = ("_describe", "_node", "children", "name", "open", "path", "status")
 
     def __init__(
         self,
@@ -138,16 +132,16 @@ class Entry:
         self.path = path
         self.children = children
         self.open = opener
-        self.state: FileState | None = None
+        self.status: Status | None = None
 
     @classmethod
     def of_file(
-        cls, name: str, state: FileState, *, describe: Callable[[], Node], opener: Callable[[], Content]
+        cls, name: str, path: str, status: Status, *, describe: Callable[[], Node], opener: Callable[[], Content]
     ) -> Entry:
         """Return a regular file of this machine, whose node is made only when somebody asks for it."""
         entry = cls.__new__(cls)
         entry._node, entry._describe = None, describe
-        entry.name, entry.path, entry.state = name, state.path, state
+        entry.name, entry.path, entry.status = name, path, status
         entry.children, entry.open = None, opener
         return entry
 

@@ -116,6 +116,9 @@ def encode_tree(nodes: Iterable[Node]) -> bytes:
     return _go_escapes(_encoder.encode(_Tree(quoted))) + b"\n"
 
 
+_IMPOSSIBLE = frozenset({"", ".", ".."})
+
+
 def decode_tree(plaintext: bytes) -> list[Node]:
     """Return a tree's nodes with unquoted names; raises DamageError for anything that is not a tree.
 
@@ -129,13 +132,14 @@ def decode_tree(plaintext: bytes) -> list[Node]:
                 node.name = unquote_name(node.name)
     except (msgspec.DecodeError, ValueError, UnicodeError) as error:
         raise DamageError(f"a tree object is not readable: {error}") from error
-    seen: set[str] = set()
-    for node in nodes:
-        if node.name in ("", ".", "..") or "/" in node.name or "\0" in node.name:
-            raise DamageError(f"a tree object holds the impossible name {node.name!r}")
-        if node.name in seen:
-            raise DamageError(f"a tree object holds the name {node.name!r} twice")
-        seen.add(node.name)
+    names = [node.name for node in nodes]
+    text = "".join(names)  # all at once: this is done for every name of every parent snapshot
+    if "/" in text or "\0" in text or not _IMPOSSIBLE.isdisjoint(names):
+        impossible = next(name for name in names if name in _IMPOSSIBLE or "/" in name or "\0" in name)
+        raise DamageError(f"a tree object holds the impossible name {impossible!r}")
+    if len(set(names)) != len(names):
+        twice = next(name for number, name in enumerate(names) if name in names[:number])
+        raise DamageError(f"a tree object holds the name {twice!r} twice")
     return nodes
 
 

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from edurise_backup.errors import DamageError, SourceError
-from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds, rfc3339
+from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds
+from edurise_backup.model.status import Status
 from edurise_backup.pipeline.chunker import ChunkSizes
 from edurise_backup.pipeline.reading import ArchiveStats, Pending, Pools, Reading
-from edurise_backup.ports import BlobSink, Entry, FileState, Progress, Source
+from edurise_backup.ports import BlobSink, Entry, Progress, Source
 
 GRANULARITY = 2_000_000_000
-"""Nanoseconds: a file changed so close to the parent's start may have changed again in the same tick, unseen."""
+"""Nanoseconds: the coarsest tick in which a file system keeps times."""
 
 _WAITING_NODES = 20_000
 
@@ -41,8 +42,8 @@ class Parent:
 
     trees: ParentTrees
     tree: str
-    started: int
-    """When the parent's backup began, nanoseconds since 1970."""
+    newest: int
+    """Nanoseconds since 1970: a file that was changed later may have changed again, unseen, before it was read."""
     known: Callable[[str], bool]
     """Whether a data blob (hex id) is in the repository."""
     alike: bool = False
@@ -171,11 +172,11 @@ class _Walk:
     def _leaf(self, entry: Entry, before: Node | None) -> _Child:
         if entry.open is None:
             return entry.node
-        if before is not None and entry.state is not None and self._unchanged(entry.state, before):
+        if before is not None and entry.status is not None and self._unchanged(entry.status, before):
             self._stats.files_unmodified += 1
             self._stats.source_bytes += before.size
             self._progress.advance(bytes_done=before.size, files_done=1)
-            if self._parent is not None and self._parent.alike and _describes(entry.state, before):
+            if self._parent is not None and self._parent.alike and _describes(entry.status, before):
                 return before  # the same ctime: nothing else of it changed either
             entry.node.content = before.content
             return entry.node
@@ -196,17 +197,18 @@ class _Walk:
             )
             return None
 
-    def _unchanged(self, now: FileState, before: Node) -> bool:
+    def _unchanged(self, now: Status, before: Node) -> bool:
         """The rule of `DESIGN.md`, "Unchanged files": anything odd means that the file is read."""
-        if self._parent is None or before.type != "file" or before.content is None:
+        parent, content = self._parent, before.content
+        if parent is None or content is None or before.type != "file":
             return False
-        if now.size != before.size or now.inode != before.inode:
+        if now.st_size != before.size or now.st_ino != before.inode:
             return False
-        if not (_same_time(now.mtime_ns, before.mtime) and _same_time(now.ctime_ns, before.ctime)):
+        if now.st_ctime_ns > parent.newest or now.st_mtime_ns > parent.newest:
             return False
-        if max(now.mtime_ns, now.ctime_ns) > self._parent.started - GRANULARITY:
+        if not (_same_time(now.ctime, before.ctime) and _same_time(now.mtime, before.mtime)):
             return False
-        return all(map(self._parent.known, before.content))
+        return all(map(parent.known, content))
 
     def _close_folders(self, allowed: int) -> None:
         """Make the trees of the directories that have waited longest, until at most `allowed` nodes wait."""
@@ -245,13 +247,14 @@ def _finished(child: _Child) -> Node | None:
     return child.finished()
 
 
-def _same_time(now: int, before: str) -> bool:
+def _same_time(now: str, before: str) -> bool:
+    """Compare two times; other clients may write the same one with a zone, or with zeros at its end."""
     try:
-        return rfc3339(now) == before or now == nanoseconds(before)
+        return now == before or nanoseconds(now) == nanoseconds(before)
     except ValueError:  # the parent's time is none: the file is read
         return False
 
 
-def _describes(now: FileState, before: Node) -> bool:
+def _describes(now: Status, before: Node) -> bool:
     """Whether the parent's node of an unchanged file says what a new one would."""
-    return before.uid == now.uid and before.gid == now.gid and before.device_id == now.device
+    return before.uid == now.st_uid and before.gid == now.st_gid and before.device_id == now.st_dev

@@ -144,15 +144,15 @@ class Reading:
     def add(self, entry: Entry) -> Pending:
         """Have the file read: a small file of this machine with others, anything else as a stream."""
         self._raise_if_ended()
-        state = entry.state
-        if state is None or state.size > self._sizes.minimum or max(state.mtime_ns, -state.mtime_ns) > _LATEST:
+        status = entry.status
+        if status is None or status.st_size > self._sizes.minimum or abs(status.st_mtime_ns) > _LATEST:
             job = _Job([entry])
             self._send(job, self._read_streams, self._pools.streams)
             return Pending(job, 0)
-        if len(self._batch.entries) >= _BATCH_FILES or self._batch.size + state.size > _BATCH_BYTES:
+        if len(self._batch.entries) >= _BATCH_FILES or self._batch.size + status.st_size > _BATCH_BYTES:
             self.flush()
         self._batch.entries.append(entry)
-        self._batch.size += state.size
+        self._batch.size += status.st_size
         return Pending(self._batch, len(self._batch.entries) - 1)
 
     def flush(self) -> None:
@@ -178,20 +178,20 @@ class Reading:
     def _read_batch(self, entries: list[Entry]) -> list[_ReadFile]:
         """Have the sink read small files; one that is not as it was found is read as a stream."""
         self._raise_if_ended()
-        states = [entry.state for entry in entries if entry.state is not None]
-        ids = self._sink.store_files(states)
-        self._count(states, ids)
-        files = []
+        files = [FileState(entry.path, entry.status) for entry in entries if entry.status is not None]
+        ids = self._sink.store_files(files)
+        self._count(files, ids)
+        found = []
         for entry, blob in zip(entries, ids, strict=True):
             if blob is None:
-                files += self._read_streams([entry])
+                found += self._read_streams([entry])
             else:
                 entry.node.content = [] if blob == EMPTY else [blob.hex()]
-                files.append(_ReadFile(entry.node))
-        return files
+                found.append(_ReadFile(entry.node))
+        return found
 
-    def _count(self, states: Sequence[FileState], ids: Sequence[BlobId | None]) -> None:
-        read = [state.size for state, blob in zip(states, ids, strict=True) if blob is not None]
+    def _count(self, files: Sequence[FileState], ids: Sequence[BlobId | None]) -> None:
+        read = [file.status.st_size for file, blob in zip(files, ids, strict=True) if blob is not None]
         with self._guard:
             self.stats.read_bytes += sum(read)
             self.stats.source_bytes += sum(read)

@@ -13,6 +13,7 @@ import msgspec
 
 from edurise_backup.machine.crew import Crew, Messages, serve
 from edurise_backup.model.content import BlobId
+from edurise_backup.model.status import Status
 from edurise_backup.pipeline.codec import MasterKey
 from edurise_backup.pipeline.small_files import SealedBatch, SealSettings, SmallFiles
 from edurise_backup.ports import FileState
@@ -22,7 +23,7 @@ _BATCHES_ALONE = 8
 
 Claim = Callable[[Sequence[BlobId | None]], list[bool]]
 """Says of each blob whether it is to be sealed."""
-_State = tuple[bytes, int, int, int, int, int, int, int, int]
+_State = tuple[bytes, Status]
 """A `FileState` with the path in the file system's bytes."""
 
 
@@ -52,7 +53,7 @@ class Sealing:
             ids = small_files.read(files)
             return ids, small_files.seal(claim(ids))
         with self._crew.member() as member:
-            member.send([(os.fsencode(file.path), *file[1:]) for file in files])
+            member.send([(os.fsencode(file.path), file.status) for file in files])
             ids = member.receive(list[BlobId | None])
             wanted = claim(ids)
             member.send(wanted)
@@ -67,7 +68,7 @@ def _work(setup: _Setup, messages: Messages) -> None:
     key = MasterKey.from_bytes(setup.key)
     small_files = SmallFiles(key, SealSettings(setup.level, setup.check))
     while True:
-        files = [FileState(os.fsdecode(path), *rest) for path, *rest in messages.next(list[_State])]
+        files = [FileState(os.fsdecode(path), status) for path, status in messages.next(list[_State])]
         messages.answer(small_files.read, files)
         messages.answer(small_files.seal, messages.next(list[bool]))
 

@@ -120,19 +120,20 @@ def content_of(file: FileState) -> bytes | None:
         descriptor = os.open(file.path, _FLAGS)
     except OSError:
         return None
+    found = file.status
     try:
-        content = os.read(descriptor, file.size + 1)
+        content = os.read(descriptor, found.st_size + 1)
         now = os.fstat(descriptor)
     except OSError:
         return None
     finally:
         os.close(descriptor)
     same = (
-        now.st_ctime_ns == file.ctime_ns
-        and now.st_mtime_ns == file.mtime_ns
-        and now.st_ino == file.inode
-        and now.st_dev == file.device
-        and now.st_mode == file.mode
-        and now.st_size == file.size == len(content)
+        now.st_ctime_ns == found.st_ctime_ns
+        and now.st_mtime_ns == found.st_mtime_ns
+        and now.st_ino == found.st_ino
+        and now.st_dev == found.st_dev
+        and now.st_mode == found.st_mode
+        and now.st_size == found.st_size == len(content)
     )
     return content if same else None

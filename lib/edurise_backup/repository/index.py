@@ -71,6 +71,14 @@ class Index:
     def __contains__(self, blob: tuple[BlobKind, BlobId]) -> bool:
         return self.number(*blob) is not None
 
+    def has_data(self, name: str) -> bool:
+        """Whether a data blob (hex id) is known; asked for each file of each backup."""
+        blob = bytes.fromhex(name)
+        number = self._recent.get(blob)
+        if number is not None and not self._kinds[number]:
+            return True
+        return self.number(BlobKind.DATA, BlobId(blob)) is not None
+
     # Packs
 
     @property

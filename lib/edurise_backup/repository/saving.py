@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from edurise_backup import __version__
-from edurise_backup.model.content import BlobId, BlobKind, rfc3339
+from edurise_backup.model.content import rfc3339
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, Summary
-from edurise_backup.pipeline.archiver import Archived, Parent, archive
+from edurise_backup.pipeline.archiver import GRANULARITY, Archived, Parent, archive
 from edurise_backup.ports import Clock, Progress, Source, utc_now
 from edurise_backup.repository.keys import user_name
 from edurise_backup.repository.locks import Lock
@@ -61,7 +61,7 @@ def save_snapshot(
     started = started or now()
     host = label.host or socket.gethostname()
     parent_id = None if read_everything else find_parent(repository, label.paths, host)
-    parent = None if parent_id is None else _parent(repository, *parent_id)
+    parent = None if parent_id is None else parent_from(repository, parent_id[1])
     with repository.writer(lock, settings) as sink:
         archived = archive(source, sink, progress=progress, parent=parent)
     archived = replace(archived, problems=(*archived.problems, *repository.damage))
@@ -93,12 +93,13 @@ def find_parent(repository: Repository, paths: Sequence[str], host: str) -> tupl
     return same[-1] if same else None
 
 
-def _parent(repository: Repository, _id: SnapshotId, snapshot: Snapshot) -> Parent:
+def parent_from(repository: Repository, snapshot: Snapshot) -> Parent:
+    """Return what unchanged files are taken from; the repository's index must be loaded."""
     return Parent(
         trees=repository,
         tree=snapshot.tree,
-        started=snapshot.nanoseconds,
-        known=lambda name: (BlobKind.DATA, BlobId(bytes.fromhex(name))) in repository.index,
+        newest=snapshot.nanoseconds - GRANULARITY,
+        known=repository.index.has_data,
         alike=snapshot.uid == os.getuid() and snapshot.program_version == _PROGRAM,
     )
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.model.snapshot import SnapshotId
-from edurise_backup.pipeline.archiver import Archived, Parent, archive
+from edurise_backup.pipeline.archiver import Archived, archive
 from edurise_backup.pipeline.small_files import EMPTY, content_of
 from edurise_backup.ports import Buffer, FileState, Progress, Source
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.saving import Label, find_parent
+from edurise_backup.repository.saving import Label, find_parent, parent_from
 
 
 @dataclass(slots=True)
@@ -83,14 +83,7 @@ def try_snapshot(
     """
     host = label.host or socket.gethostname()
     before = None if read_everything else find_parent(repository, label.paths, host)
-    parent = None
-    if before is not None:
-        parent = Parent(
-            trees=repository,
-            tree=before[1].tree,
-            started=before[1].nanoseconds,
-            known=lambda name: (BlobKind.DATA, BlobId(bytes.fromhex(name))) in repository.index,
-        )
+    parent = None if before is None else parent_from(repository, before[1])
     sink = TrialSink(repository.index)
     archived = archive(source, sink, progress=progress, parent=parent)
     return Trial(before[0] if before else None, archived, sink.added)

@@ -18,10 +18,11 @@ from functools import lru_cache
 
 from edurise_backup.errors import InputError, SourceError
 from edurise_backup.machine.direct import SequentialFile
-from edurise_backup.model.content import ExtendedAttribute, Node, go_mode, rfc3339
-from edurise_backup.ports import Entry, FileState
+from edurise_backup.model.content import ExtendedAttribute, Node, go_mode
+from edurise_backup.model.status import Status
+from edurise_backup.ports import Entry
 from edurise_backup.sources.patterns import matcher
-from edurise_backup.sources.scanning import Scanner, Status, list_folder
+from edurise_backup.sources.scanning import Scanner, list_folder
 
 _NO_XATTRS = (95, 61, 1, 13, 2)  # ENOTSUP, ENODATA, EPERM, EACCES, ENOENT
 
@@ -71,7 +72,7 @@ class FilesSource:
                 yield self._above(os.path.join(path, name), below)
 
         # an ancestor may be a link to a directory: what is below it is stored below a directory of its name
-        return Entry(self._node(path, os.stat(path)), path, children=children)
+        return Entry(self._node(path, Status.of(os.stat(path))), path, children=children)
 
     def _entry(self, path: str) -> Entry | None:
         try:
@@ -101,10 +102,11 @@ class FilesSource:
             return None  # as stock restic does: a socket is made by the server that listens on it
         return Entry(node, path)
 
-    def _file(self, path: str, status: os.stat_result | Status, name: str) -> Entry:
+    def _file(self, path: str, status: Status, name: str) -> Entry:
         return Entry.of_file(
             name,
-            file_state(path, status),
+            path,
+            status,
             describe=lambda: self._node(path, status, name),
             opener=lambda: FileContent(path, self._node),
         )
@@ -122,16 +124,15 @@ class FilesSource:
                 if entry is not None:
                     yield entry
 
-    def _node(self, path: str, status: os.stat_result | Status, name: str | None = None) -> Node:
+    def _node(self, path: str, status: Status, name: str | None = None) -> Node:
         kind, mode = go_mode(status.st_mode)
-        mtime = rfc3339(status.st_mtime_ns)
         node = Node(
             name=name if name is not None else os.path.basename(path),
             type=kind,
             mode=mode,
-            mtime=mtime,
-            atime=mtime,  # as stock restic does: a changing atime would change every tree
-            ctime=rfc3339(status.st_ctime_ns),
+            mtime=status.mtime,
+            atime=status.mtime,  # as stock restic does: a changing atime would change every tree
+            ctime=status.ctime,
             uid=status.st_uid,
             gid=status.st_gid,
             user=user_name(status.st_uid),
@@ -169,7 +170,7 @@ class FilesSource:
 class FileContent:
     """A regular file that is being read."""
 
-    def __init__(self, path: str, describe: Callable[[str, os.stat_result | Status], Node]) -> None:
+    def __init__(self, path: str, describe: Callable[[str, Status], Node]) -> None:
         self._path = path
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -179,7 +180,7 @@ class FileContent:
             self._before = os.fstat(self._descriptor)
             if not stat.S_ISREG(self._before.st_mode):
                 raise SourceError(f"{path}: is not a regular file any more")
-            self.node = describe(path, self._before)
+            self.node = describe(path, Status.of(self._before))
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -223,21 +224,6 @@ class FileContent:
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self._descriptor)
-
-
-def file_state(path: str, status: os.stat_result | Status) -> FileState:
-    """Return what lstat(2) or fstat(2) says of a regular file."""
-    return FileState(
-        path,
-        status.st_mode,
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_uid,
-        status.st_gid,
-    )
 
 
 def _is_text(name: str) -> bool:

@@ -16,38 +16,8 @@ import msgspec
 
 from edurise_backup.errors import BackupError
 from edurise_backup.machine.crew import Member, Messages, serve
+from edurise_backup.model.status import Status
 from edurise_backup.sources.patterns import matcher
-
-
-class Status(msgspec.Struct, array_like=True, gc=False):
-    """What lstat(2) says of a name, in the words of `os.stat_result`."""
-
-    st_mode: int
-    st_dev: int
-    st_ino: int
-    st_nlink: int
-    st_uid: int
-    st_gid: int
-    st_rdev: int
-    st_size: int
-    st_mtime_ns: int
-    st_ctime_ns: int
-
-    @classmethod
-    def of(cls, found: os.stat_result) -> Status:
-        """Take over what the system said."""
-        return cls(
-            found.st_mode,
-            found.st_dev,
-            found.st_ino,
-            found.st_nlink,
-            found.st_uid,
-            found.st_gid,
-            found.st_rdev,
-            found.st_size,
-            found.st_mtime_ns,
-            found.st_ctime_ns,
-        )
 
 
 class Listing(msgspec.Struct, array_like=True, gc=False):

@@ -55,6 +55,6 @@ class SizeLimitedSource:
 
 def _size_of(entry: Entry) -> int:
     """Return a regular file's size; 0 for anything else."""
-    if entry.state is not None:
-        return entry.state.size
+    if entry.status is not None:
+        return entry.status.st_size
     return entry.node.size if entry.node.type == "file" else 0
