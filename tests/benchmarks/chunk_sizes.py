@@ -13,7 +13,7 @@ process of its own (`chunk_size_backup`). The workloads:
   or `--second` (another directory). A second directory has other paths, so
   all of it is read; what a command left alone is not read again. Without
   `--files` this workload is left out.
-- dump: a database like a learning platform's (`learning_database`; 0.9 GB of
+- dump: a database like a learning platform's (`learning_database`; 0.7 GB of
   dump at scale 1) through our database source, whose streams are pg_dump's
   custom format, uncompressed: first; after the newest 2 % of the rows were
   changed and 2 % were added; after 2 % of the rows all over it were changed.

@@ -24,7 +24,7 @@ from edurise_backup.postgres.tools import find_server
 
 NAME = "learning"
 USERS, COURSES, SUBMISSIONS, EVENTS, PARAGRAPHS = 40_000, 400, 200_000, 2_000_000, 20_000
-"""Rows at scale 1: a dump of about 0.9 GB."""
+"""Rows at scale 1: a dump of about 0.7 GB."""
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",

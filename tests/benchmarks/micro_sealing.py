@@ -78,8 +78,8 @@ def sealing(of: Setting) -> Iterator[Line]:
         room = memoryview(mmap(-1, size + OVERHEAD))
         yield _each("seal (seal_into)", what, pieces, partial(_KEY.seal_into, sealed=room))
         sealed = [bytes(_KEY.seal(piece)) for piece in pieces]
-        yield _each("open (open_into)", what, sealed, partial(_KEY.open_into, room=room), counted=len(of.random))
-        yield _each("open (open)", what, sealed, _KEY.open, counted=len(of.random))
+        yield _each("open (open_into)", what, sealed, partial(_KEY.open_into, room=room), counted=size * len(pieces))
+        yield _each("open (open)", what, sealed, _KEY.open, counted=size * len(pieces))
 
 
 def opening(of: Setting) -> Iterator[Line]:
