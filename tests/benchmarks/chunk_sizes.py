@@ -22,7 +22,7 @@ process of its own (`chunk_size_backup`). The workloads:
 
 `--cold` empties the page cache before each backup. Prints medians of the runs;
 MB are 10^6 bytes. CPU is our processes' and pg_dump's, not the server's.
-`--runs 3` needs 12 times the room of the workloads. Figures, no verdict.
+`--runs 3` keeps nine repositories of a workload at once. Figures, no verdict.
 """
 
 from __future__ import annotations
