@@ -24,6 +24,7 @@ from pathlib import Path
 
 from edurise_backup.cli.output import table
 from edurise_backup.demonstration.platform import Platform, create_platform, remove_tree
+from tests.benchmarks.measuring import empty_page_cache
 
 PHASES = ("full", "unchanged", "changed", "restore", "verify")
 
@@ -145,7 +146,7 @@ def note(
     costs: dict[tuple[str, str], list[Cost]], tool: Tool, phase: str, command: list[str], repository: Path
 ) -> None:
     """Run a command with a cold cache and keep what it cost."""
-    drop_caches()
+    empty_page_cache()
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -160,14 +161,6 @@ def note(
 def run_command(command: list[str]) -> None:
     """Run a command whose cost does not count."""
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def drop_caches() -> None:
-    """Empty the page cache, where this user may."""
-    os.sync()
-    place = Path("/proc/sys/vm/drop_caches")
-    if os.access(place, os.W_OK):
-        place.write_text("3")
 
 
 def report(costs: dict[tuple[str, str], list[Cost]], source: float) -> None:
