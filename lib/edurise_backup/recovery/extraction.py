@@ -57,7 +57,7 @@ class Extraction:
             raise ConflictError(
                 f"{self._target} is not empty",
                 safe="nothing was written",
-                hint="restore into a new or empty directory, and move things from there",
+                hint="restore into a new or empty directory; `repo restore --overwrite` goes onto what is there",
             )
         return self
 

@@ -151,10 +151,14 @@ def is_described(status: os.stat_result, attributes: Mapping[str, bytes], node: 
     """Whether a file is what its node says, besides its bytes; access times are not looked at: reading changes them."""
     wanted = {attribute.name: attribute.value or b"" for attribute in node.extended_attributes}
     there = {name: value for name, value in attributes.items() if name in wanted or name.startswith(_RESTORED)}
+    try:
+        mtime = nanoseconds(node.mtime)
+    except ValueError:  # no file is like that; who describes it will say so
+        return False
     return (
         (status.st_uid, status.st_gid) == (node.uid, node.gid)
         and (S_ISLNK(status.st_mode) or S_IMODE(status.st_mode) == unix_permissions(node.mode))
-        and status.st_mtime_ns == nanoseconds(node.mtime)
+        and status.st_mtime_ns == mtime
         and there == wanted
     )
 
