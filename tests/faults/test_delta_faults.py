@@ -15,20 +15,20 @@ from pathlib import Path
 import pytest
 
 from edurise_backup.errors import BackupError, CancelledError, ConflictError, SpaceError
-from edurise_backup.model.content import BlobId, BlobKind
+from edurise_backup.model.content import BlobId, BlobKind, Node
+from edurise_backup.model.snapshot import Snapshot
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.recovery.delta import overlay
+from edurise_backup.recovery.delta import target
 from edurise_backup.recovery.delta.restorer import apply_delta
 from edurise_backup.recovery.delta.temporary import aside_name, unfinished_name
 from edurise_backup.recovery.planning import Selection, walk_files
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.saving import Saved
 from edurise_backup.sources.patterns import matcher
 from tests.support.delta import plan_onto, restore_onto
-from tests.support.engine import back_up, beyond_owners, create, opened, restore
+from tests.support.engine import back_up, beyond_owners, create, opened, publish_tree, restore
 from tests.support.stores import Crash, MemoryStore
-from tests.support.trees import Described, content_of, describe, differences, odd_tree, small_tree, write
+from tests.support.trees import Described, content_of, describe, differences, make_socket, odd_tree, small_tree, write
 
 
 class Platform:
@@ -38,10 +38,10 @@ class Platform:
         self.folder, self.tree = folder, tree
         self.store = MemoryStore()
         create(self.store)
-        self.saved: Saved = back_up(opened(self.store), tree)
+        self.snapshot = back_up(opened(self.store), tree).snapshot
         self.state = describe(tree)
         self.target = folder / "target"
-        restore(opened(self.store), self.saved.snapshot.tree, self.target)
+        restore(opened(self.store), self.snapshot.tree, self.target)
         self.there = self.target / str(tree).lstrip("/")
 
     @property
@@ -56,7 +56,7 @@ class Platform:
     def damage(self, path: str) -> None:
         """Spoil the pack of a file's first blob, of which there is no other copy."""
         repository = self.repository
-        nodes = dict(walk_files(repository, self.saved.snapshot.tree))
+        nodes = dict(walk_files(repository, self.snapshot.tree))
         content = nodes[f"{self.tree}/{path}"].content or []
         place = repository.index.find(BlobKind.DATA, BlobId(bytes.fromhex(content[0])))
         assert place is not None
@@ -117,7 +117,7 @@ class Machine:
         for name in CHANGING:
             monkeypatch.setattr(os, name, self._counted(getattr(os, name)))
         monkeypatch.setattr(os, "open", self._opening(os.open))
-        monkeypatch.setattr(overlay, "exchange", self._counted(overlay.exchange))
+        monkeypatch.setattr(target, "exchange", self._counted(target.exchange))
 
     def _counted(self, real: Callable[..., object]) -> Callable[..., object]:
         def call(*arguments: object, **options: object) -> object:
@@ -165,7 +165,7 @@ def crash_everywhere(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> int
         shutil.rmtree(platform.there)
         shutil.copytree(ruined, platform.there, symlinks=True)
         before = describe(platform.there)
-        plan = plan_onto(platform.repository, platform.saved, platform.target, delete=True)
+        plan = plan_onto(platform.repository, platform.snapshot, platform.target, delete=True)
         with monkeypatch.context() as patch:
             machine = Machine(patch, survive)
             try:
@@ -175,7 +175,7 @@ def crash_everywhere(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> int
             else:
                 return machine.changes
         assert_old_or_new(before, describe(platform.there), platform.state)
-        done = restore_onto(platform.repository, platform.saved, platform.target, delete=True)
+        done = restore_onto(platform.repository, platform.snapshot, platform.target, delete=True)
         assert done.failed == ()
         platform.assert_restored()
         survive += 1
@@ -196,8 +196,8 @@ def test_a_crash_where_two_names_cannot_change_places_in_one_step_loses_nothing_
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(overlay, "exchange", refuse)
-    done = restore_onto(platform.repository, platform.saved, platform.target, delete=True)
+    monkeypatch.setattr(target, "exchange", refuse)
+    done = restore_onto(platform.repository, platform.snapshot, platform.target, delete=True)
     assert done.failed == ()
     platform.assert_restored()
 
@@ -215,10 +215,10 @@ def test_a_file_is_durable_before_it_takes_its_place_and_removal_comes_last(
 
         return call
 
-    plan = plan_onto(platform.repository, platform.saved, platform.target, delete=True)
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target, delete=True)
     for name in ("pwrite", "rename", "unlink", "rmdir"):
         monkeypatch.setattr(os, name, noting(name, getattr(os, name)))
-    monkeypatch.setattr(overlay, "sync_file_system", noting("sync", overlay.sync_file_system))
+    monkeypatch.setattr(target, "sync_file_system", noting("sync", target.sync_file_system))
     apply_delta(platform.repository, plan, progress=SilentProgress())
     assert "sync" in calls[calls.index("pwrite") : calls.index("rename")]
     last_write = len(calls) - calls[::-1].index("pwrite")
@@ -256,7 +256,7 @@ def test_a_disk_that_gets_full_leaves_whole_files_and_no_remains(
 ) -> None:
     ravage(platform.there)
     before = describe(platform.there)
-    plan = plan_onto(platform.repository, platform.saved, platform.target, delete=True)
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target, delete=True)
     with monkeypatch.context() as patch:
         patch.setattr(os, call, failing_at(getattr(os, call), number, OSError(errno.ENOSPC, "No space left on device")))
         try:
@@ -267,7 +267,7 @@ def test_a_disk_that_gets_full_leaves_whole_files_and_no_remains(
             assert number  # so few of this kind are needed
     assert_old_or_new(before, describe(platform.there), platform.state)
     assert not list(platform.target.rglob(".edurise-restore-*"))
-    assert restore_onto(platform.repository, platform.saved, platform.target, delete=True).failed == ()
+    assert restore_onto(platform.repository, platform.snapshot, platform.target, delete=True).failed == ()
     platform.assert_restored()
 
 
@@ -276,8 +276,8 @@ def test_a_restore_that_does_not_fit_is_refused_before_anything_is_written(
 ) -> None:
     ravage(platform.there)
     before = describe(platform.there)
-    plan = plan_onto(platform.repository, platform.saved, platform.target, delete=True)
-    monkeypatch.setattr(overlay.Overlay, "free_bytes", lambda *_: plan.written_bytes // 4)
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target, delete=True)
+    monkeypatch.setattr(target.Target, "free_bytes", lambda *_: plan.written_bytes // 4)
     with pytest.raises(SpaceError, match="are free there"):
         apply_delta(platform.repository, plan, progress=SilentProgress())
     assert differences(before, describe(platform.there)) == []
@@ -285,8 +285,8 @@ def test_a_restore_that_does_not_fit_is_refused_before_anything_is_written(
 
 def test_only_what_is_written_must_fit(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     (platform.there / "folder 0" / "file 0").unlink()
-    monkeypatch.setattr(overlay.Overlay, "free_bytes", lambda *_: 3000)
-    assert restore_onto(platform.repository, platform.saved, platform.target).new == 1
+    monkeypatch.setattr(target.Target, "free_bytes", lambda *_: 3000)
+    assert restore_onto(platform.repository, platform.snapshot, platform.target).new == 1
 
 
 def test_a_cancelled_restore_leaves_whole_files_and_no_remains(platform: Platform) -> None:
@@ -298,7 +298,7 @@ def test_a_cancelled_restore_leaves_whole_files_and_no_remains(platform: Platfor
             self.cancel()
 
     with pytest.raises(CancelledError):
-        restore_onto(platform.repository, platform.saved, platform.target, delete=True, progress=Cancelling())
+        restore_onto(platform.repository, platform.snapshot, platform.target, delete=True, progress=Cancelling())
     assert_old_or_new(before, describe(platform.there), platform.state)
     assert not list(platform.target.rglob(".edurise-restore-*"))
 
@@ -306,7 +306,7 @@ def test_a_cancelled_restore_leaves_whole_files_and_no_remains(platform: Platfor
 def test_damage_names_the_file_keeps_the_old_completes_the_others_and_removes_nothing(platform: Platform) -> None:
     ravage(platform.there)
     platform.damage("folder 0/file 0")
-    done = restore_onto(platform.repository, platform.saved, platform.target, delete=True)
+    done = restore_onto(platform.repository, platform.snapshot, platform.target, delete=True)
     (sentence,) = done.failed
     assert f"{platform.tree}/folder 0/file 0 cannot be restored, and stays as it is" in sentence
     assert (platform.there / "folder 0" / "file 0").read_bytes() == b"changed"
@@ -322,7 +322,7 @@ def test_damage_costs_the_further_names_of_a_file_too_and_nothing_that_is_there_
     (platform.there / "folder 1" / "second name").unlink()
     platform.damage("folder 0/file 2")
     platform.damage("folder 1/file 3")
-    done = restore_onto(platform.repository, platform.saved, platform.target)
+    done = restore_onto(platform.repository, platform.snapshot, platform.target)
     assert [sentence.split(" cannot be restored")[0] for sentence in done.failed] == [
         f"{platform.tree}/folder 0/file 2",
         f"{platform.tree}/folder 1/second name",
@@ -336,7 +336,7 @@ def test_an_old_file_that_changes_between_plan_and_work_is_not_copied_from(tmp_p
     old = platform.there / "large"
     with old.open("ab") as stream:
         stream.write(b"grown")
-    plan = plan_onto(platform.repository, platform.saved, platform.target)
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target)
     assert plan.fetched_bytes == 0
     with old.open("r+b") as stream:
         stream.seek(5_000_000)
@@ -349,7 +349,7 @@ def test_an_old_file_that_changes_between_plan_and_work_is_not_copied_from(tmp_p
 def test_a_file_that_changes_before_it_gets_its_metadata_is_left_and_named(platform: Platform) -> None:
     path = platform.there / "twice"
     path.chmod(0o600)
-    plan = plan_onto(platform.repository, platform.saved, platform.target)
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target)
     path.write_bytes(b"changed meanwhile")
     (sentence,) = apply_delta(platform.repository, plan, progress=SilentProgress()).failed
     assert "it changed meanwhile" in sentence
@@ -364,10 +364,10 @@ def test_a_plan_changes_nothing(tmp_path: Path) -> None:
     ravage(platform.there / "small")
     os.utime(platform.there, ns=(1, 1))
     before = looked_at(platform.target)
-    plan = plan_onto(platform.repository, platform.saved, platform.target, delete=True)
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target, delete=True)
     assert looked_at(platform.target) == before
     assert len(plan.unwanted) == 5  # extra, below, file; in the way, file
-    assert plan_onto(platform.repository, platform.saved, tmp_path / "not there").new
+    assert plan_onto(platform.repository, platform.snapshot, tmp_path / "not there").new
     assert not (tmp_path / "not there").exists()
 
 
@@ -383,7 +383,7 @@ def looked_at(folder: Path) -> dict[bytes, tuple[int, ...]]:
 
 def test_what_is_equal_is_not_written(platform: Platform) -> None:
     before = looked_at(platform.target)
-    done = restore_onto(platform.repository, platform.saved, platform.target, delete=True)
+    done = restore_onto(platform.repository, platform.snapshot, platform.target, delete=True)
     assert (done.changed, done.new, done.described, done.removed) == (0, 0, 0, 0)
     assert looked_at(platform.target) == before
 
@@ -392,11 +392,22 @@ def test_directories_on_one_side_only_are_refused_by_name_unless_they_may_go(pla
     ravage(platform.there)
     before = content_of(platform.there)
     with pytest.raises(ConflictError) as refused:
-        restore_onto(platform.repository, platform.saved, platform.target)
+        restore_onto(platform.repository, platform.snapshot, platform.target)
     assert "/empty" in refused.value.message
     assert "/nothing here" in refused.value.message
     assert "--delete" in refused.value.hint
     assert content_of(platform.there) == before
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_link_above_what_was_selected_never_makes_way(platform: Platform, delete: bool) -> None:
+    above = platform.there.parent
+    above.rename(above.with_name("moved"))
+    above.symlink_to("moved")
+    with pytest.raises(ConflictError, match=f"/{above.name}") as refused:
+        restore_onto(platform.repository, platform.snapshot, platform.target, delete=delete)
+    assert "SNAPSHOT:/DIR" in refused.value.hint
+    assert above.is_symlink()
 
 
 def test_what_is_excluded_is_neither_restored_nor_removed(platform: Platform) -> None:
@@ -405,7 +416,7 @@ def test_what_is_excluded_is_neither_restored_nor_removed(platform: Platform) ->
     write(platform.there / "old.log", b"kept")
     select = Selection(unwanted=matcher(["*.log", "twice"]))
     (platform.there / "twice").write_bytes(b"mine")
-    restore_onto(platform.repository, platform.saved, platform.target, delete=True, select=select)
+    restore_onto(platform.repository, platform.snapshot, platform.target, delete=True, select=select)
     assert (platform.there / "extra" / "keep.log").exists()
     assert not (platform.there / "extra" / "other").exists()
     assert (platform.there / "old.log").exists()
@@ -417,7 +428,7 @@ def test_a_directory_that_holds_what_is_excluded_makes_way_for_nothing(platform:
     write(platform.there / "twice" / "keep.log", b"kept")
     select = Selection(unwanted=matcher(["*.log"]))
     with pytest.raises(ConflictError, match="twice"):
-        restore_onto(platform.repository, platform.saved, platform.target, delete=True, select=select)
+        restore_onto(platform.repository, platform.snapshot, platform.target, delete=True, select=select)
 
 
 def test_nothing_above_what_was_selected_is_removed_or_described(platform: Platform) -> None:
@@ -428,11 +439,11 @@ def test_nothing_above_what_was_selected_is_removed_or_described(platform: Platf
     platform.there.chmod(0o701)
     folder = f"{platform.tree}/folder 0"
     select = Selection(wanted=matcher([folder]))
-    done = restore_onto(platform.repository, platform.saved, platform.target, delete=True, select=select)
+    done = restore_onto(platform.repository, platform.snapshot, platform.target, delete=True, select=select)
     assert done.removed == 1
     assert (platform.there / "beside").exists()
     assert stat.S_IMODE(platform.there.stat().st_mode) == 0o701
-    done = restore_onto(platform.repository, platform.saved, platform.target, delete=True)
+    done = restore_onto(platform.repository, platform.snapshot, platform.target, delete=True)
     assert done.removed == 1
     assert not (platform.there / "beside").exists()
     assert (platform.there.parent / "beside").exists()
@@ -443,7 +454,7 @@ def test_remains_of_a_killed_run_go_and_what_it_set_aside_counts_as_extra(platfo
     left = write(platform.there / "folder 0" / unfinished_name(), b"half")
     aside = write(platform.there / "folder 0" / aside_name(), b"perhaps the only copy")
     alike = write(platform.there / "folder 0" / ".edurise-restore-notes", b"somebody's own")
-    done = restore_onto(platform.repository, platform.saved, platform.target)
+    done = restore_onto(platform.repository, platform.snapshot, platform.target)
     assert (left.exists(), aside.exists(), alike.exists(), done.stayed) == (False, True, True, 2)
 
 
@@ -456,7 +467,7 @@ def test_another_name_of_an_old_file_keeps_its_bytes_and_its_mode(platform: Plat
     described.chmod(0o640)
     for path in (changed, described):
         os.link(path, platform.folder / path.name)
-    done = restore_onto(platform.repository, platform.saved, platform.target)
+    done = restore_onto(platform.repository, platform.snapshot, platform.target)
     assert done.described == 0  # a file with a name elsewhere is made anew, from its own bytes
     platform.assert_restored()
     assert (platform.folder / "file 0").read_bytes() == b"changed"
@@ -466,9 +477,72 @@ def test_another_name_of_an_old_file_keeps_its_bytes_and_its_mode(platform: Plat
 def test_names_that_the_snapshot_has_apart_are_taken_apart(platform: Platform) -> None:
     (platform.there / "folder 0" / "twice").unlink()
     os.link(platform.there / "twice", platform.there / "folder 0" / "twice")
-    done = restore_onto(platform.repository, platform.saved, platform.target)
+    done = restore_onto(platform.repository, platform.snapshot, platform.target)
     assert done.changed == 2
     platform.assert_restored()
+
+
+def test_of_two_names_of_a_file_that_were_taken_apart_the_one_that_is_right_gives_its_bytes(platform: Platform) -> None:
+    edited = platform.there / "folder 0" / "file 2"
+    edited.unlink()
+    edited.write_bytes(b"edited")
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target)
+    assert (plan.fetched_bytes, plan.written_bytes, plan.changed) == (
+        0,
+        0,
+        [(*names_of(platform.tree), "folder 0", "file 2")],
+    )
+    apply_delta(platform.repository, plan, progress=SilentProgress())
+    platform.assert_restored()
+
+
+def names_of(path: Path) -> tuple[str, ...]:
+    """Return a path's names below the root."""
+    return path.parts[1:]
+
+
+def test_sockets_stay_as_no_backup_holds_them(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    (platform.there / "extra").mkdir()
+    monkeypatch.chdir(platform.there / "extra")  # a socket's path must be short
+    make_socket(Path("socket"))
+    done = restore_onto(platform.repository, platform.snapshot, platform.target, delete=True)
+    assert (done.removed, done.stayed, done.problems) == (0, 0, ())
+    assert (platform.there / "extra" / "socket").is_socket()
+
+
+def hand_made(platform: Platform, *nodes: Node) -> Snapshot:
+    """Publish a tree whose nodes were made by hand."""
+    snapshot_id = publish_tree(platform.repository, nodes)
+    return platform.repository.load_snapshot(snapshot_id)
+
+
+def odd_node(name: str, kind: str, **more: object) -> Node:
+    """Return a node that no file has."""
+    times = {"mtime": "2024-01-01T00:00:00Z", "atime": "2024-01-01T00:00:00Z", "ctime": "2024-01-01T00:00:00Z"}
+    return Node(name=name, type=kind, uid=os.getuid(), gid=os.getgid(), content=None, **{**times, **more})  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_made_is_told_and_what_is_described_impossibly_fails_by_name(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "mknod", refuse)
+    snapshot = hand_made(
+        platform,
+        odd_node("device", "chardev", device=259),
+        odd_node("door", "door"),
+        odd_node("fifo", "fifo", mtime="yesterday"),
+        odd_node("folder", "dir", mtime="yesterday"),
+        odd_node("link", "symlink", linktarget="fine"),
+    )
+    target = platform.folder / "odd"
+    done = restore_onto(platform.repository, snapshot, target)
+    assert [problem.split(":")[0] for problem in done.problems] == ["door", "device"]
+    assert [sentence.split(" ")[0] for sentence in done.failed] == ["/fifo", "/folder"]
+    assert (done.new, os.readlink(target / "link")) == (1, "fine")
+    assert not (target / "fifo").exists()
 
 
 def test_acls_that_a_directory_passes_on_are_taken_from_what_is_made_in_it(platform: Platform) -> None:
@@ -478,7 +552,7 @@ def test_acls_that_a_directory_passes_on_are_taken_from_what_is_made_in_it(platf
     except OSError:
         pytest.skip("this file system has no ACLs")
     (platform.there / "folder 0" / "file 0").unlink()
-    restore_onto(platform.repository, platform.saved, platform.target)
+    restore_onto(platform.repository, platform.snapshot, platform.target)
     platform.assert_restored()
 
 
@@ -510,7 +584,7 @@ def test_nothing_that_lies_in_a_target_leads_a_restore_out_of_it(platform: Platf
     outside = write(platform.folder / "outside" / "file", b"canary").parent
     HOSTILE[case](platform.there, outside)
     before = describe(outside), outside.stat().st_mtime_ns
-    assert restore_onto(platform.repository, platform.saved, platform.target, delete=True).failed == ()
+    assert restore_onto(platform.repository, platform.snapshot, platform.target, delete=True).failed == ()
     platform.assert_restored()
     after = describe(outside)
     assert (differences(before[0], after) == [], outside.stat().st_mtime_ns) == (True, before[1])
@@ -520,7 +594,7 @@ def test_nothing_that_lies_in_a_target_leads_a_restore_out_of_it(platform: Platf
 def test_a_directory_that_becomes_a_link_after_the_plan_is_not_followed(platform: Platform, name: str) -> None:
     outside = write(platform.folder / "outside" / "file 0", b"canary").parent
     ravage(platform.there)
-    plan = plan_onto(platform.repository, platform.saved, platform.target, delete=True)
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target, delete=True)
     replace(platform.there / name, lambda path: path.symlink_to(outside))
     before = describe(outside)
     try:
@@ -574,8 +648,74 @@ def restore_onto_read_only(home: Path) -> int:
     write(there / "folder 1" / "extra" / "file", b"extra").parent.chmod(0o555)
     for folder in (there / "folder 0", there / "folder 1"):
         folder.chmod(0o555)
-    done = restore_onto(platform.repository, platform.saved, platform.target, delete=True)
+    done = restore_onto(platform.repository, platform.snapshot, platform.target, delete=True)
     right = differences(platform.state, describe(there)) == [] and not done.failed
     for folder in home.rglob("folder *"):
         folder.chmod(0o755)
     return 0 if right and beyond_owners(done.problems) == [] else 1
+
+
+def test_a_temporary_file_that_somebody_replaces_gets_neither_bytes_nor_an_owner(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write to a directory of the target sees the temporary names, too."""
+    (platform.there / "large").unlink()
+    canary = write(platform.folder / "outside" / "canary", b"alive")
+    before = describe(canary.parent)
+    real = os.ftruncate
+
+    def truncate_and_swap(descriptor: int, size: int) -> None:
+        real(descriptor, size)
+        made = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if made.parent == platform.there:
+            made.unlink()
+            os.link(canary, made)
+
+    monkeypatch.setattr(os, "ftruncate", truncate_and_swap)
+    (sentence,) = restore_onto(platform.repository, platform.snapshot, platform.target).failed
+    assert "somebody replaced its temporary file" in sentence
+    assert differences(before, describe(canary.parent)) == []
+    assert not (platform.there / "large").exists()
+
+
+def test_what_made_way_for_something_that_is_not_whole_is_told(platform: Platform) -> None:
+    shutil.rmtree(platform.there / "folder 0")
+    write(platform.there / "folder 0", b"the old thing")
+    platform.damage("folder 0/file 0")
+    done = restore_onto(platform.repository, platform.snapshot, platform.target, delete=True)
+    assert len(done.failed) == 1
+    (problem,) = beyond_owners(done.problems)
+    aside = problem.rpartition("before is ")[2].removesuffix(" now")
+    assert (platform.there / aside).read_bytes() == b"the old thing"
+
+
+def test_two_restores_onto_one_directory_do_not_meet(platform: Platform) -> None:
+    ravage(platform.there)
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target, delete=True)
+    with target.Target(platform.target, foreign=[]), pytest.raises(ConflictError, match="another restore"):
+        apply_delta(platform.repository, plan, progress=SilentProgress())
+    assert apply_delta(platform.repository, plan, progress=SilentProgress()).failed == ()
+    platform.assert_restored()
+
+
+@pytest.mark.parametrize("call", ["unlink", "rmdir"])
+def test_a_disk_that_fails_while_names_are_removed_is_an_error_of_ours(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    write(platform.there / "extra" / "file", b"extra")
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target, delete=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing_at(getattr(os, call), 0, OSError(errno.EROFS, "Read-only file system")))
+        with pytest.raises(BackupError, match="Read-only file system"):
+            apply_delta(platform.repository, plan, progress=SilentProgress())
+    assert restore_onto(platform.repository, platform.snapshot, platform.target, delete=True).failed == ()
+    platform.assert_restored()
+
+
+def test_what_came_after_the_plan_is_not_removed(platform: Platform) -> None:
+    write(platform.there / "extra" / "file", b"extra")
+    plan = plan_onto(platform.repository, platform.snapshot, platform.target, delete=True)
+    late = write(platform.there / "extra" / "late", b"nobody was shown this")
+    done = apply_delta(platform.repository, plan, progress=SilentProgress())
+    assert (done.removed, done.stayed, late.read_bytes()) == (1, 1, b"nobody was shown this")
+    assert ["cannot be removed" in problem for problem in done.problems] == [True]

@@ -131,14 +131,14 @@ def try_delta(seed: int) -> None:
         counting = CountingStore(store)
         repository = opened(counting)
         allowed = sizes_of_missing(repository, saved.snapshot.tree, target)
-        done = restore_onto(repository, saved, target, delete=True, counting=counting)
+        done = restore_onto(repository, saved.snapshot, target, delete=True, counting=counting)
         assert done.failed == ()
         assert beyond_owners(done.problems) == []
         assert differences(state, describe(there)) == []
         assert counting.fetched <= allowed
 
         counting.fetched = 0
-        again = restore_onto(repository, saved, target, delete=True, counting=counting)
+        again = restore_onto(repository, saved.snapshot, target, delete=True, counting=counting)
         assert (again.changed, again.new, again.removed, again.written_bytes, counting.fetched) == (0, 0, 0, 0, 0)
         assert differences(state, describe(there)) == []
     finally:

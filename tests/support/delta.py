@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from edurise_backup.model.snapshot import Snapshot
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.ports import Buffer, Progress, Store
 from edurise_backup.recovery.delta.plan import DeltaPlan
 from edurise_backup.recovery.delta.restorer import Updated, apply_delta, plan_delta
 from edurise_backup.recovery.planning import EVERYTHING, Selection, plan_restore
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.saving import Saved
 
 
 class CountingStore:
@@ -65,16 +65,16 @@ class CountingStore:
 
 
 def plan_onto(
-    repository: Repository, saved: Saved, target: Path, *, delete: bool = False, select: Selection = EVERYTHING
+    repository: Repository, snapshot: Snapshot, target: Path, *, delete: bool = False, select: Selection = EVERYTHING
 ) -> DeltaPlan:
     """Say what a restore onto a target would do."""
-    plan = plan_restore(repository, saved.snapshot.tree, select=select, paths=saved.snapshot.paths)
+    plan = plan_restore(repository, snapshot.tree, select=select, paths=snapshot.paths)
     return plan_delta(repository, plan, target, select=select, delete=delete, progress=SilentProgress(), workers=2)
 
 
 def restore_onto(
     repository: Repository,
-    saved: Saved,
+    snapshot: Snapshot,
     target: Path,
     *,
     delete: bool = False,
@@ -83,7 +83,7 @@ def restore_onto(
     progress: Progress | None = None,
 ) -> Updated:
     """Restore onto a target; what is read to plan it is not counted."""
-    plan = plan_onto(repository, saved, target, delete=delete, select=select)
+    plan = plan_onto(repository, snapshot, target, delete=delete, select=select)
     if counting is not None:
         counting.counts = True
     try:

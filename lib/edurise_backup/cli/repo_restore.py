@@ -56,8 +56,8 @@ def restore(
     """
     from edurise_backup.operations.engine import readable
     from edurise_backup.operations.restoring import apply_delta, plan_files, plan_onto, refuse_occupied
-    from edurise_backup.operations.restoring import restore as restore_files
     from edurise_backup.operations.snapshots import choose
+    from edurise_backup.recovery.restorer import restore as restore_files
 
     if delete and not overwrite:
         raise InputError(

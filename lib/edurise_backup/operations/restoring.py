@@ -1,4 +1,4 @@
-"""Restore files of a snapshot, into a new directory or onto one that holds something: the door for `repo restore`."""
+"""Say what restoring files of a snapshot takes, into a new directory or onto what is there, and do the latter."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from edurise_backup.ports import Progress
 from edurise_backup.recovery.delta.plan import DeltaPlan
 from edurise_backup.recovery.delta.restorer import Updated, apply_delta, plan_delta
 from edurise_backup.recovery.planning import Names, RestorePlan, plan_restore
-from edurise_backup.recovery.restorer import restore
 from edurise_backup.repository.repository import Repository
 
-__all__ = ["Updated", "apply_delta", "plan_files", "plan_onto", "refuse_occupied", "restore"]
+__all__ = ["Updated", "apply_delta", "plan_files", "plan_onto", "refuse_occupied"]
 
 
 def plan_files(

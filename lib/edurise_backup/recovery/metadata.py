@@ -92,7 +92,7 @@ class Metadata:
             self._owner_problem(os.stat(name, dir_fd=above, follow_symlinks=False), node)
         if node.type != "symlink":
             with self._allowed(names, "mode"):
-                os.chmod(name, unix_permissions(node.mode), dir_fd=above)
+                _chmod(above, name, unix_permissions(node.mode))
         self._set_xattrs(closed(above, name), node, names)
         with self._allowed(names, "times"):
             os.utime(name, ns=_times(node), dir_fd=above, follow_symlinks=False)
@@ -161,6 +161,17 @@ def is_described(status: os.stat_result, attributes: Mapping[str, bytes], node: 
         and status.st_mtime_ns == mtime
         and there == wanted
     )
+
+
+def _chmod(above: int, name: str, permissions: int) -> None:
+    """Set the mode of what is not to be opened, and not of what a link leads to that took its name meanwhile."""
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    try:
+        if S_ISLNK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        os.chmod(f"/proc/self/fd/{descriptor}", permissions)
+    finally:
+        os.close(descriptor)
 
 
 def _times(node: Node) -> tuple[int, int]:

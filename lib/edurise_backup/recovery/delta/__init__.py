@@ -2,5 +2,5 @@
 
 START HERE: `restorer` has the two calls. What is there is looked at (`looking`), read and compared with the snapshot
 (`comparing`); what follows from that is decided (`deciding`) and is a value (`plan`), which can be shown; then it is
-done (`restorer`, with the files of `assembly` in the directories of `overlay`).
+done (`restorer`: single `acts`, and files that are put together in `assembly`, all in one `target`).
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -14,8 +15,8 @@ from edurise_backup.machine.direct import write_at
 from edurise_backup.model.content import Node
 from edurise_backup.ports import Buffer, Progress
 from edurise_backup.recovery.delta.comparing import OPEN_FILE
-from edurise_backup.recovery.delta.overlay import Overlay
 from edurise_backup.recovery.delta.plan import FileStep, Range
+from edurise_backup.recovery.delta.target import Target
 from edurise_backup.recovery.delta.temporary import aside_name, unfinished_name
 from edurise_backup.recovery.extraction import is_zeros
 from edurise_backup.recovery.metadata import Troubles
@@ -31,18 +32,19 @@ class Assembly:
     Leaving the block removes those that have not taken their places.
     """
 
-    def __init__(self, overlay: Overlay, progress: Progress) -> None:
-        self._overlay = overlay
+    def __init__(self, target: Target, progress: Progress) -> None:
+        self._target = target
         self._progress = progress
         self._room = _Room()
         self._made: dict[Names, str] = {}
+        self._inodes: dict[Names, tuple[int, int]] = {}
 
     def __enter__(self) -> Assembly:
         return self
 
     def __exit__(self, *_: object) -> None:
         for names, made in self._made.items():
-            with suppress(OSError), self._overlay.folder(names[:-1]) as above:
+            with suppress(OSError), self._target.folder(names[:-1]) as above:
                 os.unlink(made, dir_fd=above)
 
     def begin(self, step: FileStep) -> list[Range]:
@@ -50,7 +52,7 @@ class Assembly:
         self._progress.raise_if_cancelled()
         self._made[step.names] = aside_name() if step.displaces else unfinished_name()
         missing: list[Range] = []
-        with self._overlay.attempt(step.names):
+        with self._target.attempt(step.names):
             if not _is_one_piece(step):
                 with self._open(step.names, _NEW) as descriptor:
                     os.ftruncate(descriptor, step.file.node.size)
@@ -63,7 +65,7 @@ class Assembly:
             yield from step.copied
             return
         try:
-            with self._overlay.folder(step.old[:-1]) as above:
+            with self._target.folder(step.old[:-1]) as above:
                 old = os.open(step.old[-1], OPEN_FILE, dir_fd=above)
         except OSError:  # gone, or became something else
             yield from step.copied
@@ -94,52 +96,57 @@ class Assembly:
 
     def write_whole(self, names: Names, data: Buffer, node: Node) -> None:
         """Make a file from its only piece."""
-        with self._overlay.attempt(names), self._open(names, _NEW) as descriptor:
+        with self._target.attempt(names), self._open(names, _NEW) as descriptor:
             write_at(descriptor, memoryview(data), 0)
             self._describe(descriptor, names, node)
 
     def write_piece(self, names: Names, data: Buffer, offset: int) -> None:
         """Write one piece of a file that was begun; zeros stay a hole."""
-        if names not in self._overlay.failed and not is_zeros(data):
-            with self._overlay.attempt(names), self._open(names, _MADE) as descriptor:
+        if names not in self._target.failed and not is_zeros(data):
+            with self._target.attempt(names), self._open(names, _MADE) as descriptor:
                 write_at(descriptor, memoryview(data), offset)
 
     def hand_over(self) -> Troubles:
         """Return the problems since the last time, and forget them."""
-        return self._overlay.metadata.hand_over()
+        return self._target.metadata.hand_over()
 
     def take_over(self, troubles: Troubles) -> None:
         """Keep problems that were handed over."""
-        self._overlay.metadata.take_over(troubles)
+        self._target.metadata.take_over(troubles)
 
     def lose(self, blob: WantedBlob, error: DamageError) -> None:
         """Give up the files that need a blob which no pack has whole."""
         for piece in blob.pieces:
-            self._overlay.fail(piece.file.names, error.message)
+            self._target.fail(piece.file.names, error.message)
 
     def finish(self, step: FileStep) -> None:
         """Give a file of several pieces, or none, its owner, mode, times and attributes."""
-        if step.names not in self._overlay.failed and not _is_one_piece(step):
-            with self._overlay.attempt(step.names), self._open(step.names, _MADE) as descriptor:
+        if step.names not in self._target.failed and not _is_one_piece(step):
+            with self._target.attempt(step.names), self._open(step.names, _MADE) as descriptor:
                 self._describe(descriptor, step.names, step.file.node)
 
     def put(self, step: FileStep) -> None:
         """Have a finished file take its place."""
-        if step.names not in self._overlay.failed:
-            with self._overlay.attempt(step.names):
-                self._overlay.put(step.names, self._made[step.names], displaces=step.displaces)
+        if step.names not in self._target.failed:
+            with self._target.attempt(step.names):
+                self._target.put(step.names, self._made[step.names], displaces=step.displaces)
                 del self._made[step.names]
 
     def _describe(self, descriptor: int, names: Names, node: Node) -> None:
-        metadata = self._overlay.metadata
+        metadata = self._target.metadata
         metadata.strip(descriptor, node, names)  # a directory may pass ACLs on to what is made in it
         metadata.describe(descriptor, node, names)
 
     @contextmanager
     def _open(self, names: Names, flags: int) -> Iterator[int]:
-        with self._overlay.changing(names[:-1]) as above:
+        with self._target.changing(names[:-1]) as above:
             descriptor = os.open(self._made[names], flags, 0o600, dir_fd=above)
         try:
+            status = os.fstat(descriptor)
+            inode = status.st_dev, status.st_ino
+            # others may write to the directory: what they put there gets neither bytes nor an owner
+            if self._inodes.setdefault(names, inode) != inode:
+                raise OSError(errno.EBUSY, "somebody replaced its temporary file")
             yield descriptor
         finally:
             os.close(descriptor)

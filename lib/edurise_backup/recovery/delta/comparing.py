@@ -194,14 +194,15 @@ class _Reader:
 def _likeness(folders: Folders, names: Names, status: os.stat_result, node: Node) -> Likeness:
     if stat.S_ISSOCK(status.st_mode) or go_mode(status.st_mode)[0] != node.type:
         return Likeness(same=False, described=False)
-    held = folders.hold(names[:-1])
     try:
-        if node.type == "symlink":
-            same = os.readlink(os.fsencode(names[-1]), dir_fd=held[0]) == link_target(node)
-        else:
-            same = node.type == "fifo" or status.st_rdev == node.device
-        return Likeness(same, is_described(status, attributes_of(closed(held[0], names[-1])), node))
+        held = folders.hold(names[:-1])
+        try:
+            if node.type == "symlink":
+                same = os.readlink(os.fsencode(names[-1]), dir_fd=held[0]) == link_target(node)
+            else:
+                same = node.type == "fifo" or status.st_rdev == node.device
+            return Likeness(same, is_described(status, attributes_of(closed(held[0], names[-1])), node))
+        finally:
+            folders.let_go(held)
     except OSError:  # it has gone, or became something else
         return Likeness(same=False, described=False)
-    finally:
-        folders.let_go(held)

@@ -46,19 +46,19 @@ def decide(
 
 def refuse_conflicts(plan: RestorePlan, found: Found, *, delete: bool) -> None:
     """Raise ConflictError for names that are a directory on one side only."""
+    outside = plan.above | plan.leading
     conflicts = list(_conflicts(plan, found))
-    if delete:
-        outside = plan.above | plan.leading
-        conflicts = [names for names in conflicts if names in outside or names in found.kept]
-    if not conflicts:
+    fixed = [names for names in conflicts if names in outside or names in found.kept]
+    refused = fixed if delete else conflicts
+    if not refused:
         return
-    shown = ", ".join("/" + "/".join(names) for names in conflicts[:_SHOWN])
-    more = f" and {len(conflicts) - _SHOWN} more" if len(conflicts) > _SHOWN else ""
+    shown = ", ".join("/" + "/".join(names) for names in refused[:_SHOWN])
+    more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
     raise ConflictError(
         f"a directory on one side only, in the snapshot or in the target: {shown}{more}",
         safe="nothing was changed",
-        hint="move them away: they lead to what was selected, or hold what must stay"
-        if delete
+        hint="it leads to what was selected, or holds what must stay: name SNAPSHOT:/DIR and the directory that is meant"
+        if fixed
         else "--delete has them make way; or move them away, or leave them out with --exclude",
     )
 

@@ -16,12 +16,13 @@ from typing import TypeVar
 
 from edurise_backup.errors import SpaceError
 from edurise_backup.ports import Progress
+from edurise_backup.recovery.delta import acts
 from edurise_backup.recovery.delta.assembly import Assembly
 from edurise_backup.recovery.delta.comparing import NOT_COMPARED, compare, in_parallel, ranges_of
 from edurise_backup.recovery.delta.deciding import decide, refuse_conflicts
 from edurise_backup.recovery.delta.looking import NOTHING, look, opened
-from edurise_backup.recovery.delta.overlay import Overlay
 from edurise_backup.recovery.delta.plan import DeltaPlan, FileStep, Range
+from edurise_backup.recovery.delta.target import Target
 from edurise_backup.recovery.fetching import Fetcher
 from edurise_backup.recovery.planning import Names, Piece, RestorePlan, Selection, WantedBlob
 from edurise_backup.repository.repository import Repository
@@ -90,19 +91,19 @@ def apply_delta(repository: Repository, plan: DeltaPlan, *, progress: Progress, 
     and BackupError; each name then shows the old or the new file, and a second run does the rest.
     """
     foreign = [step.names for step in plan.folders if step.there and not step.own]
-    with Overlay(plan.target, foreign=foreign) as overlay:
-        _refuse_without_room(overlay, plan)
-        return _Work(repository, plan, overlay, progress, workers or _workers()).run()
+    with Target(plan.target, foreign=foreign) as target:
+        _refuse_without_room(target, plan)
+        return _Work(repository, plan, target, progress, workers or _workers()).run()
 
 
 def _workers() -> int:
     return 2 * (os.cpu_count() or 2)
 
 
-def _refuse_without_room(overlay: Overlay, plan: DeltaPlan) -> None:
+def _refuse_without_room(target: Target, plan: DeltaPlan) -> None:
     for device, needed in plan.room().items():
         freed = sum(left.bytes for left in plan.left_over if left.device == device)
-        free = overlay.free_bytes(plan.devices[device]) + freed
+        free = target.free_bytes(plan.devices[device]) + freed
         if needed > free:
             raise SpaceError(
                 f"the restore needs {needed:,} bytes, {free:,} are free there",
@@ -113,37 +114,40 @@ def _refuse_without_room(overlay: Overlay, plan: DeltaPlan) -> None:
 
 class _Work:
     def __init__(
-        self, repository: Repository, plan: DeltaPlan, overlay: Overlay, progress: Progress, workers: int
+        self, repository: Repository, plan: DeltaPlan, target: Target, progress: Progress, workers: int
     ) -> None:
         self._repository = repository
         self._plan = plan
-        self._overlay = overlay
+        self._target = target
         self._progress = progress
         self._workers = workers
 
     def run(self) -> Updated:
-        plan, overlay = self._plan, self._overlay
-        self._progress.phase("restore", bytes_total=plan.written_bytes)
-        for step in self._each(plan.described):  # first: a new name of a file, or one less, changes its ctime
-            overlay.describe(step)
-        for left in self._each(plan.left_over):
-            overlay.remove(left.names, folder=False)
-        for folder in self._each(plan.folders):
-            if not folder.there:
-                overlay.make_folder(folder)
-        for batch in plan.batches():
+        self._progress.phase("restore", bytes_total=self._plan.written_bytes)
+        self._make_ready()
+        for batch in self._plan.batches():
             self._write(batch)
-        for link in self._each(plan.links):
-            overlay.link(link)
-        for other in self._each(plan.others):
-            overlay.make_other(other)
+        for link in self._each(self._plan.links):
+            acts.link(self._target, link)
+        for other in self._each(self._plan.others):
+            acts.make_other(self._target, other)
         self._sync()
-        removed = self._remove() if plan.delete and not overlay.failed else 0
-        for folder in reversed(plan.folders):
-            if not folder.there or (folder.own and (folder.differs or folder.names in overlay.touched)):
-                overlay.finish_folder(folder)
+        removed = self._clear()
+        for folder in reversed(self._plan.folders):
+            if not folder.there or (folder.own and (folder.differs or folder.names in self._target.touched)):
+                acts.finish_folder(self._target, folder)
         self._sync()
         return self._result(removed)
+
+    def _make_ready(self) -> None:
+        """Describe what is right already, remove what killed runs left, make directories."""
+        for step in self._each(self._plan.described):  # first: a further name of a file, or one less, changes its ctime
+            acts.describe(self._target, step)
+        for left in self._each(self._plan.left_over):
+            acts.remove(self._target, left.names, folder=False)
+        for folder in self._each(self._plan.folders):
+            if not folder.there:
+                acts.make_folder(self._target, folder)
 
     def _each(self, steps: Iterable[Step]) -> Iterator[Step]:
         """Yield the steps until a person asks to stop."""
@@ -153,7 +157,7 @@ class _Work:
 
     def _write(self, batch: Sequence[FileStep]) -> None:
         """Assemble files, make them durable, and only then let them take their places."""
-        with Assembly(self._overlay, self._progress) as assembly:
+        with Assembly(self._target, self._progress) as assembly:
             wanted = _Wanted()
             for step, ranges in zip(batch, in_parallel(assembly.begin, batch, self._workers), strict=True):
                 wanted.add(step, ranges)
@@ -168,23 +172,28 @@ class _Work:
                 assembly.put(step)
 
     def _sync(self) -> None:
-        self._overlay.sync(self._plan.devices.values())
+        self._target.sync(self._plan.devices.values())
 
-    def _remove(self) -> int:
-        """Remove what made way, and what the snapshot does not have; return how many names."""
+    def _clear(self) -> int:
+        """Remove what made way, and what the snapshot does not have, unless anything failed; return how many names."""
+        if self._target.failed:
+            for aside, names in self._target.set_aside:
+                self._target.metadata.tell(f"{'/'.join(names)}: what was there before is {aside[-1]} now")
+            return 0
         removed = 0
-        for aside, names in self._overlay.set_aside:
+        for aside, names in self._target.set_aside:
             content = self._plan.displaced.get(names)
             for extra in reversed(content or ()):
-                removed += self._overlay.remove((*aside, *extra.names[len(names) :]), folder=extra.folder)
-            self._overlay.remove(aside, folder=content is not None)
-        for extra in self._each(self._plan.extras[::-1]):
-            removed += self._overlay.remove(extra.names, folder=extra.folder)
+                inside = (*aside, *extra.names[len(names) :])
+                removed += acts.remove(self._target, inside, folder=extra.folder)
+            acts.remove(self._target, aside, folder=content is not None)
+        for extra in self._each(self._plan.extras[::-1] if self._plan.delete else ()):
+            removed += acts.remove(self._target, extra.names, folder=extra.folder)
         return removed
 
     def _result(self, removed: int) -> Updated:
-        plan, failed = self._plan, self._overlay.failed
-        undone = failed.keys() | self._overlay.refused
+        plan, failed = self._plan, self._target.failed
+        undone = failed.keys() | self._target.refused
         there = {*plan.changed, *(step.names for step in plan.described)}
         return Updated(
             unchanged=plan.unchanged,
@@ -196,7 +205,7 @@ class _Work:
             stayed=len(plan.unwanted) - removed,
             written_bytes=sum(step.written for step in plan.files if step.names not in failed),
             failed=tuple(_sentence(names, why, old=names in there) for names, why in sorted(failed.items())),
-            problems=(*plan.problems, *self._overlay.metadata.problems),
+            problems=(*plan.problems, *self._target.metadata.problems),
         )
 
 
