@@ -719,3 +719,21 @@ def test_what_came_after_the_plan_is_not_removed(platform: Platform) -> None:
     done = apply_delta(platform.repository, plan, progress=SilentProgress())
     assert (done.removed, done.stayed, late.read_bytes()) == (1, 1, b"nobody was shown this")
     assert ["cannot be removed" in problem for problem in done.problems] == [True]
+
+
+def test_holes_stay_holes_and_need_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = tmp_path / "tree"
+    for name in ("changed", "gone"):
+        os.truncate(write(tree / name, b"an island"), 20_000_000)
+    write(tree / "zeros", bytes(100_000))
+    platform = Platform(tmp_path, tree)
+    (platform.there / "gone").unlink()
+    (platform.there / "zeros").unlink()
+    with (platform.there / "changed").open("r+b") as stream:
+        stream.seek(10_000_000)
+        stream.write(b"another island")
+    monkeypatch.setattr(target.Target, "free_bytes", lambda *_: 10_000_000)
+    assert restore_onto(platform.repository, platform.snapshot, platform.target).failed == ()
+    platform.assert_restored()
+    for name, most in (("changed", 6_000_000), ("gone", 6_000_000), ("zeros", 0)):
+        assert (platform.there / name).stat().st_blocks * 512 <= most

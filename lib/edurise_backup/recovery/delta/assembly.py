@@ -95,9 +95,12 @@ class Assembly:
         return view if count == len(view) and hashlib.sha256(view).digest() == part.blob else None
 
     def write_whole(self, names: Names, data: Buffer, node: Node) -> None:
-        """Make a file from its only piece."""
+        """Make a file from its only piece; zeros stay a hole."""
         with self._target.attempt(names), self._open(names, _NEW) as descriptor:
-            write_at(descriptor, memoryview(data), 0)
+            if is_zeros(data):
+                os.ftruncate(descriptor, len(data))
+            else:
+                write_at(descriptor, memoryview(data), 0)
             self._describe(descriptor, names, node)
 
     def write_piece(self, names: Names, data: Buffer, offset: int) -> None:

@@ -12,6 +12,7 @@ from edurise_backup.recovery.delta.looking import Found
 from edurise_backup.recovery.delta.plan import (
     DeltaPlan,
     DescribeStep,
+    Extra,
     FileStep,
     FolderStep,
     LinkStep,
@@ -57,7 +58,7 @@ def refuse_conflicts(plan: RestorePlan, found: Found, *, delete: bool) -> None:
     raise ConflictError(
         f"a directory on one side only, in the snapshot or in the target: {shown}{more}",
         safe="nothing was changed",
-        hint="it leads to what was selected, or holds what must stay: name SNAPSHOT:/DIR and the directory that is meant"
+        hint="it leads to what was selected, or holds what must stay: restore SNAPSHOT:/DIR onto what is meant"
         if fixed
         else "--delete has them make way; or move them away, or leave them out with --exclude",
     )
@@ -113,11 +114,16 @@ class _Decision:
             described=tuple(self._described),
             unchanged=self._unchanged,
             extras=self._found.extras,
-            displaced=self._found.displaced,
+            displaced=self._displaced(),
             left_over=self._found.left_over,
             devices=devices,
             problems=tuple(self._problems),
         )
+
+    def _displaced(self) -> dict[Names, tuple[Extra, ...]]:
+        """Return what lies in the directories that make way."""
+        steps: list[FileStep | LinkStep | OtherStep] = [*self._files, *self._links, *self._others]
+        return {step.names: self._found.displaced[step.names] for step in steps if step.displaces}
 
     def _decide_folder(self, names: Names, node: Node) -> None:
         there = self._found.is_folder(names)
