@@ -20,6 +20,7 @@ from edurise_backup.ports import Entry
 from edurise_backup.recovery import restorer
 from edurise_backup.recovery.extraction import Extraction
 from edurise_backup.recovery.planning import walk_files
+from edurise_backup.recovery.writing import RunOrder
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.writer import WriterSettings
@@ -129,7 +130,7 @@ def test_a_restore_whose_process_is_killed_fails_and_says_so(
 
     def send(self: Member, message: object) -> None:
         real(self, message)
-        if isinstance(message, restorer.RunOrder):
+        if isinstance(message, RunOrder):
             os.kill(self._process.pid, signal.SIGKILL)
 
     monkeypatch.setattr(Member, "send", send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from edurise_backup import operations
 from edurise_backup.model.jobs import BackupFilters, Verdict
 from tests.support.catalog import Product, environment, write_private
 from tests.support.documents import ROOT, page, rows, section
+from tests.support.trees import describe, differences
 
 PAGE = page("docs/operations/repository.md")
 _SHELL = 'edurise-backup() {{ "{python}" -m edurise_backup "$@"; }}\n'
@@ -93,6 +95,20 @@ def test_a_second_repository_is_made_and_checked_as_it_stands(files_product: Pro
     said = follow(files_product, "A second repository", COPY=copy, COPY_PASSWORD_FILE=password)
     assert "1 snapshots copied" in said
     assert "no errors were found" in said
+
+
+@pytest.mark.slow
+def test_what_is_there_is_mended_by_the_commands_as_they_stand(files_product: Product) -> None:
+    storage = files_product.storage
+    operations.create_backup("files", settings=files_product.settings)
+    before = describe(storage)
+    (storage / "media" / "film.bin").write_bytes(b"overwritten by mistake")
+    shutil.rmtree(storage / "essays")
+    (storage / "not in the backup").write_bytes(b"goes")
+    said = follow(files_product, "Restoring onto what is there", STORAGE=str(storage))
+    assert "would change: /media/film.bin" in said
+    assert "removed 1 names" in said
+    assert differences(before, describe(storage)) == []
 
 
 def test_every_refusal_of_the_table_is_a_message_of_the_library() -> None:

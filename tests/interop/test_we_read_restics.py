@@ -27,9 +27,10 @@ from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.stores.local import LocalStore
 from tests.interop.test_restic_reads_ours import without_raw_links
+from tests.support.delta import plan_onto, restore_onto
 from tests.support.engine import AT_ONCE, back_up, check, prune, restored_differences
 from tests.support.restic import Restic
-from tests.support.trees import odd_tree, small_tree, write
+from tests.support.trees import describe, differences, odd_tree, small_tree, write
 
 NORMAL = WriterSettings(workers=2)
 
@@ -292,6 +293,26 @@ def test_a_pattern_restores_what_it_restores_for_stock_restic(
 def files_below(folder: Path) -> set[str]:
     """Return the paths of all that is no directory."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_stock_restic_restored_is_found_right_and_what_is_spoilt_mended(
+    tmp_path: Path, templates: dict[int, Path], version: int
+) -> None:
+    theirs = Theirs(tmp_path, templates[version])
+    without_raw_links(odd_tree(theirs.tree))
+    theirs.restic.back_up(theirs.tree)
+    theirs.restic.run("restore", "latest", "--target", str(tmp_path / "target"))
+    repository = theirs.repository()
+    snapshot = repository.find_snapshot("latest")[1]
+    restored = tmp_path / "target" / str(theirs.tree).lstrip("/")
+    plan = plan_onto(repository, snapshot, tmp_path / "target")
+    assert (plan.changed, plan.new, plan.unwanted) == ([], [], [])
+    with (restored / "sparse").open("r+b") as stream:
+        stream.seek(9_000_001)
+        stream.write(b"spoilt")
+    assert restore_onto(repository, snapshot, tmp_path / "target").changed == 1
+    assert differences(describe(theirs.tree), describe(restored)) == []
 
 
 # Locks

@@ -12,7 +12,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from edurise_backup import __version__
-from edurise_backup.cli import jobs, maintenance, repo, repo_browse, repo_check, repo_prune, repo_upkeep, upkeep
+from edurise_backup.cli import (
+    jobs,
+    maintenance,
+    repo,
+    repo_browse,
+    repo_check,
+    repo_prune,
+    repo_restore,
+    repo_upkeep,
+    upkeep,
+)
 
 _M_MMAP_THRESHOLD = -3
 """mallopt(3)"""
@@ -27,6 +37,7 @@ app = typer.Typer(
 jobs.add_commands(app)
 maintenance.add_commands(app)
 upkeep.add_commands(app)
+repo_restore.add_commands(repo.app)
 repo_upkeep.add_commands(repo.app)
 repo_browse.add_commands(repo.app)
 repo_check.add_commands(repo.app)

@@ -6,14 +6,12 @@ Options, snapshot words and restored paths are stock restic's.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edurise_backup.cli.command import Engine, command
 from edurise_backup.cli.output import duration, printable, size, table
-from edurise_backup.errors import NotFoundError
 
 if TYPE_CHECKING:
     from edurise_backup.model.snapshot import Snapshot, SnapshotId
@@ -204,53 +202,3 @@ def ls(
         },
         "\n".join(lines),
     )
-
-
-@command(app, Engine)
-def restore(
-    engine: Engine,
-    snapshot: SnapshotWord,
-    target: Annotated[Path, typer.Option("--target", "-t", help="A new or empty directory; /a/b goes to DIR/a/b.")],
-    include: Annotated[list[str] | None, typer.Option(help="Restore only what matches; may be repeated.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Leave out what matches; may be repeated.")] = None,
-    host: HostOption = None,
-    path: PathOption = None,
-    tag: TagOption = None,
-    no_lock: NoLock = False,
-) -> int:
-    """Restore a snapshot, each byte proved while it is written; exit status 3 with problems.
-
-    The filters say what `latest` is of. With SNAPSHOT:/DIR, what is in /DIR goes right into the target.
-    """
-    from edurise_backup.operations.engine import readable, selection
-    from edurise_backup.operations.snapshots import choose, tree_of
-    from edurise_backup.recovery.planning import plan_restore
-    from edurise_backup.recovery.restorer import restore as restore_files
-
-    repository = engine.repository()
-    chosen = choose(repository, snapshot, snapshot_filter(host, path, tag))
-    wanted = selection(include or (), exclude or ())
-    with engine.output.progress() as progress, readable(repository, lock=not no_lock):
-        plan = plan_restore(repository, tree_of(repository, chosen), select=wanted, paths=chosen.paths)
-        if include and not (plan.files or plan.others or plan.folders):
-            raise NotFoundError(f"nothing in {chosen.id[:8]} matches {', '.join(include)}", hint="`ls` lists it")
-        progress.phase("restore", bytes_total=plan.bytes)
-        done = restore_files(repository, plan, target, progress=progress)
-    engine.output.result(
-        {
-            "snapshot_id": chosen.id,
-            "files": done.files,
-            "folders": done.folders,
-            "bytes": done.bytes,
-            "problems": done.problems,
-        },
-        "\n".join(
-            [
-                *map(printable, done.problems),
-                f"restored {done.files} files in {done.folders} directories, {size(done.bytes)}, "
-                f"of snapshot {chosen.id[:8]} to {target}",
-            ]
-        ),
-        even_quiet="\n".join(map(printable, done.problems)),
-    )
-    return 3 if done.problems else 0

@@ -7,33 +7,25 @@ So no symbolic link, of the snapshot or of another user, leads out of the target
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edurise_backup.errors import BackupError, ConflictError, DamageError, InputError, SpaceError
 from edurise_backup.machine.direct import write_at
-from edurise_backup.model.content import Node, nanoseconds, unix_permissions
+from edurise_backup.machine.linux import sync_file_system
+from edurise_backup.model.content import Node, unix_permissions
 from edurise_backup.ports import Buffer
 from edurise_backup.recovery.folders import OPEN_FOLDER, Folders
+from edurise_backup.recovery.metadata import Metadata, Troubles
 from edurise_backup.recovery.planning import Names
 
-_LIBC = ctypes.CDLL(None, use_errno=True)  # Python has no syncfs(2) of its own
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOLE = 4096
-_FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
-"""Of these nothing that follows can succeed; any other refusal is listed, and the restore goes on."""
 _ZEROS = bytes(4 * 1024 * 1024)
-
-
-Troubles = tuple[list[str], dict[str, int]]
-"""Problems, and those of owners by their number."""
 
 
 class Extraction:
@@ -42,10 +34,8 @@ class Extraction:
     def __init__(self, target: Path) -> None:
         self._target = target
         self._root = self._beside = -1
-        self._guard = threading.Lock()
         self._folders = Folders(-1)
-        self._not_owned: Counter[str] = Counter()
-        self._problems: list[str] = []
+        self._metadata = Metadata()
 
     def open(self) -> None:
         """Open the directory, which may be in use by the restore that this is a part of."""
@@ -67,7 +57,7 @@ class Extraction:
             raise ConflictError(
                 f"{self._target} is not empty",
                 safe="nothing was written",
-                hint="restore into a new or empty directory, and move things from there",
+                hint="restore into a new or empty directory; `repo restore --overwrite` goes onto what is there",
             )
         return self
 
@@ -79,21 +69,15 @@ class Extraction:
     @property
     def problems(self) -> list[str]:
         """What could not be restored as it was, a sentence each."""
-        owners = [f"{count} × {what}" for what, count in sorted(self._not_owned.items())]
-        return [*self._problems, *owners]
+        return self._metadata.problems
 
     def hand_over(self) -> Troubles:
         """Return the problems since the last time, to be told by somebody else, and forget them here."""
-        with self._guard:
-            told = (self._problems, dict(self._not_owned))
-            self._problems, self._not_owned = [], Counter()
-        return told
+        return self._metadata.hand_over()
 
     def take_over(self, troubles: Troubles) -> None:
         """Tell another one's problems."""
-        with self._guard:
-            self._problems += troubles[0]
-            self._not_owned.update(troubles[1])
+        self._metadata.take_over(troubles)
 
     def free_bytes(self) -> int:
         """Return the bytes that this user may still write here."""
@@ -115,9 +99,10 @@ class Extraction:
         self._sync(self._beside)
 
     def _sync(self, descriptor: int) -> None:
-        if _LIBC.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise BackupError(f"{self._target}: {os.strerror(number)}", safe="the backup", hint="restore again")
+        try:
+            sync_file_system(descriptor)
+        except OSError as error:
+            raise BackupError(f"{self._target}: {error.strerror}", safe="the backup", hint="restore again") from error
 
     def make_folder(self, names: Names) -> None:
         """Make a directory, for its owner only until `finish_folder`."""
@@ -129,7 +114,7 @@ class Extraction:
         with self._translated(names), self._folder(names[:-1]) as above:
             descriptor = os.open(names[-1], OPEN_FOLDER, dir_fd=above)
             try:
-                self._describe(descriptor, node, names, mind_owner=mind_owner)
+                self._metadata.describe(descriptor, node, names, mind_owner=mind_owner)
             finally:
                 os.close(descriptor)
 
@@ -145,11 +130,11 @@ class Extraction:
             try:
                 descriptor = os.open(names[-1], _NEW, 0o600, dir_fd=held[0])
                 try:
-                    if len(data) > _HOLE and _is_zeros(data):
+                    if len(data) > _HOLE and is_zeros(data):
                         os.ftruncate(descriptor, len(data))
                     else:
                         write_at(descriptor, memoryview(data), 0)
-                    self._describe(descriptor, node, names)
+                    self._metadata.describe(descriptor, node, names)
                 finally:
                     os.close(descriptor)
             finally:
@@ -159,7 +144,7 @@ class Extraction:
 
     def write_piece(self, names: Names, data: Buffer, offset: int) -> None:
         """Write one piece of a created file; zeros stay a hole."""
-        if _is_zeros(data):
+        if is_zeros(data):
             return
         with self._translated(names), self._open_made(names) as descriptor:
             write_at(descriptor, memoryview(data), offset)
@@ -167,7 +152,7 @@ class Extraction:
     def finish_file(self, names: Names, node: Node) -> None:
         """Give a file its owner, mode and times, after its last piece."""
         with self._translated(names), self._open_made(names) as descriptor:
-            self._describe(descriptor, node, names)
+            self._metadata.describe(descriptor, node, names)
 
     def link(self, names: Names, to: Names) -> None:
         """Make `names` a further name of the file `to`."""
@@ -178,97 +163,15 @@ class Extraction:
         """Make a symbolic link, fifo or device; what this user may not make is a problem."""
         path = "/".join(names)
         with self._translated(names), self._folder(names[:-1]) as above:
-            permissions = unix_permissions(node.mode)
             try:
-                match node.type:
-                    case "symlink":
-                        target = (
-                            node.linktarget_raw if node.linktarget_raw is not None else os.fsencode(node.linktarget)
-                        )
-                        os.symlink(target, os.fsencode(names[-1]), dir_fd=above)
-                    case "fifo":
-                        os.mkfifo(names[-1], permissions, dir_fd=above)
-                    case "dev" | "chardev":
-                        kind = stat.S_IFBLK if node.type == "dev" else stat.S_IFCHR
-                        os.mknod(names[-1], kind | permissions, node.device, dir_fd=above)
-                    case _:
-                        self._problem(f"{path}: a {node.type or 'nameless kind of file'} cannot be restored")
-                        return
+                made = make_special(above, names[-1], node)
             except OSError as error:
-                self._listed(error, f"{path}: {node.type}")
+                self._metadata.tell_refusal(error, f"{path}: {node.type}")
                 return
-            self._describe_other(above, names, node)
-
-    def _describe_other(self, above: int, names: Names, node: Node) -> None:
-        name = names[-1]
-        with self._owner_allowed(node, lambda: os.stat(name, dir_fd=above, follow_symlinks=False)):
-            os.chown(name, node.uid, node.gid, dir_fd=above, follow_symlinks=False)
-        if node.type != "symlink":
-            with self._allowed(names, "mode"):
-                os.chmod(name, unix_permissions(node.mode), dir_fd=above)
-        self._set_xattrs(f"/proc/self/fd/{above}/{name}", node, names)
-        with self._allowed(names, "times"):
-            os.utime(name, ns=_times(node), dir_fd=above, follow_symlinks=False)
-
-    def _describe(self, descriptor: int, node: Node, names: Names, *, mind_owner: bool = True) -> None:
-        # chown clears setuid and capabilities, a read-only mode forbids xattrs: so this order
-        try:
-            os.fchown(descriptor, node.uid, node.gid)
-        except OSError as error:
-            if error.errno in _FATAL:
-                raise
-            if mind_owner:
-                self._owner_problem(os.fstat(descriptor), node)
-        if node.extended_attributes:
-            self._set_xattrs(descriptor, node, names)
-        try:
-            os.fchmod(descriptor, unix_permissions(node.mode))
-            os.utime(descriptor, ns=_times(node))
-        except OSError as error:
-            self._listed(error, f"{'/'.join(names)}: mode and times")
-
-    def _set_xattrs(self, where: int | str, node: Node, names: Names) -> None:
-        for attribute in node.extended_attributes:
-            try:
-                if isinstance(where, int):
-                    os.setxattr(where, attribute.name, attribute.value or b"")
-                else:
-                    os.setxattr(where, attribute.name, attribute.value or b"", follow_symlinks=False)
-            except OSError as error:
-                self._listed(error, f"{'/'.join(names)}: {attribute.name}")
-
-    @contextmanager
-    def _allowed(self, names: Names, what: str) -> Iterator[None]:
-        """List what this user or file system refuses, and go on."""
-        try:
-            yield
-        except OSError as error:
-            self._listed(error, f"{'/'.join(names)}: {what}")
-
-    @contextmanager
-    def _owner_allowed(self, node: Node, status: Callable[[], os.stat_result], *, mind: bool = True) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno in _FATAL:
-                raise
-            if mind:
-                self._owner_problem(status(), node)
-
-    def _listed(self, error: OSError, what: str) -> None:
-        if error.errno in _FATAL:
-            raise error
-        self._problem(f"{what}: {error.strerror}")
-
-    def _owner_problem(self, status: os.stat_result, node: Node) -> None:
-        if (status.st_uid, status.st_gid) != (node.uid, node.gid):
-            with self._guard:
-                owner = f"{node.user or node.uid}:{node.group or node.gid}"
-                self._not_owned[f"the owner {owner} could not be set: restore as root to get owners back"] += 1
-
-    def _problem(self, sentence: str) -> None:
-        with self._guard:
-            self._problems.append(sentence)
+            if made:
+                self._metadata.describe_other(above, names[-1], node, names)
+            else:
+                self._metadata.tell(f"{path}: a {node.type or 'nameless kind of file'} cannot be restored")
 
     @contextmanager
     def _open_new(self, names: Names) -> Iterator[int]:
@@ -317,12 +220,29 @@ class Extraction:
         return BackupError(f"{self._target}/{path}: {error.strerror}", safe="the backup")
 
 
-def _times(node: Node) -> tuple[int, int]:
-    mtime = nanoseconds(node.mtime)
-    return (mtime if node.atime == node.mtime else nanoseconds(node.atime), mtime)
+def make_special(above: int, name: str, node: Node) -> bool:
+    """Make a symbolic link, fifo or device in the directory `above`; False for a kind that nobody knows."""
+    permissions = unix_permissions(node.mode)
+    match node.type:
+        case "symlink":
+            os.symlink(link_target(node), os.fsencode(name), dir_fd=above)
+        case "fifo":
+            os.mkfifo(name, permissions, dir_fd=above)
+        case "dev" | "chardev":
+            kind = stat.S_IFBLK if node.type == "dev" else stat.S_IFCHR
+            os.mknod(name, kind | permissions, node.device, dir_fd=above)
+        case _:
+            return False
+    return True
 
 
-def _is_zeros(data: Buffer) -> bool:
+def link_target(node: Node) -> bytes:
+    """Return where a symbolic link leads, in the file system's bytes."""
+    return node.linktarget_raw if node.linktarget_raw is not None else os.fsencode(node.linktarget)
+
+
+def is_zeros(data: Buffer) -> bool:
+    """Whether there is nothing but zeros: they stay a hole."""
     if not len(data) or data[0] or data[-1]:
         return False
     parts = (data[at : at + len(_ZEROS)] for at in range(0, len(data), len(_ZEROS)))

@@ -52,6 +52,8 @@ class RestorePlan:
     """What the files hold."""
     above: frozenset[Names] = frozenset()
     """Directories that only lead to what was backed up, such as `/home`: their owner is of no concern."""
+    leading: set[Names] = field(default_factory=set)
+    """Directories that only lead to what was selected: they are no part of it."""
     room: int = 0
     """What they take on the disk: blobs of zeros stay holes."""
 
@@ -81,8 +83,8 @@ def plan_restore(
     `paths` are the snapshot's: what was backed up, below directories that only lead there.
     """
     plan = _Planner(repository, select).plan(tree)
-    ways = [tuple(path.strip("/").split("/")) for path in paths]
-    plan.above = frozenset(way[:length] for way in ways for length in range(1, len(way)))
+    ways = [tuple(filter(None, path.split("/"))) for path in paths]
+    plan.above = frozenset(way[:length] for way in ways for length in range(len(way)))
     return plan
 
 
@@ -114,7 +116,10 @@ class _Planner:
 
     def _walk(self, tree: str) -> None:
         """Plan what is wanted, and the directories above it. No recursion: a tree may be very deep."""
-        levels = [_Level((), iter(self._repository.read_tree(tree)), wanted=False, unplanned=None)]
+        whole = self._select.wanted("")
+        if not whole:
+            self._plan.leading.add(())
+        levels = [_Level((), iter(self._repository.read_tree(tree)), whole, unplanned=None)]
         while levels:
             level = levels[-1]
             node = next(level.nodes, None)
@@ -145,6 +150,8 @@ class _Planner:
         for level in levels[first:]:
             assert level.unplanned is not None
             self._plan.folders.append((level.names, level.unplanned))
+            if not level.wanted:
+                self._plan.leading.add(level.names)
             level.unplanned = None
 
     def _take(self, names: Names, node: Node) -> None:
@@ -169,7 +176,7 @@ class _Planner:
             blob = self._wanted.get(name) or self._want(name, file)
             blob.pieces.append(Piece(file, offset))
             offset += blob.place.plain_length
-            if not _all_zeros(blob.id, blob.place):
+            if not all_zeros(blob.id, blob.place):
                 self._plan.room += blob.place.plain_length
         if offset != file.node.size:
             raise DamageError(
@@ -185,7 +192,8 @@ class _Planner:
         return blob
 
 
-def _all_zeros(blob_id: BlobId, place: Place) -> bool:
+def all_zeros(blob_id: BlobId, place: Place) -> bool:
+    """Whether a blob is nothing but zeros: in a file it is a hole."""
     length = place.raw_length
     if not length or place.length > length // 1000 + 100:
         return False  # zeros shrink to next to nothing: only what did is worth a look

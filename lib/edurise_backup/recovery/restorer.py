@@ -5,32 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edurise_backup.errors import BackupError, DamageError, NotFoundError, SpaceError
-from edurise_backup.machine.crew import Crew
-from edurise_backup.model.content import BlobKind, Node
-from edurise_backup.pipeline.codec import MasterKey
+from edurise_backup.errors import BackupError, DamageError, SpaceError
+from edurise_backup.model.content import Node
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.extraction import Extraction
+from edurise_backup.recovery.fetching import Fetcher
 from edurise_backup.recovery.planning import PlannedFile, RestorePlan, WantedBlob, blob_lengths, walk_files
-from edurise_backup.recovery.writing import (
-    BlobOrder,
-    RunOrder,
-    RunWriter,
-    ordered,
-    write_pieces,
-    writing_crew,
-    written_by,
-)
-from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.recovery.writing import writing_crew
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.runs import runs
 
 _SYNC_EVERY = 1.0
 """Seconds."""
@@ -63,7 +50,7 @@ def restore(
         for file in plan.files:
             _prepare(extraction, file)
         with _syncing(extraction):
-            _Restore(repository, extraction, progress).run(plan, target, workers or 2 * (os.cpu_count() or 2))
+            _write(repository, extraction, plan, target, progress, workers or 2 * (os.cpu_count() or 2))
         for file in plan.files:
             if len(file.node.content or ()) > 1:
                 extraction.finish_file(file.names, file.node)
@@ -120,75 +107,26 @@ def _syncing(extraction: Extraction) -> Iterator[None]:
         raise failed[0]
 
 
-class _Restore:
-    def __init__(self, repository: Repository, extraction: Extraction, progress: Progress) -> None:
-        self._repository = repository
-        self._extraction = extraction
-        self._progress = progress
-        self._own = _OwnWriters(repository.box.key, extraction)
-
-    def run(self, plan: RestorePlan, target: Path, workers: int) -> None:
-        """Write every blob that the plan wants; large restores are spread over processes."""
-        alone = plan.bytes < _ALONE_BYTES and len(plan.files) < _ALONE_FILES
-        crew = writing_crew(self._repository.box.key, target, members=workers)
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="restore")
-        try:
-            under_way: deque[Future[None]] = deque()
-            for pack, blobs in plan.packs.items():
-                for run in runs(blobs):
-                    if len(under_way) >= 2 * workers:
-                        under_way.popleft().result()
-                    under_way.append(pool.submit(self._restore_run, pack, run, None if alone else crew))
-            for future in under_way:
-                future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _write(
+    repository: Repository, extraction: Extraction, plan: RestorePlan, target: Path, progress: Progress, workers: int
+) -> None:
+    """Write every blob that the plan wants; large restores are spread over processes."""
+    alone = plan.bytes < _ALONE_BYTES and len(plan.files) < _ALONE_FILES
+    crew = None if alone else writing_crew(repository.box.key, target, members=workers)
+    try:
+        Fetcher(repository, extraction, progress=progress, lost=_refuse).run(plan.packs, workers=workers, crew=crew)
+    finally:
+        if crew is not None:
             crew.close()
 
-    def _restore_run(self, pack: str, blobs: list[WantedBlob], crew: Crew | None) -> None:
-        self._progress.raise_if_cancelled()
-        order = self._order(pack, blobs)
-        if crew is None:
-            result = self._own.writer.write(order)
-        else:
-            with crew.member() as member:
-                result = written_by(member, order)
-        self._extraction.take_over(result.troubles)
-        for number in result.damaged:
-            self._write_from_elsewhere(blobs[number], order.blobs[number])
-        self._progress.advance(bytes_done=result.written)
 
-    def _order(self, pack: str, blobs: list[WantedBlob]) -> RunOrder:
-        start = blobs[0].place.offset
-        length = blobs[-1].place.offset + blobs[-1].place.length - start
-        name = object_name(Kind.PACK, pack)
-        file = self._repository.store.file_of(name)
-        sealed = b""
-        if file is None:
-            with suppress(NotFoundError, DamageError):  # each blob is then looked for elsewhere
-                sealed = self._repository.store.get(name, offset=start, length=length)
-        return RunOrder(
-            None if file is None else os.fsencode(file), sealed, start, length, [ordered(blob, start) for blob in blobs]
-        )
-
-    def _write_from_elsewhere(self, blob: WantedBlob, order: BlobOrder) -> None:
-        """Write a blob whose copy in this pack is damaged: the store, or another pack, may have a whole one."""
-        try:
-            data = self._repository.read_blob(BlobKind.DATA, blob.id)
-        except DamageError as error:
-            first = "/".join(blob.pieces[0].file.names)
-            raise DamageError(
-                f"/{first} cannot be restored: {error.message}",
-                safe="the damaged bytes were not written; what was restored so far is incomplete",
-                hint="run `check --read-data` to see what else is damaged, and restore from a copy or another snapshot",
-            ) from error
-        write_pieces(self._extraction, order.pieces, data)
-        self._progress.advance(bytes_done=len(data) * len(blob.pieces))
-
-
-class _OwnWriters(threading.local):
-    def __init__(self, key: MasterKey, extraction: Extraction) -> None:
-        self.writer = RunWriter(key, extraction)
+def _refuse(blob: WantedBlob, error: DamageError) -> None:
+    """End the restore: a directory that is new has no older file to show instead."""
+    raise DamageError(
+        f"/{'/'.join(blob.pieces[0].file.names)} cannot be restored: {error.message}",
+        safe="the damaged bytes were not written; what was restored so far is incomplete",
+        hint="run `check --read-data` to see what else is damaged, and restore from a copy or another snapshot",
+    ) from error
 
 
 def prove_files(

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -17,8 +18,9 @@ from edurise_backup.machine.crew import Crew, Member, Messages, serve
 from edurise_backup.model.content import BlobId, ExtendedAttribute, Node
 from edurise_backup.pipeline.codec import MasterKey, Scratch
 from edurise_backup.ports import Buffer
-from edurise_backup.recovery.extraction import Extraction, Troubles
-from edurise_backup.recovery.planning import WantedBlob
+from edurise_backup.recovery.extraction import Extraction
+from edurise_backup.recovery.metadata import Troubles
+from edurise_backup.recovery.planning import Names, WantedBlob
 
 
 class Description(msgspec.Struct, array_like=True):
@@ -100,12 +102,28 @@ class RunResult(msgspec.Struct, array_like=True):
         return [os.fsdecode(problem) for problem in self.problems], self.not_owned
 
 
-class RunWriter:
-    """Opens blobs and writes them; for one thread."""
+class PieceTaker(Protocol):
+    """Takes proved pieces of files, from any number of threads, and keeps what could not be applied."""
 
-    def __init__(self, key: MasterKey, extraction: Extraction) -> None:
+    def write_whole(self, names: Names, data: Buffer, node: Node) -> None:
+        """Take a file's only piece; the file is then done."""
+
+    def write_piece(self, names: Names, data: Buffer, offset: int) -> None:
+        """Take one of several pieces."""
+
+    def hand_over(self) -> Troubles:
+        """Return the problems since the last time, and forget them."""
+
+    def take_over(self, troubles: Troubles) -> None:
+        """Keep problems that were handed over."""
+
+
+class RunWriter:
+    """Opens blobs and has them written; for one thread."""
+
+    def __init__(self, key: MasterKey, taker: PieceTaker) -> None:
         self._key = key
-        self._extraction = extraction
+        self._taker = taker
         self._scratch = Scratch()
         self._read = memoryview(bytearray(1 << 16))
 
@@ -123,9 +141,9 @@ class RunWriter:
             except DamageError:
                 damaged.append(number)
                 continue
-            write_pieces(self._extraction, blob.pieces, data)
+            write_pieces(self._taker, blob.pieces, data)
             written += len(data) * len(blob.pieces)
-        problems, not_owned = self._extraction.hand_over()
+        problems, not_owned = self._taker.hand_over()
         return RunResult(written, damaged, [os.fsencode(problem) for problem in problems], not_owned)
 
     def _sealed(self, order: RunOrder) -> memoryview:
@@ -143,14 +161,14 @@ class RunWriter:
         return memoryview(b"")
 
 
-def write_pieces(extraction: Extraction, pieces: Sequence[PieceOrder], data: Buffer) -> None:
+def write_pieces(taker: PieceTaker, pieces: Sequence[PieceOrder], data: Buffer) -> None:
     """Write one blob to all its places."""
     for piece in pieces:
         names = tuple(os.fsdecode(piece.path).split("/"))
         if piece.whole is not None:
-            extraction.write_whole(names, data, piece.whole.node())
+            taker.write_whole(names, data, piece.whole.node())
         else:
-            extraction.write_piece(names, data, piece.offset)
+            taker.write_piece(names, data, piece.offset)
 
 
 def ordered(blob: WantedBlob, start: int) -> BlobOrder:

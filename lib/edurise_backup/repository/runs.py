@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from edurise_backup.repository.index import Place
 
-_GAP = 128 * 1024
+GAP = 128 * 1024
 """Bytes between two wanted blobs that are read over rather than asked for separately."""
 _RUN = 8 * 1024 * 1024
 """Bytes that one read brings at most."""
@@ -24,13 +24,13 @@ class Wanted(Protocol):
 Blob = TypeVar("Blob", bound=Wanted)
 
 
-def runs(blobs: Iterable[Blob]) -> Iterator[list[Blob]]:
+def runs(blobs: Iterable[Blob], *, gap: int = GAP) -> Iterator[list[Blob]]:
     """Yield neighbours that one read brings; `blobs` are of one pack, in the order of their offsets."""
     run: list[Blob] = []
     for blob in blobs:
         if run:
             end = run[-1].place.offset + run[-1].place.length
-            if blob.place.offset - end > _GAP or blob.place.offset + blob.place.length - run[0].place.offset > _RUN:
+            if blob.place.offset - end > gap or blob.place.offset + blob.place.length - run[0].place.offset > _RUN:
                 yield run
                 run = []
         run.append(blob)
