@@ -62,7 +62,8 @@ STAGES: Mapping[tuple[str, str], str] = {
 """Which function of which module of ours is which stage."""
 _WHOLE = ("check", "plan", "key")
 """Stages that hold others: what is hashed for a check is a part of the check."""
-_WAITING = ("threading", "queue", "concurrent.futures._base", "concurrent.futures.thread")
+_WAITING = frozenset({"threading", "queue", "concurrent.futures._base", "concurrent.futures.thread"})
+"""Modules whose functions wait when they are the innermost ones."""
 
 
 class Spent(msgspec.Struct, array_like=True):
@@ -142,10 +143,8 @@ def add(spent: dict[str, Spent], others: Mapping[str, Spent]) -> None:
 
 def stage_of(frame: FrameType) -> str:
     """Return the stage that a thread is in: the innermost one, or one that holds others."""
-    found = ""
+    found = "wait" if frame.f_globals.get("__name__") in _WAITING else ""
     for module, function in _names(frame):
-        if not found and module in _WAITING:
-            found = "wait"
         stage = STAGES.get((module.removeprefix("edurise_backup."), function))
         if stage is not None and (not found or stage in _WHOLE):
             found = stage
