@@ -127,7 +127,7 @@ class Entry:
         opener: Callable[[], Content] | None = None,
     ) -> None:
         self._node: Node | None = node
-        self._describe: Callable[[], Node] | None = None
+        self._describe: Callable[[Status], Node] | None = None
         self.name = node.name
         self.path = path
         self.children = children
@@ -136,7 +136,7 @@ class Entry:
 
     @classmethod
     def of_file(
-        cls, name: str, path: str, status: Status, *, describe: Callable[[], Node], opener: Callable[[], Content]
+        cls, name: str, path: str, status: Status, *, describe: Callable[[Status], Node], opener: Callable[[], Content]
     ) -> Entry:
         """Return a regular file of this machine, whose node is made only when somebody asks for it."""
         entry = cls.__new__(cls)
@@ -149,9 +149,14 @@ class Entry:
     def node(self) -> Node:
         """What the entry is."""
         if self._node is None:
-            assert self._describe is not None
-            self._node = self._describe()
+            assert self.status is not None
+            self._node = self.described(self.status)
         return self._node
+
+    def described(self, status: Status) -> Node:
+        """Return what the entry, a file of this machine, is in another state."""
+        assert self._describe is not None
+        return self._describe(status)
 
 
 class Source(Protocol):
@@ -168,6 +173,22 @@ class Source(Protocol):
         """Return what could not be read so far, a sentence each; a part of the result."""
 
 
+class StoredFile(NamedTuple):
+    """What reading a file has brought."""
+
+    status: Status | None
+    """What it was before the first byte; None when it could not be opened."""
+    blobs: list[BlobId]
+    size: int
+    """Bytes that were read."""
+    trouble: str
+    """Why what was read is not one state of the file, or that it could not be read; empty when all is well."""
+    readable: bool = True
+
+
+CHANGED = "changed while it was read"
+
+
 class BlobSink(Protocol):
     """Takes plaintext and answers with its blobs' ids; the repository's writer is one."""
 
@@ -181,6 +202,12 @@ class BlobSink(Protocol):
         """Read small files and store each as one blob; returns when they are stored.
 
         None stands for a file that could not be read or is not in that state any more: somebody else must read it.
+        """
+
+    def store_file(self, path: str, advance: Callable[[int], None]) -> StoredFile | None:
+        """Read a large file of this machine and store it; returns when it is stored. None: the caller must read it.
+
+        `advance` hears of bytes as they are read, and may raise to end it.
         """
 
 

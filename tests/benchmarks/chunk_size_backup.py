@@ -8,7 +8,6 @@ repository (0.3 s of scrypt) is not in it.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,19 +15,18 @@ from pathlib import Path
 
 import msgspec
 
-from edurise_backup.model.content import BlobId, BlobKind, rfc3339
 from edurise_backup.model.database import Secret
-from edurise_backup.model.snapshot import Snapshot
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.pipeline.archiver import Archived, Parent, archive
+from edurise_backup.pipeline.archiver import Archived
 from edurise_backup.pipeline.chunker import ChunkSizes
 from edurise_backup.ports import Source
 from edurise_backup.postgres.connection import Address, connect
 from edurise_backup.postgres.tools import find_tools
 from edurise_backup.repository.keys import ScryptCost
 from edurise_backup.repository.layout import Kind
-from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.saving import Label, save_snapshot
+from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.sources.database import DatabaseSource
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.stores.local import LocalStore
@@ -108,16 +106,19 @@ def main() -> None:
 def _back_up(repository: Repository, backup: Backup) -> tuple[Archived, int]:
     """Publish a snapshot; return what was archived, and how many blobs were new."""
     sizes = ChunkSizes(backup.average // 4, backup.average, backup.average * 4)
-    started = time.time_ns()
     with _opened(backup) as (source, paths), repository.lock(at_once=True) as lock:
         repository.load_index(strict=False)
-        parent = _parent(repository)
-        with repository.writer(lock) as sink:
-            archived = archive(source, sink, progress=SilentProgress(), parent=parent, sizes=sizes)
-        _publish(repository, archived, paths, lock, started)
-    if archived.problems:
-        raise SystemExit("\n".join(archived.problems[:10]))
-    return archived, sink.stats.data_blobs + sink.stats.tree_blobs
+        saved = save_snapshot(
+            repository,
+            source,
+            Label(paths, host="benchmark"),
+            lock,
+            progress=SilentProgress(),
+            settings=WriterSettings(sizes=sizes),
+        )
+    if saved.archived.problems:
+        raise SystemExit("\n".join(saved.archived.problems[:10]))
+    return saved.archived, saved.added.data_blobs + saved.added.tree_blobs
 
 
 @contextmanager
@@ -134,26 +135,6 @@ def _opened(backup: Backup) -> Iterator[tuple[Source, list[str]]]:
         tools = find_tools(connection.info.server_version // 10000)
     with DatabaseSource(address, name=wanted.name, tools=tools, databases=[wanted.name]) as database:
         yield database, [database.folder]
-
-
-def _parent(repository: Repository) -> Parent | None:
-    """Return the newest snapshot, as `saving` makes it a parent."""
-    snapshots = list(repository.snapshots().values())
-    if not snapshots:
-        return None
-    return Parent(
-        trees=repository,
-        tree=snapshots[-1].tree,
-        started=snapshots[-1].nanoseconds,
-        known=lambda name: (BlobKind.DATA, BlobId(bytes.fromhex(name))) in repository.index,
-        alike=True,
-    )
-
-
-def _publish(repository: Repository, archived: Archived, paths: list[str], lock: Lock, started: int) -> None:
-    repository.publish(
-        Snapshot(time=rfc3339(started), tree=archived.tree, paths=paths, hostname="benchmark", uid=os.getuid()), lock
-    )
 
 
 def _bytes_of(repository: Repository, kind: Kind) -> int:

@@ -8,16 +8,17 @@ from functools import partial
 from mmap import mmap
 
 from edurise_backup.model.content import blob_id
+from edurise_backup.model.status import Status
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
 from edurise_backup.pipeline.codec import OVERHEAD, MasterKey, Scratch, compress, compress_if_smaller, decompress
-from edurise_backup.pipeline.small_files import SealSettings, SmallFiles
+from edurise_backup.pipeline.large_files import WINDOW, room_for
+from edurise_backup.pipeline.sealer import Sealer, SealSettings
+from edurise_backup.pipeline.small_files import SmallFiles
 from edurise_backup.ports import FileState
-from edurise_backup.sources.files import file_state
 from tests.benchmarks.micro import Line, Setting
+from tests.support.streams import Bytes
 
 LARGE, SMALL = 1 << 20, 4096
-_WINDOW = 2 << 20
-"""As `pipeline/reading` reads."""
 _BATCH = 64
 _KEY = MasterKey.from_bytes(bytes(range(64)))
 
@@ -30,26 +31,17 @@ def hashing(of: Setting) -> Iterator[Line]:
 
 def cutting(of: Setting) -> Iterator[Line]:
     """FastCDC through `chunks`: what is read is copied into windows, as from a file in the page cache."""
-    buffers = [memoryview(mmap(-1, _WINDOW + ChunkSizes().maximum)) for _ in range(2)]
+    buffers = [memoryview(mmap(-1, room_for(ChunkSizes()))) for _ in range(2)]
     for name, data in of.kinds():
         yield Line("FastCDC (chunks)", name, partial(_cut, memoryview(data), buffers), len(data), in_bytes=True)
 
 
 def _cut(data: memoryview, buffers: list[memoryview]) -> int:
-    at = 0
-
-    def readinto(buffer: memoryview) -> int:
-        nonlocal at
-        count = min(len(buffer), len(data) - at)
-        buffer[:count] = data[at : at + count]
-        at += count
-        return count
-
     def window(size: int) -> memoryview:
         buffers.reverse()
         return buffers[0]
 
-    return sum(1 for _ in chunks(readinto, ChunkSizes(), next_window=window, window=_WINDOW))
+    return sum(map(len, chunks(Bytes(data), ChunkSizes(), next_window=window, window=WINDOW)))
 
 
 def compressing(of: Setting) -> Iterator[Line]:
@@ -107,7 +99,7 @@ def small_files(of: Setting) -> Iterator[Line]:
     """A batch of small files, read from the page cache, hashed and sealed: what one process of the crew does."""
     states = _write_files(of)
     for check in (True, False):
-        batch = SmallFiles(_KEY, SealSettings(3, check))
+        batch = SmallFiles(Sealer(_KEY, SealSettings(3, check), memoryview(mmap(-1, 1 << 20))))
         words = "read, hash, compress, seal, check" if check else "read, hash, compress, seal"
 
         def work(batch: SmallFiles = batch) -> None:
@@ -115,7 +107,7 @@ def small_files(of: Setting) -> Iterator[Line]:
             batch.seal([True] * len(states))
 
         yield Line(f"small files (SmallFiles): {words}", "text, 4 KiB, a file", work, len(states))
-    reading = SmallFiles(_KEY, SealSettings(3, check=True))
+    reading = SmallFiles(Sealer(_KEY, SealSettings(3, check=True), memoryview(b"")))
     yield Line("small files (SmallFiles): read, hash", "4 KiB, a file", partial(reading.read, states), len(states))
 
 
@@ -124,7 +116,7 @@ def _write_files(of: Setting) -> list[FileState]:
     for number, piece in enumerate(_pieces(of.text, SMALL)[:_BATCH]):
         path = of.work / f"file-{number}"
         path.write_bytes(piece)
-        states.append(file_state(str(path), os.lstat(path)))
+        states.append(FileState(str(path), Status.of(os.lstat(path))))
     return states
 
 

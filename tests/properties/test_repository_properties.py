@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from random import Random
 
 import msgspec
 import pytest
@@ -12,9 +13,8 @@ from hypothesis import strategies as st
 
 from edurise_backup.errors import BackupError, DamageError
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
-from edurise_backup.pipeline.chunker import ChunkSizes, chunks
+from edurise_backup.pipeline.chunker import ChunkSizes
 from edurise_backup.pipeline.codec import MasterKey, compress, compress_if_smaller, decompress, open_blob
-from edurise_backup.pipeline.windows import Windows
 from edurise_backup.repository.index import RECENT, Index
 from edurise_backup.repository.index_files import decode_index, encode_index
 from edurise_backup.repository.keys import read_key_file, unwrap, wrap
@@ -23,6 +23,7 @@ from edurise_backup.repository.locks import LockFile, read_locks
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import OpenPack, PackedBlob, decode_header, encode_header, pack_size, read_header
 from tests.properties.test_content_properties import mutated
+from tests.support import streams
 from tests.support.engine import QUICK
 from tests.support.stores import MemoryStore
 
@@ -234,21 +235,7 @@ SIZES = ChunkSizes(minimum=256, average=1024, maximum=4096)
 
 
 def cut(content: bytes, *, window: int, step: int) -> list[bytes]:
-    """Cut `content` as it arrives in steps of at most `step` bytes."""
-    at = 0
-
-    class Steps:
-        def readinto(self, buffer: memoryview, /) -> int:
-            nonlocal at
-            part = content[at : at + min(step, len(buffer))]
-            buffer[: len(part)] = part
-            at += len(part)
-            return len(part)
-
-        def skip_hole(self, back: int, unit: int) -> int:
-            return 0
-
-    return [bytes(chunk) for chunk in chunks(Steps(), SIZES, next_window=Windows().next, window=window)]
+    return list(streams.cut(streams.Bytes(content, step=step), SIZES, window=window))
 
 
 @given(
@@ -264,11 +251,27 @@ def test_chunks_join_to_the_stream_and_do_not_depend_on_how_it_is_read(content: 
     assert all(len(chunk) <= SIZES.maximum for chunk in found)
 
 
+@given(
+    st.randoms(use_true_random=False),
+    st.lists(st.integers(1, 60_000), min_size=1, max_size=6),
+    st.integers(4096, 50_000),
+)
+@settings(max_examples=60)
+def test_a_hole_is_cut_as_its_zeros_would_be_and_is_not_read(random: Random, lengths: list[int], window: int) -> None:
+    content, holes = b"", []
+    for number, length in enumerate(lengths):
+        if number % 2:
+            holes.append((len(content), len(content) + length))
+        content += bytes(length) if number % 2 else random.randbytes(length)
+    sparse = streams.Bytes(content, holes=holes)
+    assert list(streams.cut(sparse, SIZES, window=window)) == cut(content, window=window, step=1 << 20)
+    units = sum((end - start - SIZES.maximum) // SIZES.maximum for start, end in holes if end - start > SIZES.maximum)
+    assert sparse.read <= len(content) + len(holes) * window - units * SIZES.maximum
+
+
 @given(st.randoms(use_true_random=False), st.integers(0, 60_000))
 @settings(max_examples=30)
 def test_an_insertion_leaves_most_chunks_as_they_were(random: object, at: int) -> None:
-    from random import Random
-
     content = Random(at).randbytes(60_000)
     before = set(cut(content, window=100_000, step=100_000))
     after = set(cut(content[:at] + b"inserted" + content[at:], window=100_000, step=100_000))

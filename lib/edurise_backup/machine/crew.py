@@ -4,7 +4,9 @@ One process runs Python on one core only, and a small file costs Python more
 than it costs the machine. So work on batches goes to members: processes of
 this program that answer messages (MessagePack, each behind its length) until
 their input ends; none outlives who started it. A member gets its key through
-that pipe and never opens a repository: what is decided is decided here.
+that pipe and never opens a repository: what is decided is decided here. Bytes
+by the megabyte do not go through a pipe but through the member's arena, memory
+that both see.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from mmap import mmap
 from typing import IO, ParamSpec, TypeVar
 
 import msgspec
@@ -48,10 +51,14 @@ class Failure(msgspec.Struct, array_like=True):
 class Crew:
     """Members of one kind, started as they are needed; safe from any number of threads."""
 
-    def __init__(self, module: str, setup: object, *, members: int) -> None:
-        """`module` is run as a program; `setup` is its first message; at most `members` run at once."""
+    def __init__(self, module: str, setup: object, *, members: int, arena: int = 0) -> None:
+        """`module` is run as a program; `setup` is its first message; at most `members` run at once.
+
+        `arena`: bytes of memory that each shares with this process.
+        """
         self._module = module
         self._setup = setup
+        self._arena = arena
         self.room = members
         self._idle: queue.LifoQueue[Member | None] = queue.LifoQueue()
         """Members that wait for work; None is room for a new one."""
@@ -82,7 +89,7 @@ class Crew:
             member.end()
 
     def _new(self) -> Member:
-        member = Member(self._module, self._setup)
+        member = Member(self._module, self._setup, arena=self._arena)
         with self._guard:
             self._all.append(member)
         return member
@@ -91,20 +98,29 @@ class Crew:
 class Member:
     """One process; one thread talks to it at a time."""
 
-    def __init__(self, module: str, setup: object) -> None:
-        # -P: a file that lies in the present directory is no code of ours, and must not see the key
-        command = [sys.executable, "-P", "-m", module]
+    def __init__(self, module: str, setup: object, *, arena: int = 0) -> None:
+        answers, its_answers = os.pipe()
+        shared = os.memfd_create("arena") if arena else its_answers
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.arena = _arena(shared, arena)
+            # -P: a file that lies in the present directory is no code of ours, and must not see the key
+            command = [sys.executable, "-P", "-m", module, str(its_answers), str(shared), str(arena)]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds={its_answers, shared}
+            )
         except OSError as error:
+            os.close(answers)
             raise BackupError(
                 f"no further process can be started: {error.strerror}",
                 safe="everything that was published before",
                 hint="see what else runs on this machine and how many processes this user may have (ulimit -u)",
             ) from error
-        assert self._process.stdout is not None
+        finally:
+            for descriptor in {its_answers, shared}:
+                os.close(descriptor)
         with suppress(OSError):  # a smaller pipe serves, too
-            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
+            fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, _PIPE)
+        self._answers = os.fdopen(answers, "rb")
         try:
             self.send(setup)
         except BackupError:
@@ -121,9 +137,8 @@ class Member:
 
     def receive(self, kind: type[Answer]) -> Answer:
         """Return the next answer; raises what the member raised, BackupError when it is gone."""
-        assert self._process.stdout is not None
         try:
-            content = _read(self._process.stdout)
+            content = _read(self._answers)
         except OSError as error:
             raise _gone() from error
         if content is None:
@@ -137,8 +152,8 @@ class Member:
 
     def end(self) -> None:
         """Let the process end."""
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
+        assert self._process.stdin is not None
+        for stream in (self._process.stdin, self._answers):
             with suppress(OSError):  # it is gone already
                 stream.close()
         self._process.wait()
@@ -148,8 +163,10 @@ class Messages:
     """A member's side: what it is asked, and its answers."""
 
     def __init__(self) -> None:
+        answers, shared, arena = map(int, sys.argv[1:])  # as `Member` calls us
+        self.arena = _arena(shared, arena)
         self._asked: IO[bytes] = sys.stdin.buffer
-        self._answers: IO[bytes] = sys.stdout.buffer
+        self._answers: IO[bytes] = os.fdopen(answers, "wb")
 
     def next(self, kind: type[Answer]) -> Answer:
         """Return the next message; the process ends when there is none."""
@@ -183,6 +200,13 @@ def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
         work(messages.next(setup), messages)
     except BrokenPipeError:  # nobody reads our answers any more
         os._exit(0)
+
+
+def _arena(descriptor: int, size: int) -> memoryview:
+    if not size:
+        return memoryview(b"")
+    os.ftruncate(descriptor, size)
+    return memoryview(mmap(descriptor, size))
 
 
 def _failed(error: BackupError) -> bytes:

@@ -29,18 +29,20 @@ class SequentialFile:
     through the cache.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, from_disk: bool = False) -> None:
+        """`from_disk`: what the cache holds does not count, as far as the file system allows that."""
         self._descriptor = descriptor
         self.offset = 0
         """Where the next byte is read; it may be set to go on elsewhere."""
         self._direct: bool | None = None
+        self._from_disk = from_disk
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the buffer's beginning; 0 at the end. Raises OSError."""
         length = len(buffer) // BLOCK * BLOCK
         if length >= WORTH_IT and self.offset % BLOCK == 0:
             if self._direct is None:
-                self._set(direct=not _is_cached(self._descriptor))
+                self._set(direct=self._from_disk or not _is_cached(self._descriptor, self.offset))
         elif self._direct:
             self._set(direct=False)  # the end of the file, or of what can be read so
         if self._direct:
@@ -68,11 +70,24 @@ class SequentialFile:
             self._direct = False
 
 
-def _is_cached(descriptor: int) -> bool:
-    """Whether the file's first byte can be had without waiting for the disk; also where that cannot be told."""
+def read_range(descriptor: int, offset: int, length: int, room: memoryview) -> memoryview:
+    """Return a part of an open file, in `room`, which must be longer by two blocks; raises OSError.
+
+    Less comes where the file ends.
+    """
+    start, end = offset // BLOCK * BLOCK, -(-(offset + length) // BLOCK) * BLOCK
+    file = SequentialFile(descriptor)
+    file.offset = start
+    while file.offset < offset + length and file.readinto(room[file.offset - start : end - start]):
+        pass
+    return room[offset - start : max(offset, min(file.offset, offset + length)) - start]
+
+
+def _is_cached(descriptor: int, offset: int) -> bool:
+    """Whether a file's byte can be had without waiting for the disk; also where that cannot be told."""
     try:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # the question itself must bring no more than a page
-        os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
+        os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT)
     except BlockingIOError:
         return False
     except OSError:

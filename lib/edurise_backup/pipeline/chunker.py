@@ -13,6 +13,9 @@ from typing import Protocol
 
 from pyfastcdc import FastCDC
 
+from edurise_backup.model.content import BlobId, blob_id, zeros_id
+from edurise_backup.ports import Buffer
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkSizes:
@@ -23,6 +26,8 @@ class ChunkSizes:
     maximum: int = 4 * 1024 * 1024
 
 
+_GROUP = 64
+"""Chunks of a hole that are given at a time."""
 ZEROS = bytes(4 * 1024 * 1024)
 """What chunks of holes are parts of, so that they are known without being looked at."""
 
@@ -44,14 +49,15 @@ def chunks(
     next_window: Callable[[int], memoryview],
     window: int,
     first: int = 0,
-) -> Iterator[memoryview]:
-    """Yield the stream's chunks in order.
+) -> Iterator[list[memoryview]]:
+    """Yield the stream's chunks in order, those of one window at a time.
 
     `window` bytes are read at a time (`first` to begin with, where little is
     expected), to the beginning of a page of memory; the last chunk of a window
     is cut again with what follows, so that the cuts do not depend on the window.
     `next_window` gives a buffer of at least so many bytes; a chunk is valid for
-    as long as its buffer is not given again. A hole is cut as its zeros would
+    as long as its buffer is not given again, and at least until the next ones
+    are asked for. A hole is cut as its zeros would
     be: FastCDC finds no cut in them, so each chunk is as long as it may be.
     """
     cutter = FastCDC(avg_size=sizes.average, min_size=sizes.minimum, max_size=sizes.maximum)
@@ -60,7 +66,7 @@ def chunks(
     while True:
         if hole := stream.skip_hole(len(rest), sizes.maximum):
             rest = memoryview(b"")
-            yield from _zeros(hole, sizes.maximum)
+            yield from _zeros(hole // sizes.maximum, sizes.maximum)
         begin = -len(rest) % PAGESIZE
         end = begin + len(rest) + size
         buffer = next_window(end)[begin:end]
@@ -68,27 +74,34 @@ def chunks(
         buffer[: len(rest)] = rest
         filled, at_end = _fill(stream, buffer, len(rest))
         data = buffer[:filled]
-        start = 0
-        for length in _lengths(cutter, data):
-            if start + length == filled and not at_end:
-                break
-            yield data[start : start + length]
-            start += length
+        found = _cut(cutter, data)
+        rest = found.pop() if found and not at_end else memoryview(b"")
+        if found:
+            yield found
         if at_end:
             return
-        rest = data[start:]
 
 
-def _zeros(length: int, unit: int) -> Iterator[memoryview]:
+def _zeros(count: int, unit: int) -> Iterator[list[memoryview]]:
     zeros = memoryview(ZEROS if unit <= len(ZEROS) else bytes(unit))[:unit]
-    for _ in range(length // unit):
-        yield zeros
+    for done in range(0, count, _GROUP):
+        yield [zeros] * min(_GROUP, count - done)
 
 
-def _lengths(cutter: FastCDC, data: memoryview) -> Iterator[int]:
+def _cut(cutter: FastCDC, data: memoryview) -> list[memoryview]:
+    found, start = [], 0
     if len(data):
         for chunk in cutter.cut_buf(data):
-            yield chunk.length
+            found.append(data[start : start + chunk.length])
+            start += chunk.length
+    return found
+
+
+def id_of(chunk: Buffer) -> BlobId:
+    """Return a chunk's id; that of a hole is known."""
+    if isinstance(chunk, memoryview) and chunk.obj is ZEROS:
+        return zeros_id(len(chunk))
+    return blob_id(chunk)
 
 
 def _fill(stream: Stream, buffer: memoryview, start: int) -> tuple[int, bool]:

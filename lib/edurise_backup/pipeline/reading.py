@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from mmap import PAGESIZE
 
 from edurise_backup.errors import SourceError
 from edurise_backup.model.content import BlobId, BlobKind, Node
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
+from edurise_backup.pipeline.large_files import WINDOW, first_window
 from edurise_backup.pipeline.small_files import EMPTY
 from edurise_backup.pipeline.windows import Stored, Windows
-from edurise_backup.ports import BlobSink, Content, Entry, FileState, Progress
+from edurise_backup.ports import BlobSink, Content, Entry, FileState, Progress, StoredFile
 
 _TRIES = 3
-_BATCH_FILES, _BATCH_BYTES = 64, 1024 * 1024
-_WINDOW = 4 * 1024 * 1024
+_BATCH_FILES, _BATCH_BYTES = 256, 3 * 1024 * 1024
+_ALONE = 256 * 1024 * 1024
+"""Bytes from which one file is worth several threads."""
 _LATEST = (1 << 63) - 1
 """Nanoseconds: a file of the year 1600 or 2300 does not fit into a message."""
 _AHEAD = 64
@@ -147,7 +148,8 @@ class Reading:
         status = entry.status
         if status is None or status.st_size > self._sizes.minimum or abs(status.st_mtime_ns) > _LATEST:
             job = _Job([entry])
-            self._send(job, self._read_streams, self._pools.streams)
+            ours = status is not None and status.st_size < _ALONE and abs(status.st_mtime_ns) <= _LATEST
+            self._send(job, self._read_large if ours else self._read_streams, self._pools.streams)
             return Pending(job, 0)
         if len(self._batch.entries) >= _BATCH_FILES or self._batch.size + status.st_size > _BATCH_BYTES:
             self.flush()
@@ -211,42 +213,73 @@ class Reading:
 
     def _chunks(self, content: Content, windows: Windows) -> Iterator[memoryview]:
         """Yield the chunks; afterwards the node has the size that was really read."""
-        # to the end of its last page and no further: one read brings a file that is as large as it was
-        whole = -(-(content.node.size + 1) // PAGESIZE) * PAGESIZE
-        first = min(_WINDOW, whole) if content.node.size else _WINDOW
+        first = first_window(content.node.size)
         size = 0
-        for chunk in chunks(content, self._sizes, next_window=windows.next, first=first, window=_WINDOW):
-            self._raise_if_ended()
-            self._progress.advance(bytes_done=len(chunk))
-            size += len(chunk)
-            yield chunk
+        for part in chunks(content, self._sizes, next_window=windows.next, first=first, window=WINDOW):
+            for chunk in part:
+                self._advance(len(chunk))
+                size += len(chunk)
+                yield chunk
         content.node.size = size
+
+    def _advance(self, count: int) -> None:
+        """Count bytes that were read; raises what ends the backup."""
+        self._raise_if_ended()
+        self._progress.advance(bytes_done=count)
         with self._guard:
-            self.stats.read_bytes += size
+            self.stats.read_bytes += count
 
     def _raise_if_ended(self) -> None:
         if self._failure is not None:
             raise self._failure
         self._progress.raise_if_cancelled()
 
+    def _read_large(self, entries: list[Entry]) -> list[_ReadFile]:
+        """Have the sink read a large file, until it held still meanwhile."""
+        (entry,) = entries
+        file = self._stored(entry.path)
+        if file is None:
+            return self._read_streams(entries)
+        trouble = f"{entry.path}: {file.trouble}" if file.trouble else None
+        if file.status is None or not file.readable:
+            return [self._read(None, trouble)]
+        node = entry.described(file.status)
+        node.size = file.size
+        node.content = [blob.hex() for blob in file.blobs]
+        return [self._read(node, trouble)]
+
+    def _stored(self, path: str) -> StoredFile | None:
+        for attempt in range(1, _TRIES + 1):
+            self._raise_if_ended()
+            file = self._sink.store_file(path, self._advance)
+            if file is None or not file.trouble or not file.readable or attempt == _TRIES:
+                return file
+        raise AssertionError("unreachable")
+
     def _until_still(self, entry: Entry) -> _ReadFile:
         """Read until the file held still meanwhile; one that never does is kept as last read, and reported."""
         assert entry.open is not None
-        stored: list[Stored] | None = None
+        node: Node | None = None
+        stored: list[Stored] = []
         try:
             for attempt in range(1, _TRIES + 1):
                 with closing(entry.open()) as content:
                     stored = self._store(content)
                     trouble = content.finish()
+                    node = content.node
                 if trouble is None or attempt == _TRIES:
                     break
         except SourceError as error:
-            trouble, stored = error.message, None
+            trouble, node = error.message, None
+        return self._read(node, trouble, stored)
+
+    def _read(self, node: Node | None, trouble: str | None, stored: Sequence[Stored] = ()) -> _ReadFile:
+        """Note how reading a file ended; a node of None: it could not be read."""
         with self._guard:
             if trouble is not None:
                 self.problems.append(trouble)
-            if stored is None:
+            if node is None:
                 return _ReadFile(None)
-            self.stats.source_bytes += content.node.size
+            self.stats.source_bytes += node.size
         self._progress.advance(files_done=1)
-        return _ReadFile(content.node, stored)
+        return _ReadFile(node, list(stored))

@@ -1,4 +1,4 @@
-"""Batches of small files, sealed here or in processes of their own (`machine/crew`).
+"""Files that are read and sealed in processes of their own (`machine/crew`), or here while that is not worth it.
 
 Run as a program this is such a process.
 """
@@ -8,69 +8,149 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from mmap import mmap
 
 import msgspec
 
-from edurise_backup.machine.crew import Crew, Messages, serve
+from edurise_backup.machine.crew import Crew, Member, Messages, serve
 from edurise_backup.model.content import BlobId
 from edurise_backup.model.status import Status
+from edurise_backup.pipeline import large_files, small_files
+from edurise_backup.pipeline.chunker import ChunkSizes
 from edurise_backup.pipeline.codec import MasterKey
-from edurise_backup.pipeline.small_files import SealedBatch, SealSettings, SmallFiles
-from edurise_backup.ports import FileState
+from edurise_backup.pipeline.large_files import LargeFiles, Opened, Part
+from edurise_backup.pipeline.sealer import SealedBlob, Sealer, SealSettings
+from edurise_backup.pipeline.small_files import SmallFiles
+from edurise_backup.ports import CHANGED, FileState, StoredFile
 
-_BATCHES_ALONE = 8
-"""So many batches are worked on in this process: starting others costs more than a few hundred files."""
+_WORTH_IT = 8 * 1024 * 1024
+"""So many bytes are worked on in this process, and each file of a batch counts as some thousand more.
+
+Starting a process takes as long.
+"""
+_A_FILE = 16 * 1024
+MOST_OF_A_BATCH = 4 * 1024 * 1024
+"""Bytes that the files of a batch may have together."""
 
 Claim = Callable[[Sequence[BlobId | None]], list[bool]]
 """Says of each blob whether it is to be sealed."""
-_State = tuple[bytes, Status]
-"""A `FileState` with the path in the file system's bytes."""
+Take = Callable[[Sequence[SealedBlob], memoryview], None]
+"""Takes sealed blobs; their bytes lie one behind the other, and stay only until this returns."""
 
 
 class _Setup(msgspec.Struct, array_like=True):
     key: bytes
     level: int | None
     check: bool
+    sizes: tuple[int, int, int]
+
+
+class _Batch(msgspec.Struct, array_like=True, tag=True):
+    files: list[tuple[bytes, Status]]
+    """Paths in the file system's bytes."""
+
+
+class _File(msgspec.Struct, array_like=True, tag=True):
+    path: bytes
 
 
 class Sealing:
-    """Works on batches; safe from any number of threads, each of which waits for its own batch."""
+    """Works on files; safe from any number of threads, each of which waits for its own."""
 
-    def __init__(self, key: MasterKey, settings: SealSettings, *, members: int) -> None:
+    def __init__(self, key: MasterKey, settings: SealSettings, sizes: ChunkSizes, *, members: int) -> None:
         self._key = key
         self._settings = settings
-        self._crew = Crew(__name__, _Setup(key.to_bytes(), settings.level, settings.check), members=members)
+        setup = _Setup(key.to_bytes(), settings.level, settings.check, (sizes.minimum, sizes.average, sizes.maximum))
+        arena = max(large_files.room_for(sizes), MOST_OF_A_BATCH)
+        self._crew = Crew(__name__, setup, members=members, arena=arena)
         self._guard = threading.Lock()
-        self._batches = 0
+        self._bytes = 0
 
-    def work(self, files: Sequence[FileState], claim: Claim) -> tuple[list[BlobId | None], SealedBatch]:
-        """Return the files' ids, and the sealed blobs that were claimed; raises DamageError, BackupError."""
-        with self._guard:
-            self._batches += 1
-            alone = self._batches <= _BATCHES_ALONE or not self._crew.room
-        if alone:
-            small_files = SmallFiles(self._key, self._settings)
-            ids = small_files.read(files)
-            return ids, small_files.seal(claim(ids))
+    def batch(self, files: Sequence[FileState], claim: Claim, take: Take) -> list[BlobId | None]:
+        """Read small files and return their ids; what was claimed is taken. Raises DamageError, BackupError."""
+        needed = small_files.room_for(files)
+        if not self._worth_it(needed + _A_FILE * len(files)) or needed > MOST_OF_A_BATCH:
+            return self._batch_here(files, claim, take, memoryview(mmap(-1, needed)))
         with self._crew.member() as member:
-            member.send([(os.fsencode(file.path), file.status) for file in files])
+            member.send(_Batch([(os.fsencode(file.path), file.status) for file in files]))
             ids = member.receive(list[BlobId | None])
-            wanted = claim(ids)
-            member.send(wanted)
-            return ids, member.receive(SealedBatch)
+            _take_claimed(member, ids, claim, take)
+        return ids
+
+    def file(self, path: str, claim: Claim, take: Take, advance: Callable[[int], None]) -> StoredFile | None:
+        """Read a large file; None while no other process is worth it: then the caller must read it."""
+        if not self._worth_it(_WORTH_IT // 4):
+            return None
+        with self._crew.member() as member:
+            member.send(_File(os.fsencode(path)))
+            opened = member.receive(Opened)
+            if opened.status is None:
+                return StoredFile(None, [], 0, os.strerror(opened.errno), readable=False)
+            ids: list[BlobId] = []
+            size = 0
+            while True:
+                part = member.receive(Part)
+                if part.errno:
+                    return StoredFile(opened.status, [], size, os.strerror(part.errno), readable=False)
+                if not part.ids:
+                    break
+                advance(part.size)
+                _take_claimed(member, part.ids, claim, take)
+                ids += part.ids
+                size += part.size
+            still = member.receive(bool)
+        return StoredFile(opened.status, ids, size, "" if still else CHANGED)
 
     def close(self) -> None:
         """End the processes."""
         self._crew.close()
 
+    def _worth_it(self, size: int) -> bool:
+        with self._guard:
+            self._bytes += size
+            return self._bytes > _WORTH_IT and bool(self._crew.room)
+
+    def _batch_here(
+        self, files: Sequence[FileState], claim: Claim, take: Take, room: memoryview
+    ) -> list[BlobId | None]:
+        work = SmallFiles(Sealer(self._key, self._settings, room))
+        ids = work.read(files)
+        blobs = work.seal(claim(ids))
+        take(blobs, room[: sum(blob.length for blob in blobs)])
+        return ids
+
+
+def _take_claimed(member: Member, ids: Sequence[BlobId | None], claim: Claim, take: Take) -> None:
+    member.send(claim(ids))
+    blobs = member.receive(list[SealedBlob])
+    take(blobs, member.arena[: sum(blob.length for blob in blobs)])
+
 
 def _work(setup: _Setup, messages: Messages) -> None:
     key = MasterKey.from_bytes(setup.key)
-    small_files = SmallFiles(key, SealSettings(setup.level, setup.check))
+    sealer = Sealer(key, SealSettings(setup.level, setup.check), messages.arena)
+    small, large = SmallFiles(sealer), LargeFiles(sealer, ChunkSizes(*setup.sizes))
     while True:
-        files = [FileState(os.fsdecode(path), status) for path, status in messages.next(list[_State])]
-        messages.answer(small_files.read, files)
-        messages.answer(small_files.seal, messages.next(list[bool]))
+        order: _Batch | _File = messages.next(_Batch | _File)  # type: ignore[arg-type]  # a union is no class to mypy
+        if isinstance(order, _Batch):
+            messages.answer(small.read, [FileState(os.fsdecode(path), status) for path, status in order.files])
+            messages.answer(small.seal, messages.next(list[bool]))
+        else:
+            _large(large, os.fsdecode(order.path), messages)
+
+
+def _large(file: LargeFiles, path: str, messages: Messages) -> None:
+    opened = file.open(path)
+    messages.say(opened)
+    while opened.status is not None:
+        part = file.next()
+        messages.say(part)
+        if part.errno:
+            return
+        if not part.ids:
+            messages.say(file.held_still())
+            return
+        messages.answer(file.seal, messages.next(list[bool]))
 
 
 if __name__ == "__main__":

@@ -10,15 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from mmap import mmap
-from typing import NamedTuple
 
-import msgspec
-
-from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobId, blob_id
-from edurise_backup.pipeline.codec import OVERHEAD, MasterKey, Scratch, compress_if_smaller
+from edurise_backup.pipeline.codec import OVERHEAD
+from edurise_backup.pipeline.sealer import SealedBlob, Sealer
 from edurise_backup.ports import FileState
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -26,39 +21,11 @@ EMPTY = blob_id(b"")
 """Answered for a file without content, which has no blob."""
 
 
-@dataclass(frozen=True, slots=True)
-class SealSettings:
-    """How blobs are stored; `level` is None in a repository that does not compress."""
-
-    level: int | None
-    check: bool
-    """Open, decode and hash each blob again."""
-
-
-class SealedBlob(NamedTuple):
-    """A blob as it is stored; `raw_length` is 0 when it is not compressed."""
-
-    id: BlobId
-    length: int
-    raw_length: int
-    plain_length: int
-
-
-class SealedBatch(msgspec.Struct, array_like=True, frozen=True):
-    """Sealed blobs, and their bytes one behind the other; these stay as they are until the next batch."""
-
-    blobs: list[SealedBlob]
-    content: memoryview
-
-
 class SmallFiles:
     """The work on one batch after the other, for one thread."""
 
-    def __init__(self, key: MasterKey, settings: SealSettings) -> None:
-        self._key = key
-        self._settings = settings
-        self._scratch = Scratch()
-        self._room = memoryview(b"")
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
         self._contents: list[bytes | None] = []
         self._ids: list[BlobId | None] = []
 
@@ -68,50 +35,15 @@ class SmallFiles:
         self._ids = [None if content is None else blob_id(content) for content in self._contents]
         return self._ids
 
-    def seal(self, wanted: Sequence[bool]) -> SealedBatch:
-        """Return the wanted ones of the contents that were read last; raises DamageError when the check fails."""
-        chosen = [
-            (name, content)
-            for content, name, yes in zip(self._contents, self._ids, wanted, strict=True)
-            if yes and content and name
-        ]
-        most = sum(len(content) + OVERHEAD for _, content in chosen)
-        if len(self._room) < most:
-            self._room = memoryview(mmap(-1, most))
-        blobs, end = [], 0
-        for name, content in chosen:
-            blob = self._sealed(content, name, end)
-            blobs.append(blob)
-            end += blob.length
-        return SealedBatch(blobs, self._room[:end])
-
-    def _sealed(self, content: bytes, name: BlobId, start: int) -> SealedBlob:
-        level = self._settings.level
-        frame = None if level is None else compress_if_smaller(content, level)
-        plaintext = content if frame is None else frame
-        raw_length = 0 if frame is None else len(content)
-        room = self._room[start : start + len(plaintext) + OVERHEAD]
-        self._key.seal_into(plaintext, room)
-        if self._settings.check:
-            prove_before_writing(self._scratch, self._key, room, wanted=name, raw_length=raw_length)
-        return SealedBlob(name, len(room), raw_length, len(content))
+    def seal(self, wanted: Sequence[bool]) -> list[SealedBlob]:
+        """Seal the wanted ones of the contents that were read last; raises DamageError when the check fails."""
+        chosen = zip(self._ids, self._contents, wanted, strict=True)
+        return self._sealer.seal((name, content) for name, content, yes in chosen if yes and content and name)
 
 
-def prove_before_writing(
-    scratch: Scratch, key: MasterKey, sealed: bytes | memoryview, *, wanted: BlobId, raw_length: int
-) -> None:
-    """Open, decode and hash a blob before it is written; raises DamageError.
-
-    zstd has written frames that do not decode, and memory flips bits (restic issues 4523, 4677, 4529).
-    """
-    try:
-        scratch.open_blob(key, sealed, wanted=wanted, raw_length=raw_length)
-    except DamageError as error:
-        raise DamageError(
-            f"a blob came out damaged before it was written: {error.message}",
-            safe="everything that was published before; the damaged blob was not stored",
-            hint="test this machine's memory, then run the backup again",
-        ) from error
+def room_for(files: Sequence[FileState]) -> int:
+    """Return the bytes that these files need at most when they are sealed."""
+    return sum(file.status.st_size + OVERHEAD for file in files)
 
 
 def content_of(file: FileState) -> bytes | None:

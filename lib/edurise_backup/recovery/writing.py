@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from mmap import mmap
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ import msgspec
 
 from edurise_backup.errors import DamageError
 from edurise_backup.machine.crew import Crew, Member, Messages, serve
+from edurise_backup.machine.direct import BLOCK, read_range
 from edurise_backup.model.content import BlobId, ExtendedAttribute, Node
 from edurise_backup.pipeline.codec import MasterKey, Scratch
 from edurise_backup.ports import Buffer
@@ -125,7 +127,7 @@ class RunWriter:
         self._key = key
         self._taker = taker
         self._scratch = Scratch()
-        self._read = memoryview(bytearray(1 << 16))
+        self._read = memoryview(b"")
 
     def write(self, order: RunOrder) -> RunResult:
         """Write every blob of the run to all its places; raises SpaceError, BackupError."""
@@ -149,15 +151,14 @@ class RunWriter:
     def _sealed(self, order: RunOrder) -> memoryview:
         if order.file is None:
             return memoryview(order.sealed)
-        if len(self._read) < order.length:
-            self._read = memoryview(bytearray(order.length))
+        if len(self._read) < order.length + 2 * BLOCK:
+            self._read = memoryview(mmap(-1, order.length + 2 * BLOCK))
         with suppress(OSError):  # what is missing is looked for elsewhere
             descriptor = os.open(order.file, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                count = os.preadv(descriptor, [self._read[: order.length]], order.start)
+                return read_range(descriptor, order.start, order.length, self._read)
             finally:
                 os.close(descriptor)
-            return self._read[:count]
         return memoryview(b"")
 
 

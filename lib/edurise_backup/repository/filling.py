@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from edurise_backup.model.content import BlobKind
 from edurise_backup.pipeline.codec import MasterKey
-from edurise_backup.pipeline.small_files import SealedBlob
+from edurise_backup.pipeline.sealer import SealedBlob
 from edurise_backup.ports import Store
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackBuffers, PackedBlob

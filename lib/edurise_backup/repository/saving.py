@@ -62,8 +62,9 @@ def save_snapshot(
     host = label.host or socket.gethostname()
     parent_id = None if read_everything else find_parent(repository, label.paths, host)
     parent = None if parent_id is None else parent_from(repository, parent_id[1])
+    settings = settings or WriterSettings()
     with repository.writer(lock, settings) as sink:
-        archived = archive(source, sink, progress=progress, parent=parent)
+        archived = archive(source, sink, progress=progress, parent=parent, sizes=settings.sizes)
     archived = replace(archived, problems=(*archived.problems, *repository.damage))
     progress.raise_if_cancelled()
     snapshot = Snapshot(

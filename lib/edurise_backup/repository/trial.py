@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from edurise_backup.model.content import BlobId, BlobKind, blob_id
+from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.pipeline.archiver import Archived, archive
+from edurise_backup.pipeline.chunker import id_of
 from edurise_backup.pipeline.small_files import EMPTY, content_of
-from edurise_backup.ports import Buffer, FileState, Progress, Source
+from edurise_backup.ports import Buffer, FileState, Progress, Source, StoredFile
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, find_parent, parent_from
@@ -47,13 +48,17 @@ class TrialSink:
 
     def store(self, kind: BlobKind, pieces: Sequence[Buffer]) -> Future[list[BlobId]]:
         """Count the pieces that are not known yet; hashed in the caller's thread, so nothing waits anywhere."""
-        ids = [blob_id(piece) for piece in pieces]
+        ids = [id_of(piece) for piece in pieces]
         for found, piece in zip(ids, pieces, strict=True):
             if (kind, found) not in self._index:
                 self._count(kind, found, len(piece))
         done: Future[list[BlobId]] = Future()
         done.set_result(ids)
         return done
+
+    def store_file(self, path: str, advance: Callable[[int], None]) -> StoredFile | None:
+        """Leave it to the caller, who gives the chunks to `store`."""
+        return None
 
     def store_files(self, files: Sequence[FileState]) -> list[BlobId | None]:
         """Count the contents that are not known yet."""

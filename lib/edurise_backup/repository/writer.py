@@ -14,15 +14,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edurise_backup.errors import BackupError, NotFoundError
-from edurise_backup.model.content import BlobId, BlobKind, blob_id, zeros_id
-from edurise_backup.pipeline.chunker import ZEROS
+from edurise_backup.model.content import BlobId, BlobKind
+from edurise_backup.pipeline.chunker import ChunkSizes, id_of
 from edurise_backup.pipeline.codec import OVERHEAD, Scratch, compress_if_smaller
+from edurise_backup.pipeline.sealer import SealedBlob, SealSettings, prove_before_writing
 from edurise_backup.pipeline.sealing import Sealing
-from edurise_backup.pipeline.small_files import EMPTY, SealedBatch, SealedBlob, SealSettings, prove_before_writing
-from edurise_backup.ports import Buffer, FileState
+from edurise_backup.pipeline.small_files import EMPTY
+from edurise_backup.ports import Buffer, FileState, StoredFile
 from edurise_backup.repository.filling import Filling
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.index_files import encode_index
@@ -36,10 +37,11 @@ INDEX_BLOBS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class WriterSettings:
-    """How blobs are stored; `pack_size` and `in_flight` in bytes."""
+    """How files are cut and blobs stored; `pack_size` and `in_flight` in bytes."""
 
     pack_size: int = 16 * 1024 * 1024
     in_flight: int = 64 * 1024 * 1024
+    sizes: ChunkSizes = field(default_factory=ChunkSizes)
     level: int = 3
     check: bool = True
     """Open, decode and hash each blob again before its pack is written."""
@@ -109,7 +111,7 @@ class BlobWriter:
         level = None if box.version == 1 else settings.level
         self._level = level
         self._scratch = _Scratches()
-        self._sealing = Sealing(box.key, SealSettings(level, settings.check), members=settings.crew)
+        self._sealing = Sealing(box.key, SealSettings(level, settings.check), settings.sizes, members=settings.crew)
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="seal")
 
     def store(self, kind: BlobKind, pieces: Sequence[Buffer]) -> Future[list[BlobId]]:
@@ -125,9 +127,13 @@ class BlobWriter:
         """Read small files and store the new ones; None for one that is not in that state any more."""
         self._raise_if_failed()
         with self._failing():
-            ids, batch = self._sealing.work(files, self._claim_contents)
-            self._take_over(batch)
-        return ids
+            return self._sealing.batch(files, self._claim_contents, self._take_over)
+
+    def store_file(self, path: str, advance: Callable[[int], None]) -> StoredFile | None:
+        """Read a large file in a process of its own and store it; None while that is not worth it."""
+        self._raise_if_failed()
+        with self._failing():
+            return self._sealing.file(path, self._claim_contents, self._take_over, advance)
 
     def finish(self) -> None:
         """Make everything durable and indexed; only then may something refer to the blobs. Raises the first error."""
@@ -158,7 +164,7 @@ class BlobWriter:
 
     def _store_all(self, kind: BlobKind, pieces: Sequence[Buffer]) -> list[BlobId]:
         with self._failing():
-            ids = [_id_of(piece) for piece in pieces]
+            ids = [id_of(piece) for piece in pieces]
             for wanted, piece in zip(ids, pieces, strict=True):
                 if self._claim(kind, wanted):
                     self._store(kind, wanted, piece)
@@ -191,15 +197,15 @@ class BlobWriter:
         self._packs.filled(pack)
         self._count(kind, [blob])
 
-    def _take_over(self, batch: SealedBatch) -> None:
-        """Copy blobs that were sealed elsewhere into packs."""
-        left, content = batch.blobs, batch.content
+    def _take_over(self, blobs: Sequence[SealedBlob], content: memoryview) -> None:
+        """Copy blobs that were sealed elsewhere, one behind the other, into packs."""
+        left = blobs
         while left:
             pack, room, count = self._packs.reserve(BlobKind.DATA, left)
             room[:] = content[: len(room)]
             self._packs.filled(pack)
             left, content = left[count:], content[len(room) :]
-        self._count(BlobKind.DATA, batch.blobs)
+        self._count(BlobKind.DATA, blobs)
 
     def _count(self, kind: BlobKind, blobs: Sequence[SealedBlob]) -> None:
         with self._guard:
@@ -221,12 +227,6 @@ class BlobWriter:
         if self.written and self._confirm is not None:
             self.index_files.append(save_index(self._box, self.written, self._confirm))
             self.written = []
-
-
-def _id_of(piece: Buffer) -> BlobId:
-    if isinstance(piece, memoryview) and piece.obj is ZEROS:
-        return zeros_id(len(piece))
-    return blob_id(piece)
 
 
 def save_index(box: ObjectBox, packs: list[tuple[str, list[PackedBlob]]], confirm: Callable[[], None]) -> str:

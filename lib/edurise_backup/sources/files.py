@@ -8,19 +8,19 @@ first byte; a file that changed meanwhile is reported, never passed over.
 
 from __future__ import annotations
 
-import errno
 import grp
 import os
 import pwd
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 from edurise_backup.errors import InputError, SourceError
-from edurise_backup.machine.direct import SequentialFile
+from edurise_backup.machine.opened import OpenedFile
 from edurise_backup.model.content import ExtendedAttribute, Node, go_mode
 from edurise_backup.model.status import Status
-from edurise_backup.ports import Entry
+from edurise_backup.ports import CHANGED, Entry
 from edurise_backup.sources.patterns import matcher
 from edurise_backup.sources.scanning import Scanner, list_folder
 
@@ -107,8 +107,8 @@ class FilesSource:
             name,
             path,
             status,
-            describe=lambda: self._node(path, status, name),
-            opener=lambda: FileContent(path, self._node),
+            describe=lambda status: self._node(path, status, name),
+            opener=lambda: FileContent(path, lambda status: self._node(path, status, name)),
         )
 
     def _children(self, path: str) -> Iterable[Entry]:
@@ -170,60 +170,40 @@ class FilesSource:
 class FileContent:
     """A regular file that is being read."""
 
-    def __init__(self, path: str, describe: Callable[[str, Status], Node]) -> None:
+    def __init__(self, path: str, describe: Callable[[Status], Node]) -> None:
         self._path = path
+        with self._translated():
+            self._file = OpenedFile(path)
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise SourceError(f"{path}: {error.strerror}") from error
-        try:
-            self._before = os.fstat(self._descriptor)
-            if not stat.S_ISREG(self._before.st_mode):
-                raise SourceError(f"{path}: is not a regular file any more")
-            self.node = describe(path, Status.of(self._before))
+            self.node = describe(Status.of(self._file.before))
         except BaseException:
-            os.close(self._descriptor)
+            self._file.close()
             raise
-        self._file = SequentialFile(self._descriptor)
-        self._sparse = self._before.st_blocks * 512 < self._before.st_size
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill the buffer's beginning from the file."""
-        try:
+        with self._translated():
             return self._file.readinto(buffer)
-        except OSError as error:
-            raise SourceError(f"{self._path}: {error.strerror}") from error
 
     def skip_hole(self, back: int, unit: int) -> int:
-        """Pass over whole units of a hole (lseek(2), SEEK_DATA)."""
-        if not self._sparse:
-            return 0
-        start = self._file.offset - back
-        try:
-            data = os.lseek(self._descriptor, start, os.SEEK_DATA)
-        except OSError as error:
-            # ENXIO: nothing but a hole is left; anything else: the file system cannot tell, and all is read
-            data = self._before.st_size if error.errno == errno.ENXIO else start
-        length = max(0, data - start) // unit * unit
-        if length:
-            self._file.offset = start + length
-        return length
+        """Pass over whole units of a hole."""
+        return self._file.skip_hole(back, unit)
 
     def finish(self) -> str | None:
         """Say whether the file changed while it was read."""
-        now, before = os.fstat(self._descriptor), self._before
-        same = (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == (
-            before.st_size,
-            before.st_mtime_ns,
-            before.st_ctime_ns,
-        )
-        if same and self._file.offset == before.st_size:
-            return None
-        return f"{self._path}: changed while it was read"
+        with self._translated():
+            return None if self._file.held_still() else f"{self._path}: {CHANGED}"
 
     def close(self) -> None:
         """Close the descriptor."""
-        os.close(self._descriptor)
+        self._file.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SourceError(f"{self._path}: {error.strerror}") from error
 
 
 def _is_text(name: str) -> bool:

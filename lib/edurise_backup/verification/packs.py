@@ -9,11 +9,13 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from mmap import mmap
 
 import msgspec
 
 from edurise_backup.errors import DamageError
 from edurise_backup.machine.crew import Crew, Member, Messages, serve
+from edurise_backup.machine.direct import BLOCK, SequentialFile
 from edurise_backup.pipeline.codec import MasterKey, Scratch
 from edurise_backup.ports import Buffer
 from edurise_backup.repository.index import Index
@@ -125,10 +127,10 @@ def _work(setup: _Setup, messages: Messages) -> None:
 
 
 class _FileReader:
-    """Reads whole files into one buffer, used again and again."""
+    """Reads whole files into one buffer, used again and again: from the disk, whose bytes are to be proved."""
 
     def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(1))
+        self._buffer = memoryview(b"")
 
     def read(self, path: bytes) -> memoryview | None:
         """Return the file's bytes until the next call; None when it cannot be read."""
@@ -138,12 +140,13 @@ class _FileReader:
             return None
         try:
             size = os.fstat(descriptor).st_size
-            if len(self._buffer) < size:
-                self._buffer = memoryview(bytearray(size))
-            done = 0
-            while done < size and (count := os.preadv(descriptor, [self._buffer[done:size]], done)):
-                done += count
-            return self._buffer[:done]
+            if len(self._buffer) <= size:
+                self._buffer = memoryview(mmap(-1, size + BLOCK))
+            file = SequentialFile(descriptor, from_disk=True)
+            room = self._buffer[: -(-(size + 1) // BLOCK) * BLOCK]
+            while file.offset < size and file.readinto(room[file.offset :]):
+                pass
+            return self._buffer[: min(file.offset, size)]
         except OSError:
             return None
         finally:
