@@ -20,6 +20,7 @@ from typing import Annotated
 import msgspec
 
 from edurise_backup.errors import ConfigError
+from edurise_backup.model.compression import WORDS
 from edurise_backup.model.location import SCHEME
 
 FILE_NAME = "edurise-backup.toml"
@@ -35,6 +36,8 @@ class RepositorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     location: str = ""
     password_file: str = ""
+    compression: Annotated[str, msgspec.Meta(pattern=WORDS)] = "auto"
+    """`auto`, `off`, `max`, or a level from 1 to 19."""
 
 
 class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from mmap import mmap
 
+from edurise_backup.model.compression import AUTO, Compression
 from edurise_backup.model.content import blob_id
 from edurise_backup.model.status import Status
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
@@ -49,7 +50,7 @@ def compressing(of: Setting) -> Iterator[Line]:
     for level in (1, 3):
         for name, data in of.kinds():
             for size in (LARGE, SMALL):
-                work = partial(compress_if_smaller, level=level)
+                work = partial(compress_if_smaller, compression=Compression(level, sampled=True))
                 yield _each(f"zstd -{level} (compress_if_smaller)", _kind(name, size), _pieces(data, size), work)
         bare = partial(compress, level=level)
         yield _each(f"zstd -{level} without sample (compress)", "random, 1024 KiB", _pieces(of.random, LARGE), bare)
@@ -84,7 +85,7 @@ def opening(of: Setting) -> Iterator[Line]:
 def _opening(what: str, pieces: list[bytes]) -> Line:
     scratch, blobs = Scratch(), []
     for piece in pieces:
-        frame = compress_if_smaller(piece, 3)
+        frame = compress_if_smaller(piece, AUTO)
         raw_length = 0 if frame is None else len(piece)
         blobs.append((bytes(_KEY.seal(piece if frame is None else frame)), blob_id(piece), raw_length))
 
@@ -99,7 +100,7 @@ def small_files(of: Setting) -> Iterator[Line]:
     """A batch of small files, read from the page cache, hashed and sealed: what one process of the crew does."""
     states = _write_files(of)
     for check in (True, False):
-        batch = SmallFiles(Sealer(_KEY, SealSettings(3, check), memoryview(mmap(-1, 1 << 20))))
+        batch = SmallFiles(Sealer(_KEY, SealSettings(AUTO, check), memoryview(mmap(-1, 1 << 20))))
         words = "read, hash, compress, seal, check" if check else "read, hash, compress, seal"
 
         def work(batch: SmallFiles = batch) -> None:
@@ -107,7 +108,7 @@ def small_files(of: Setting) -> Iterator[Line]:
             batch.seal([True] * len(states))
 
         yield Line(f"small files (SmallFiles): {words}", "text, 4 KiB, a file", work, len(states))
-    reading = SmallFiles(Sealer(_KEY, SealSettings(3, check=True), memoryview(b"")))
+    reading = SmallFiles(Sealer(_KEY, SealSettings(AUTO, check=True), memoryview(b"")))
     yield Line("small files (SmallFiles): read, hash", "4 KiB, a file", partial(reading.read, states), len(states))
 
 

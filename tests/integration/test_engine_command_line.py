@@ -521,3 +521,39 @@ def test_a_recovery_key_of_a_quick_repository_opens_it(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "r")
     _, recovery = Repository.create(store, PASSPHRASE, cost=QUICK)
     assert Repository.open(store, recovery).config == Repository.open(store, PASSPHRASE).config
+
+
+# Where the time goes, and how hard is compressed
+
+
+def test_a_profile_tells_of_this_process_and_of_those_that_it_started(engine: Engine) -> None:
+    tree = engine.folder / "tree"
+    rng = random.Random(5)
+    for number in range(12):
+        write(tree / f"large {number}", rng.randbytes(4_000_000))
+    done = engine.run("backup", tree, "--profile", "--json")
+    stages = json.loads(done.stderr)["stages"]
+    assert {"check", "wait"} <= set(stages)  # large files are checked in other processes
+    assert json.loads(done.stdout)["summary"]["files_new"] == 12
+    told = engine.run("check", "--read-data", "--profile").stderr
+    assert told.splitlines()[0].split() == ["Stage", "CPU", "s", "Wall", "s"]
+    assert engine.run("check").stderr == ""
+
+
+def test_compression_is_chosen_and_the_content_comes_back_whatever_it_was(engine: Engine) -> None:
+    tree = engine.folder / "tree"
+    sizes = {}
+    for word in ("off", "1", "auto", "max"):
+        rng = random.Random(word)
+        words = ["".join(rng.choices("etaoinshrdlu", k=rng.randrange(2, 9))) for _ in range(3000)]
+        write(tree / "text", " ".join(rng.choices(words, k=200_000)).encode())
+        sizes[word] = engine.json("backup", tree, "--compression", word)["stored_bytes"]
+    engine.restore("latest", "--target", engine.folder / "back")
+    assert differences(describe(tree), describe(engine.folder / "back" / str(tree)[1:])) == []
+    assert int(str(sizes["off"])) > 2 * int(str(sizes["auto"]))
+    assert int(str(sizes["max"])) < int(str(sizes["1"]))
+    assert check(engine.repository(), read_data=True).findings == []
+    bad = engine.run("backup", tree, "--compression", "strong", status=2)
+    assert "auto, off, max" in bad.stderr
+    refused = engine.run("backup", tree, status=2, EDURISE_COMPRESSION="20")
+    assert "no compression" in refused.stderr

@@ -68,6 +68,13 @@ def test_the_sections_of_quiet_days_run_as_they_stand(product: Product) -> None:
     assert operations.verify_backup(second, settings=product.settings).verification_status is Verdict.PASSED
 
 
+def test_the_section_of_time_and_room_runs_as_it_stands(product: Product) -> None:
+    operations.create_backup(settings=product.settings)
+    said = follow(product, "When it takes too long, or too much room", STORAGE=str(product.storage))
+    assert "saved" in said
+    assert "no errors were found" in said
+
+
 @pytest.mark.slow
 def test_the_repair_heals_what_the_platform_still_has(product: Product) -> None:
     ids = full_backups(product)

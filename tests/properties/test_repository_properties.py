@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edurise_backup.errors import BackupError, DamageError
+from edurise_backup.model.compression import Compression
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.pipeline.chunker import ChunkSizes
 from edurise_backup.pipeline.codec import MasterKey, compress, compress_if_smaller, decompress, open_blob
@@ -56,7 +57,7 @@ def test_bytes_that_nobody_sealed_are_refused(content: bytes) -> None:
 @given(BLOBS, st.integers(1, 700), st.integers(1, 9))
 def test_a_blob_survives_compression_and_sealing(piece: bytes, times: int, level: int) -> None:
     plaintext = piece * times  # beyond 64 KiB a sample decides whether it is compressed
-    frame = compress_if_smaller(plaintext, level)
+    frame = compress_if_smaller(plaintext, Compression(level, sampled=True))
     sealed = KEY.seal(plaintext if frame is None else frame)
     raw_length = 0 if frame is None else len(plaintext)
     assert open_blob(KEY, sealed, wanted=blob_id(plaintext), raw_length=raw_length) == plaintext

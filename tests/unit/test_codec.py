@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from edurise_backup.errors import DamageError
+from edurise_backup.errors import DamageError, InputError
+from edurise_backup.model.compression import AUTO, Compression, parse_compression
 from edurise_backup.model.content import blob_id
 from edurise_backup.pipeline.codec import OVERHEAD, MasterKey, compress, compress_if_smaller, decompress, open_blob
 
@@ -47,22 +48,41 @@ def test_a_key_never_shows_itself() -> None:
 
 
 def test_incompressible_data_is_stored_as_it_is_and_text_is_not() -> None:
-    assert compress_if_smaller(os.urandom(200_000), 3) is None
-    assert compress_if_smaller(b"", 3) is None
+    assert compress_if_smaller(os.urandom(200_000), AUTO) is None
+    assert compress_if_smaller(b"", AUTO) is None
     text = b"lorem ipsum dolor " * 10_000
-    frame = compress_if_smaller(text, 3)
+    frame = compress_if_smaller(text, AUTO)
     assert frame is not None
     assert len(frame) < len(text) / 10
     assert decompress(frame, len(text)) == text
 
 
-def test_a_random_middle_does_not_make_the_rest_grow() -> None:
-    """The sample looks at the middle only: what it misjudges costs room, never bytes."""
+def test_a_random_middle_does_not_hide_the_rest() -> None:
     blob = b"a" * 100_000 + os.urandom(60_000) + b"a" * 100_000
-    frame = compress_if_smaller(blob, 3)
+    frame = compress_if_smaller(blob, AUTO)
+    assert frame is not None
+    assert len(frame) < 70_000
+
+
+def test_what_the_samples_misjudge_costs_room_and_never_bytes() -> None:
+    random = os.urandom(20_000)
+    blob = b"a" * 60_000 + random + b"a" * 60_000 + random + b"a" * 60_000 + random + b"a" * 60_000
+    frame = compress_if_smaller(blob, AUTO)
     stored = KEY.seal(blob if frame is None else frame)
     raw_length = 0 if frame is None else len(blob)
     assert open_blob(KEY, stored, wanted=blob_id(blob), raw_length=raw_length) == blob
+
+
+def test_compression_is_said_in_words_or_as_a_level() -> None:
+    text, random = b"lorem ipsum dolor " * 10_000, os.urandom(100_000)
+    found = {word: compress_if_smaller(text, parse_compression(word)) for word in ("auto", "off", "max", "1", "19")}
+    assert found["off"] is None
+    assert found["max"] == found["19"]
+    assert all(frame is not None and len(frame) < 10_000 for word, frame in found.items() if word != "off")
+    assert compress_if_smaller(text + random, Compression(3)) is not None
+    for word in ("", "0", "20", "fast", "AUTO", "3\n"):
+        with pytest.raises(InputError, match="no compression"):
+            parse_compression(word)
 
 
 def test_a_frame_of_another_length_or_content_is_damage() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Profile = Annotated[bool, typer.Option("--profile", help="Say on standard error where the time went.")]
 
 
 class Common(Protocol):
     """What a command's common options say."""
 
     output: Output
+    profile: bool
 
     def begin(self) -> None:
         """Start what takes time and every command needs, while the command's own modules are loaded."""
@@ -74,6 +77,7 @@ class Engine:
     password_file: Path | None
     limit_upload: int = 0
     limit_download: int = 0
+    profile: bool = False
     _opening: _Opening = field(default_factory=_Opening)
 
     @classmethod
@@ -94,9 +98,10 @@ class Engine:
         ] = 0,
         json: Json = False,
         quiet: Quiet = False,
+        profile: Profile = False,
     ) -> Engine:
         """Take the options of every engine command."""
-        return cls(Output(json, quiet), repository, password_file, limit_upload, limit_download)
+        return cls(Output(json, quiet), repository, password_file, limit_upload, limit_download, profile)
 
     def begin(self) -> None:
         """Open the repository: deriving its key takes a third of a second, and no lock of Python's."""
@@ -135,6 +140,7 @@ class Product:
 
     output: Output
     config: Path | None
+    profile: bool = False
 
     @classmethod
     def from_options(
@@ -145,9 +151,10 @@ class Product:
         ] = None,
         json: Json = False,
         quiet: Quiet = False,
+        profile: Profile = False,
     ) -> Product:
         """Take the options of every product command."""
-        return cls(Output(json, quiet), config)
+        return cls(Output(json, quiet), config, profile)
 
     def begin(self) -> None:
         """Nothing takes time here before the settings are read."""
@@ -174,9 +181,13 @@ def command(
         def run(**values: object) -> None:
             given = {parameter.name: values.pop(parameter.name) for parameter in shared}
             first = common.from_options(**given)  # type: ignore[arg-type]  # typer has converted them
-            if opens:
-                first.begin()
-            raise typer.Exit(_status(first.output, lambda: function(first, **values)))
+
+            def work() -> int | None:
+                if opens:
+                    first.begin()
+                return function(first, **values)
+
+            raise typer.Exit(_status(first.output, lambda: _profiled(first.output, work) if first.profile else work()))
 
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
@@ -194,3 +205,15 @@ def _status(output: Output, work: Callable[[], int | None]) -> int:
     except BackupError as error:
         output.error(error)
         return error.exit_status
+
+
+def _profiled(output: Output, work: Callable[[], int | None]) -> int | None:
+    from edurise_backup.machine.sampling import Sampler
+
+    began = time.monotonic()
+    sampler = Sampler()
+    try:
+        with sampler:
+            return work()
+    finally:
+        output.spent(sampler.spent(), time.monotonic() - began)

@@ -7,16 +7,20 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from edurise_backup.errors import BackupError
 from edurise_backup.monitoring.progress import SilentProgress
+
+if TYPE_CHECKING:
+    from edurise_backup.machine.sampling import Spent
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -44,6 +48,19 @@ class Output:
         else:
             text = "\n".join(map(printable, error.lines()))
         with suppress(OSError):  # nobody is there to read it; the exit status says it, too
+            sys.stderr.write(text + "\n")
+
+    def spent(self, stages: Mapping[str, Spent], seconds: float) -> None:
+        """Print where the time went to standard error, the most work first: CPU, and wall time, of all threads."""
+        ordered = dict(sorted(stages.items(), key=lambda item: (-item[1].cpu, -item[1].wall)))
+        if self.json:
+            figures = {stage: {"cpu": round(one.cpu, 3), "wall": round(one.wall, 3)} for stage, one in ordered.items()}
+            text = as_json({"seconds": round(seconds, 3), "stages": figures})
+        else:
+            rows = [[stage, f"{one.cpu:.2f}", f"{one.wall:.2f}"] for stage, one in ordered.items()]
+            cpu = sum(one.cpu for one in stages.values())
+            text = table(["Stage", "CPU s", "Wall s"], [*rows, ["all", f"{cpu:.2f}", f"{seconds:.2f}"]])
+        with suppress(OSError):
             sys.stderr.write(text + "\n")
 
     def raise_if_cancelled(self) -> None:

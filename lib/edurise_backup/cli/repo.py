@@ -65,17 +65,30 @@ def backup(
     one_file_system: Annotated[bool, typer.Option(help="Do not enter other file systems.")] = False,
     force: Annotated[bool, typer.Option(help="Read every file, also those that did not change.")] = False,
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not prove each blob before it is written.")] = False,
+    compression: Annotated[
+        str, typer.Option(envvar="EDURISE_COMPRESSION", help="auto, off, max, or a level from 1 to 19.")
+    ] = "auto",
     exclude_larger_than: Annotated[
         str, typer.Option(metavar="SIZE", help="Leave out files of more than this, e.g. 500M or 2G.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; say what would be added.")] = False,
 ) -> int:
     """Back up directory trees; exit status 3 when something could not be read."""
+    from edurise_backup.model.compression import parse_compression
     from edurise_backup.operations.engine import BackupOptions, backup_trees, open_trees, try_trees
     from edurise_backup.operations.written import parse_size
 
     largest = parse_size(exclude_larger_than) if exclude_larger_than else None
-    options = BackupOptions(exclude or (), tag or (), host, one_file_system, force, not no_check, largest)
+    options = BackupOptions(
+        exclude or (),
+        tag or (),
+        host,
+        one_file_system,
+        read_everything=force,
+        check=not no_check,
+        compression=parse_compression(compression),
+        larger_than=largest,
+    )
     started = datetime.now(UTC)
     with engine.output.progress() as progress:
         trees = open_trees(paths, options)

@@ -20,17 +20,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from mmap import mmap
 from typing import IO, ParamSpec, TypeVar
 
 import msgspec
 
 from edurise_backup.errors import BackupError, DamageError, SpaceError
+from edurise_backup.machine import sampling
+from edurise_backup.machine.sampling import Sampler, Spent
 
 _LENGTH = 8
 _PIPE = 1024 * 1024
 """Bytes that a member may answer ahead of whoever reads it; Linux allows no more to an ordinary user."""
+_PROFILED = "profile"
+"""A member's last word: it tells where its time went."""
 _CLASSES = {cls.__name__: cls for cls in (BackupError, DamageError, SpaceError)}
 
 Answer = TypeVar("Answer")
@@ -105,6 +109,9 @@ class Member:
             self.arena = _arena(shared, arena)
             # -P: a file that lies in the present directory is no code of ours, and must not see the key
             command = [sys.executable, "-P", "-m", module, str(its_answers), str(shared), str(arena)]
+            self._sampler = sampling.running()
+            if self._sampler is not None:
+                command.append(_PROFILED)
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds={its_answers, shared}
             )
@@ -153,17 +160,26 @@ class Member:
     def end(self) -> None:
         """Let the process end."""
         assert self._process.stdin is not None
-        for stream in (self._process.stdin, self._answers):
-            with suppress(OSError):  # it is gone already
-                stream.close()
+        with suppress(OSError):  # it is gone already
+            self._process.stdin.close()
+        if self._sampler is not None:
+            self._hear_what_it_spent(self._sampler)
+        self._answers.close()
         self._process.wait()
+
+    def _hear_what_it_spent(self, sampler: Sampler) -> None:
+        """Read to the end of its answers, where it tells."""
+        with suppress(OSError, msgspec.MsgspecError):
+            while (content := _read(self._answers)) is not None:
+                if content[:1] == b"#":
+                    sampler.take_in(msgspec.msgpack.decode(memoryview(content)[1:], type=dict[str, Spent]))
 
 
 class Messages:
     """A member's side: what it is asked, and its answers."""
 
     def __init__(self) -> None:
-        answers, shared, arena = map(int, sys.argv[1:])  # as `Member` calls us
+        answers, shared, arena = map(int, sys.argv[1:4])  # as `Member` calls us
         self.arena = _arena(shared, arena)
         self._asked: IO[bytes] = sys.stdin.buffer
         self._answers: IO[bytes] = os.fdopen(answers, "wb")
@@ -189,6 +205,11 @@ class Messages:
             content = _failed(BackupError(f"{type(error).__name__}: {error}", hint="this is a defect: report it"))
         _write(self._answers, content)
 
+    def tell(self, spent: dict[str, Spent]) -> None:
+        """Say where the time went; the last thing that is said."""
+        with suppress(OSError):
+            _write(self._answers, b"#" + msgspec.msgpack.encode(spent))
+
 
 def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
     """Be a member: do `work`, over and over, until the input ends."""
@@ -196,10 +217,15 @@ def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
         signal.signal(stop, signal.SIG_IGN)
     gc.disable()  # batch after batch of objects that never go in circles
     messages = Messages()
+    sampler = Sampler()
     try:
-        work(messages.next(setup), messages)
+        with sampler if _PROFILED in sys.argv else nullcontext():
+            work(messages.next(setup), messages)
     except BrokenPipeError:  # nobody reads our answers any more
         os._exit(0)
+    finally:
+        if _PROFILED in sys.argv:
+            messages.tell(sampler.spent())
 
 
 def _arena(descriptor: int, size: int) -> memoryview:

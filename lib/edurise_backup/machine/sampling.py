@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -27,15 +28,15 @@ OTHER = "other"
 STAGES: Mapping[tuple[str, str], str] = {
     ("sources.scanning", "list_folder"): "walk",
     ("sources.files", "FilesSource._children"): "walk",
-    ("sources.files", "FileContent.readinto"): "read",
-    ("sources.files", "FileContent.skip_hole"): "read",
-    ("sources.files", "FileContent.__init__"): "read",
+    ("machine.opened", "OpenedFile.readinto"): "read",
+    ("machine.opened", "OpenedFile.skip_hole"): "read",
+    ("machine.opened", "OpenedFile.__init__"): "read",
     ("pipeline.small_files", "content_of"): "read",
-    ("pipeline.chunker", "_lengths"): "chunk",
+    ("pipeline.chunker", "_cut"): "chunk",
     ("model.content", "blob_id"): "hash",
     ("pipeline.codec", "compress_if_smaller"): "compress",
     ("pipeline.codec", "MasterKey.seal_into"): "seal",
-    ("pipeline.small_files", "prove_before_writing"): "check",
+    ("pipeline.sealer", "prove_before_writing"): "check",
     ("model.content", "encode_tree"): "trees",
     ("model.content", "decode_tree"): "trees",
     ("repository.trees", "Trees.read"): "trees",
@@ -47,7 +48,7 @@ STAGES: Mapping[tuple[str, str], str] = {
     ("repository.derivation", "_derived"): "key",
     ("stores.local", "LocalStore.put"): "write",
     ("stores.local", "LocalStore.get"): "fetch",
-    ("recovery.writing", "_FileReader.read"): "fetch",
+    ("recovery.writing", "RunWriter._sealed"): "fetch",
     ("verification.packs", "_FileReader.read"): "fetch",
     ("pipeline.codec", "MasterKey.open_into"): "open",
     ("pipeline.codec", "_decompress_into"): "decode",
@@ -87,26 +88,42 @@ class Sampler:
     def __init__(self) -> None:
         self._threads: dict[int, _Thread] = {}
         """By the system's number."""
+        self._before: dict[int, float] = {}
+        """CPU seconds of threads that are older than this."""
+        self._guard = threading.Lock()
+        self._elsewhere: dict[str, Spent] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
     def __enter__(self) -> Self:
+        for thread in threading.enumerate():
+            if thread.native_id is not None:
+                self._before[thread.native_id] = _cpu(thread.native_id)
+        _running.append(self)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        _running.remove(self)
+
+    def take_in(self, spent: Mapping[str, Spent]) -> None:
+        """Count what another process has spent, too; from any thread."""
+        with self._guard:
+            add(self._elsewhere, spent)
 
     def spent(self) -> dict[str, Spent]:
-        """Return what all threads together have spent in each stage."""
+        """Return what all threads together have spent in each stage, those of other processes with them."""
         spent: dict[str, Spent] = {}
-        for thread in self._threads.values():
-            share = thread.cpu / sum(thread.at_work.values()) if thread.at_work else 0.0
-            of_thread = {
-                stage: Spent(thread.at_work.get(stage, 0.0) * share, seconds) for stage, seconds in thread.wall.items()
-            }
-            add(spent, of_thread)
+        with self._guard:
+            add(spent, self._elsewhere)
+            for thread in self._threads.values():
+                share = thread.cpu / sum(thread.at_work.values()) if thread.at_work else 0.0
+                own = {
+                    stage: Spent(thread.at_work.get(stage, 0.0) * share, wall) for stage, wall in thread.wall.items()
+                }
+                add(spent, own)
         return spent
 
     def _run(self) -> None:
@@ -122,15 +139,33 @@ class Sampler:
             last = now
 
     def _look(self, number: int, stage: str, seconds: float) -> None:
-        thread = self._threads.setdefault(number, _Thread())
-        thread.wall[stage] += seconds
-        try:
-            folder = Path(f"/proc/self/task/{number}")
-            thread.cpu = int((folder / "schedstat").read_text().split()[0]) / 1e9
-            if (folder / "stat").read_text().rpartition(")")[2].split()[0] == "R":
+        cpu, at_work = _cpu(number), _at_work(number)
+        with self._guard:
+            thread = self._threads.setdefault(number, _Thread())
+            thread.cpu = max(thread.cpu, cpu - self._before.get(number, 0.0))
+            thread.wall[stage] += seconds
+            if at_work:
                 thread.at_work[stage] += seconds
-        except (OSError, ValueError, IndexError):
-            return  # it has ended since, or this system does not tell
+
+
+def _cpu(thread: int) -> float:
+    with suppress(OSError, ValueError, IndexError):  # it has ended since, or this system does not tell
+        return int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[0]) / 1e9
+    return 0.0
+
+
+def _at_work(thread: int) -> bool:
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+    return False
+
+
+def running() -> Sampler | None:
+    """Return the sampler of this process, if somebody wants to know where its time goes."""
+    return _running[-1] if _running else None
+
+
+_running: list[Sampler] = []
 
 
 def add(spent: dict[str, Spent], others: Mapping[str, Spent]) -> None:

@@ -15,6 +15,7 @@ from edurise_backup import __version__
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConfigError, InputError, NotFoundError
+from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, Platform, check_paths, choose_sources
@@ -26,6 +27,7 @@ from edurise_backup.recovery.planning import walk_files
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
+from edurise_backup.repository.writer import WriterSettings
 
 _SHOWN_WARNINGS = 1000
 
@@ -229,7 +231,13 @@ class _Backup:
     def _save(self, collected: Collected, lock: Lock, *, read_everything: bool) -> None:
         label = Label(collected.paths, self._settings.host, self._tags(collected), collected.exclude)
         saved = save_snapshot(
-            self._repository, collected.source, label, lock, progress=self._progress, read_everything=read_everything
+            self._repository,
+            collected.source,
+            label,
+            lock,
+            progress=self._progress,
+            read_everything=read_everything,
+            settings=WriterSettings(compression=parse_compression(self._settings.repository.compression)),
         )
         self._warnings += saved.archived.problems
         self._sent += saved.added.sent_bytes

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
 from edurise_backup.errors import DamageError, InputError, NotFoundError
+from edurise_backup.model.compression import AUTO, Compression
 from edurise_backup.model.location import SCHEME
 from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy, group_snapshots
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
@@ -134,6 +135,7 @@ class BackupOptions:
     one_file_system: bool = False
     read_everything: bool = False
     check: bool = True
+    compression: Compression = AUTO
     larger_than: int | None = None
     """Files of more bytes than this are left out."""
 
@@ -179,7 +181,7 @@ def backup_trees(repository: Repository, trees: FileTrees, options: BackupOption
             lock,
             progress=progress,
             read_everything=options.read_everything,
-            settings=WriterSettings(check=options.check),
+            settings=WriterSettings(check=options.check, compression=options.compression),
             started=trees.opened,
         )
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from edurise_backup.errors import DamageError, SourceError
+from edurise_backup.machine.cores import cores
 from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds
 from edurise_backup.model.status import Status
 from edurise_backup.pipeline.chunker import ChunkSizes
@@ -83,15 +84,15 @@ def archive(
     progress: Progress,
     parent: Parent | None = None,
     sizes: ChunkSizes | None = None,
-    readers: int = 2,
-    batches: int = 4,
+    readers: int = 0,
 ) -> Archived:
     """Store what `source` offers and return its tree; unchanged files are taken from `parent`.
 
+    `readers`: so many streams are read at once; 0 for as many as this machine can work on.
     Raises SourceError when the source's root cannot be read, CancelledError,
     and whatever the sink raises.
     """
-    pools = Pools(streams=readers, batches=batches)
+    pools = Pools(streams=readers or max(2, cores()), batches=cores() + 2)
     try:
         archived = _Walk(source, sink, progress, parent, Reading(sink, progress, sizes or ChunkSizes(), pools)).run()
     except BaseException:

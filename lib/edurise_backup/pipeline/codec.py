@@ -17,14 +17,15 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from edurise_backup.errors import DamageError
+from edurise_backup.model.compression import Compression
 from edurise_backup.model.content import BlobId, blob_id
 from edurise_backup.ports import Buffer
 
 OVERHEAD = 32
 """Bytes that sealing adds to a message."""
 
-_SAMPLE = 16 * 1024
-_SAMPLE_FROM = 4 * _SAMPLE
+_SAMPLE = 8 * 1024
+_SAMPLE_FROM = 8 * _SAMPLE
 _WORTH_IT = 0.97
 
 
@@ -147,16 +148,18 @@ def decompress(frame: Buffer, limit: int) -> bytes:
     return content
 
 
-def compress_if_smaller(plaintext: Buffer, level: int) -> bytes | None:
-    """Return the compressed plaintext, or None when storing it as it is costs no more.
+def compress_if_smaller(plaintext: Buffer, compression: Compression) -> bytes | None:
+    """Return the compressed plaintext, or None when storing it as it is costs no more, or is wanted.
 
-    Media and other incompressible data is recognised by a sample from its middle.
+    Media and other incompressible data is recognised by samples from three places.
     """
-    length = len(plaintext)
-    if length >= _SAMPLE_FROM:
-        middle = length // 2
-        sample = memoryview(plaintext)[middle : middle + _SAMPLE]
-        if len(compress(sample, 1)) > _SAMPLE * _WORTH_IT:
+    length, level = len(plaintext), compression.level
+    if level is None:
+        return None
+    if compression.sampled and length >= _SAMPLE_FROM:
+        view, quarter = memoryview(plaintext), length // 4
+        sample = b"".join([view[at : at + _SAMPLE] for at in (quarter, 2 * quarter, 3 * quarter)])
+        if len(compress(sample, 1)) > len(sample) * _WORTH_IT:
             return None
     frame = compress(plaintext, level)
     return frame if len(frame) < length else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from edurise_backup.errors import DamageError
+from edurise_backup.model.compression import Compression
 from edurise_backup.model.content import BlobId
 from edurise_backup.pipeline.codec import OVERHEAD, MasterKey, Scratch, compress_if_smaller
 from edurise_backup.ports import Buffer
@@ -14,9 +15,9 @@ from edurise_backup.ports import Buffer
 
 @dataclass(frozen=True, slots=True)
 class SealSettings:
-    """How blobs are stored; `level` is None in a repository that does not compress."""
+    """How blobs are stored."""
 
-    level: int | None
+    compression: Compression
     check: bool
     """Open, decode and hash each blob again."""
 
@@ -52,8 +53,7 @@ class Sealer:
         return blobs
 
     def _sealed(self, content: Buffer, name: BlobId, start: int) -> SealedBlob:
-        level = self._settings.level
-        frame = None if level is None else compress_if_smaller(content, level)
+        frame = compress_if_smaller(content, self._settings.compression)
         plaintext = content if frame is None else frame
         raw_length = 0 if frame is None else len(content)
         room = self._room[start : start + len(plaintext) + OVERHEAD]

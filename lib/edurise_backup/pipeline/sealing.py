@@ -13,6 +13,7 @@ from mmap import mmap
 import msgspec
 
 from edurise_backup.machine.crew import Crew, Member, Messages, serve
+from edurise_backup.model.compression import Compression
 from edurise_backup.model.content import BlobId
 from edurise_backup.model.status import Status
 from edurise_backup.pipeline import large_files, small_files
@@ -40,7 +41,7 @@ Take = Callable[[Sequence[SealedBlob], memoryview], None]
 
 class _Setup(msgspec.Struct, array_like=True):
     key: bytes
-    level: int | None
+    compression: Compression
     check: bool
     sizes: tuple[int, int, int]
 
@@ -60,7 +61,9 @@ class Sealing:
     def __init__(self, key: MasterKey, settings: SealSettings, sizes: ChunkSizes, *, members: int) -> None:
         self._key = key
         self._settings = settings
-        setup = _Setup(key.to_bytes(), settings.level, settings.check, (sizes.minimum, sizes.average, sizes.maximum))
+        setup = _Setup(
+            key.to_bytes(), settings.compression, settings.check, (sizes.minimum, sizes.average, sizes.maximum)
+        )
         arena = max(large_files.room_for(sizes), MOST_OF_A_BATCH)
         self._crew = Crew(__name__, setup, members=members, arena=arena)
         self._guard = threading.Lock()
@@ -128,7 +131,7 @@ def _take_claimed(member: Member, ids: Sequence[BlobId | None], claim: Claim, ta
 
 def _work(setup: _Setup, messages: Messages) -> None:
     key = MasterKey.from_bytes(setup.key)
-    sealer = Sealer(key, SealSettings(setup.level, setup.check), messages.arena)
+    sealer = Sealer(key, SealSettings(setup.compression, setup.check), messages.arena)
     small, large = SmallFiles(sealer), LargeFiles(sealer, ChunkSizes(*setup.sizes))
     while True:
         order: _Batch | _File = messages.next(_Batch | _File)  # type: ignore[arg-type]  # a union is no class to mypy

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edurise_backup.errors import BackupError, DamageError, SpaceError
+from edurise_backup.machine.cores import cores
 from edurise_backup.model.content import Node
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.extraction import Extraction
@@ -50,7 +51,7 @@ def restore(
         for file in plan.files:
             _prepare(extraction, file)
         with _syncing(extraction):
-            _write(repository, extraction, plan, target, progress, workers or 2 * (os.cpu_count() or 2))
+            _write(repository, extraction, plan, target, progress, workers or 2 * cores())
         for file in plan.files:
             if len(file.node.content or ()) > 1:
                 extraction.finish_file(file.names, file.node)

@@ -7,7 +7,6 @@ is damaged in the source costs the snapshots that need it; the others are copied
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from edurise_backup.errors import DamageError, NotFoundError
+from edurise_backup.machine.cores import cores
 from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.pipeline.codec import open_blob
@@ -168,7 +168,7 @@ class _Copy:
             plan.add(WantedBlob(*blob, place))
 
     def _copy(self, plan: _Plan, sink: BlobSink) -> None:
-        workers = os.cpu_count() or 2
+        workers = cores()
         under_way: set[Future[None]] = set()
         with ThreadPoolExecutor(workers, thread_name_prefix="copy") as pool:
             try:

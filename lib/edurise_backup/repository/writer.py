@@ -9,7 +9,6 @@ prune removes, never a reference to data that is missing.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from edurise_backup.errors import BackupError, NotFoundError
+from edurise_backup.machine.cores import cores
+from edurise_backup.model.compression import AUTO, TREES, Compression
 from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.pipeline.chunker import ChunkSizes, id_of
 from edurise_backup.pipeline.codec import OVERHEAD, Scratch, compress_if_smaller
@@ -42,11 +43,11 @@ class WriterSettings:
     pack_size: int = 16 * 1024 * 1024
     in_flight: int = 64 * 1024 * 1024
     sizes: ChunkSizes = field(default_factory=ChunkSizes)
-    level: int = 3
+    compression: Compression = AUTO
     check: bool = True
     """Open, decode and hash each blob again before its pack is written."""
-    workers: int = os.cpu_count() or 2
-    crew: int = (os.cpu_count() or 2) + 2
+    workers: int = field(default_factory=cores)
+    crew: int = field(default_factory=lambda: cores() + 2)
     """Processes for small files at most; they wait for the disk, too."""
 
 
@@ -108,10 +109,14 @@ class BlobWriter:
         """Durable packs that no index file lists yet; without `confirm` indexing them is the caller's."""
         self.index_files: list[str] = []
         """The ids of the index files that list the others."""
-        level = None if box.version == 1 else settings.level
-        self._level = level
+        off = Compression(None)  # version 1 of the format knows no compression
+        self._compression = {
+            BlobKind.DATA: off if box.version == 1 else settings.compression,
+            BlobKind.TREE: off if box.version == 1 else TREES,
+        }
         self._scratch = _Scratches()
-        self._sealing = Sealing(box.key, SealSettings(level, settings.check), settings.sizes, members=settings.crew)
+        seal = SealSettings(self._compression[BlobKind.DATA], settings.check)
+        self._sealing = Sealing(box.key, seal, settings.sizes, members=settings.crew)
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="seal")
 
     def store(self, kind: BlobKind, pieces: Sequence[Buffer]) -> Future[list[BlobId]]:
@@ -186,7 +191,7 @@ class BlobWriter:
 
     def _store(self, kind: BlobKind, wanted: BlobId, plaintext: Buffer) -> None:
         self._raise_if_failed()
-        frame = None if self._level is None else compress_if_smaller(plaintext, self._level)
+        frame = compress_if_smaller(plaintext, self._compression[kind])
         content = plaintext if frame is None else frame
         raw_length = 0 if frame is None else len(plaintext)
         blob = SealedBlob(wanted, len(content) + OVERHEAD, raw_length, len(plaintext))

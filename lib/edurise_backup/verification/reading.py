@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 
 from edurise_backup.errors import BackupError, DamageError, NotFoundError
+from edurise_backup.machine.cores import cores
 from edurise_backup.machine.crew import Crew
 from edurise_backup.ports import Progress
 from edurise_backup.repository.layout import Kind, object_name
@@ -35,7 +35,7 @@ def read_packs(
     After `limit` no further pack is begun; one always is. No more packs are in
     memory than there are cores, and one. Raises CancelledError.
     """
-    workers = (os.cpu_count() or 2) + 1  # each waits for the disk now and then
+    workers = cores() + 1  # each waits for the disk now and then
     crew = examining_crew(repository.box.key, members=workers if len(packs) >= _WORTH_A_CREW else 0)
     end = None if limit is None else seconds() + limit.total_seconds()
     under_way: deque[Future[PackProof]] = deque()

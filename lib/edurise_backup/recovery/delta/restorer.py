@@ -8,13 +8,13 @@ the snapshot does not have are removed; directories get their times last.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from edurise_backup.errors import SpaceError
+from edurise_backup.machine.cores import cores
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.delta import acts
 from edurise_backup.recovery.delta.assembly import Assembly
@@ -97,7 +97,7 @@ def apply_delta(repository: Repository, plan: DeltaPlan, *, progress: Progress, 
 
 
 def _workers() -> int:
-    return 2 * (os.cpu_count() or 2)
+    return 2 * cores()
 
 
 def _refuse_without_room(target: Target, plan: DeltaPlan) -> None:

@@ -7,12 +7,12 @@ never taken out while its object is there: what restored before still restores.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from edurise_backup.errors import DamageError, NotFoundError, TransientError
+from edurise_backup.machine.cores import cores
 from edurise_backup.ports import Progress
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.index_files import decode_index
@@ -176,7 +176,7 @@ def _headers(
         except DamageError as error:
             return pack, error
 
-    with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="header") as pool:
+    with ThreadPoolExecutor(cores(), thread_name_prefix="header") as pool:
         for at in range(0, len(packs), _BATCH):
             yield from pool.map(read, packs[at : at + _BATCH])
 

@@ -1,0 +1,83 @@
+"""A key that is derived while the program is loaded: a guess, which may be wrong and must do no harm."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edurise_backup.cli.early import begin_to_open
+from edurise_backup.errors import WrongPassphraseError
+from edurise_backup.repository import derivation
+from edurise_backup.repository.repository import Repository
+from edurise_backup.stores.local import LocalStore
+from tests.support.engine import PASSPHRASE, create
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    create(LocalStore(tmp_path / "repository"))
+    (tmp_path / "password").write_text(PASSPHRASE + "\n")
+    return tmp_path
+
+
+def words(place: Path, *more: str) -> list[str]:
+    return ["repo", "snapshots", "-r", str(place / "repository"), f"--password-file={place / 'password'}", *more]
+
+
+def test_the_key_is_found_with_what_was_begun(place: Path) -> None:
+    assert begin_to_open(words(place), {})
+    assert Repository.open(LocalStore(place / "repository"), PASSPHRASE).key_ids()
+    assert not derivation._begun, "the passphrase is not kept"
+
+
+def test_the_environment_names_the_repository_too(place: Path) -> None:
+    environment = {"EDURISE_REPOSITORY": f"local:{place}/repository", "EDURISE_PASSWORD_FILE": f"{place}/password"}
+    assert begin_to_open(["repo", "ls", "latest"], environment)
+    Repository.open(LocalStore(place / "repository"), PASSPHRASE)
+
+
+def test_a_wrong_passphrase_is_told_as_ever(place: Path) -> None:
+    (place / "password").write_text("another one\n")
+    assert begin_to_open(words(place), {})
+    with pytest.raises(WrongPassphraseError):
+        Repository.open(LocalStore(place / "repository"), "another one")
+
+
+def test_a_pipe_is_left_for_whoever_really_reads_it(place: Path) -> None:
+    os.mkfifo(place / "pipe")
+    given = ["repo", "snapshots", "-r", str(place / "repository"), "-p", str(place / "pipe")]
+    assert not begin_to_open(given, {})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["repo"],
+        ["--version"],
+        ["repo", "snapshots"],
+        ["repo", "snapshots", "-r"],
+        ["repo", "snapshots", "-r", "/nowhere", "-p", "/nowhere/else"],
+        ["backup", "-r", "x", "-p", "y"],
+    ],
+)
+def test_what_names_nothing_begins_nothing(given: list[str]) -> None:
+    assert not begin_to_open(given, {})
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"username": "x"}', b'{"username": "x", "salt": 7}', b"\xff"])
+def test_a_damaged_key_file_is_left_to_the_one_who_opens(place: Path, content: bytes) -> None:
+    for path in (place / "repository" / "keys").iterdir():
+        path.chmod(0o600)
+        path.write_bytes(content)
+    assert not begin_to_open(words(place), {})
+
+
+def test_a_memory_bomb_is_not_begun(place: Path) -> None:
+    derivation.begin("secret", b"salt", 1 << 30, 64, 64)
+    assert not derivation._begun
+    assert not derivation.possible(1 << 30, 64, 64)
+    assert not derivation.possible(1 << 5, 8, 1)
+    assert derivation.possible(1 << 15, 8, 3)
