@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.repairing.affected import SHOWN, AffectedPath
 from edurise_backup.repository.repository import Repository
+from edurise_backup.verification import checker
 from edurise_backup.verification.checker import check as check_with
 from tests.support.engine import AT_ONCE, TINY, back_up, check, create, opened, publish_tree
 from tests.support.repairs import packs_of
@@ -153,3 +155,40 @@ def test_a_chain_of_two_thousand_directories_is_walked_without_recursion(reposit
     affected = check(repository, read_data=False).affected
     assert affected.count == 1
     assert affected.paths[0].path == "/d" * 2000 + "/a"
+
+
+class _BrokenForWholePacks(MemoryStore):
+    """Fails to give whole packs; parts of packs (trees) come only once the check has given up."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        super().__init__(objects)
+        self.given_up = threading.Event()
+        self.trees_after = 0
+
+    def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        if name.startswith("data/") and length is None:
+            raise MemoryError("no memory for a pack")
+        if name.startswith("data/"):
+            assert self.given_up.wait(60), "the check waits for its walk instead of ending it"
+            self.trees_after += 1
+        return super().get(name, offset=offset, length=length)
+
+
+def test_an_error_of_the_reading_ends_the_walk_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    create(store)
+    for number in range(30):
+        write(tmp_path / "tree" / f"folder {number}" / "file", b"%d" % number)
+    back_up(opened(store), tmp_path / "tree", settings=TINY)
+    broken = _BrokenForWholePacks(store.objects)
+    real = checker._Beside.cancel
+
+    def cancel(self: checker._Beside) -> None:
+        real(self)
+        broken.given_up.set()
+
+    monkeypatch.setattr(checker._Beside, "cancel", cancel)
+    repository = opened(broken)
+    with pytest.raises(MemoryError):
+        check(repository)
+    assert broken.trees_after <= 1

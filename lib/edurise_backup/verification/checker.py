@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, decode_snapshot
+from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.ports import Clock, Progress, utc_now
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.index_files import ListedPack, listed_packs
@@ -77,12 +78,26 @@ def check(
     return work.run(budget or (Budget() if read_data else None), chosen)
 
 
+class _Beside(SilentProgress):
+    """Of what goes on beside the reading: ends with the whole, and when that has failed."""
+
+    def __init__(self, whole: Progress) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def raise_if_cancelled(self) -> None:
+        """Raise CancelledError when there is nothing left to be done."""
+        self._whole.raise_if_cancelled()
+        super().raise_if_cancelled()
+
+
 class _Check:
     def __init__(
         self, repository: Repository, progress: Progress, *, record: bool, now: Clock, seconds: Seconds
     ) -> None:
         self._repository = repository
         self._progress = progress
+        self._beside = _Beside(progress)
         self._record = record
         self._now = now
         self._seconds = seconds
@@ -97,15 +112,19 @@ class _Check:
         listed = self._repository.store.list(Kind.PACK)
         self._sizes = {pack: size for name, size in listed if (pack := object_id(name)) is not None}
         self._progress.phase("trees")
-        trees = TreeCheck(self._repository, self._progress, None if chosen is None else UsedBlobs())
+        trees = TreeCheck(self._repository, self._beside, None if chosen is None else UsedBlobs())
         snapshots = dict(self._snapshots(chosen))
         with ThreadPoolExecutor(1, thread_name_prefix="trees") as beside:
             walking = beside.submit(self._walk, trees, snapshots, whole=chosen is None)
-            if trees.used is not None:
-                walking.result()  # only now it is known which packs are needed
-            gone = self._check_packs(trees.used)
-            self._prove(budget, trees.used)
-            walking.result()
+            try:
+                if trees.used is not None:
+                    walking.result()  # only now it is known which packs are needed
+                gone = self._check_packs(trees.used)
+                self._prove(budget, trees.used)
+                walking.result()
+            except BaseException:
+                self._beside.cancel()
+                raise
         self._result.snapshots = len(snapshots)
         self._result.findings += trees.findings
         self._find_affected(snapshots, trees, gone)
@@ -120,7 +139,7 @@ class _Check:
     def _walk_forgotten(self, trees: TreeCheck) -> None:
         """Look at what may still be brought back; a stock prune does not know of it, so what is lost is no damage."""
         for snapshot_id, forgotten in list_forgotten(self._repository).items():
-            alone = TreeCheck(self._repository, self._progress, seen=trees.seen)
+            alone = TreeCheck(self._repository, self._beside, seen=trees.seen)
             alone.walk(forgotten.snapshot.tree, f"forgotten snapshot {snapshot_id[:8]}")
             if alone.findings:
                 self._result.remarks.append(
