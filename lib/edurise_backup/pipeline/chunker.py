@@ -21,9 +21,9 @@ from edurise_backup.ports import Buffer
 class ChunkSizes:
     """Bytes; a file of at most `minimum` bytes is one chunk."""
 
-    minimum: int = 256 * 1024
-    average: int = 1024 * 1024
-    maximum: int = 4 * 1024 * 1024
+    minimum: int = 128 * 1024
+    average: int = 512 * 1024
+    maximum: int = 2 * 1024 * 1024
 
 
 _GROUP = 64
