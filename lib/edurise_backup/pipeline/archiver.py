@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from edurise_backup.errors import DamageError, SourceError
 from edurise_backup.machine.cores import cores
@@ -30,18 +30,12 @@ GRANULARITY = 2_000_000_000
 _WAITING_NODES = 20_000
 
 
-class ParentTrees(Protocol):
-    """Gives the nodes of a tree of the parent snapshot."""
-
-    def read_tree(self, tree_id: str) -> list[Node]:
-        """Return the nodes; raises DamageError."""
-
-
 @dataclass(frozen=True, slots=True)
 class Parent:
     """The snapshot that unchanged files are taken from."""
 
-    trees: ParentTrees
+    read_tree: Callable[[str], list[Node]]
+    """Gives the nodes of a tree of that snapshot; raises DamageError."""
     tree: str
     newest: int
     """Nanoseconds since 1970: a file that was changed later may have changed again, unseen, before it was read."""
@@ -191,7 +185,7 @@ class _Walk:
         if self._parent is None or tree is None:
             return None
         try:
-            return self._parent.trees.read_tree(tree)
+            return self._parent.read_tree(tree)
         except DamageError as error:
             self._problems.append(
                 f"a directory of the last snapshot cannot be read, so all in it is read anew: {error.message}"

@@ -20,7 +20,7 @@ from edurise_backup.machine.direct import BLOCK, read_range
 from edurise_backup.model.content import BlobId, ExtendedAttribute, Node
 from edurise_backup.pipeline.codec import MasterKey, Scratch
 from edurise_backup.ports import Buffer
-from edurise_backup.recovery.extraction import Extraction
+from edurise_backup.recovery.extraction import Extraction, is_zeros
 from edurise_backup.recovery.metadata import Troubles
 from edurise_backup.recovery.planning import Names, WantedBlob
 
@@ -111,7 +111,7 @@ class PieceTaker(Protocol):
         """Take a file's only piece; the file is then done."""
 
     def write_piece(self, names: Names, data: Buffer, offset: int) -> None:
-        """Take one of several pieces."""
+        """Take one of several pieces; where none comes, the file stays a hole."""
 
     def hand_over(self) -> Troubles:
         """Return the problems since the last time, and forget them."""
@@ -164,11 +164,12 @@ class RunWriter:
 
 def write_pieces(taker: PieceTaker, pieces: Sequence[PieceOrder], data: Buffer) -> None:
     """Write one blob to all its places."""
+    hole = len(pieces) > 1 and is_zeros(data)  # looked at once: a sparse file has thousands of such pieces
     for piece in pieces:
         names = tuple(os.fsdecode(piece.path).split("/"))
         if piece.whole is not None:
             taker.write_whole(names, data, piece.whole.node())
-        else:
+        elif not hole:
             taker.write_piece(names, data, piece.offset)
 
 

@@ -234,6 +234,10 @@ class Repository:
         """Return a tree's nodes; raises DamageError. The last ones are remembered, up to a number of nodes."""
         return self._trees.read(self.index, BlobId(bytes.fromhex(tree_id)))
 
+    def read_tree_once(self, tree_id: str) -> list[Node]:
+        """Return a tree's nodes for somebody who reads each tree once, and need not have them remembered."""
+        return self._trees.read(self.index, BlobId(bytes.fromhex(tree_id)), remember=False)
+
     # Snapshots
 
     def snapshots(self, *, seen: Mapping[SnapshotId, Snapshot] | None = None) -> dict[SnapshotId, Snapshot]:

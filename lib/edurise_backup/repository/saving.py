@@ -97,7 +97,7 @@ def find_parent(repository: Repository, paths: Sequence[str], host: str) -> tupl
 def parent_from(repository: Repository, snapshot: Snapshot) -> Parent:
     """Return what unchanged files are taken from; the repository's index must be loaded."""
     return Parent(
-        trees=repository,
+        read_tree=repository.read_tree_once,
         tree=snapshot.tree,
         newest=snapshot.nanoseconds - GRANULARITY,
         known=repository.index.has_data,

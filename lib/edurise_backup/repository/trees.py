@@ -40,7 +40,7 @@ class Trees:
         self._blocks: deque[tuple[str, int, bytes]] = deque(maxlen=_BLOCKS)
         """(pack, offset, bytes)"""
 
-    def read(self, index: Index, blob: BlobId) -> list[Node]:
+    def read(self, index: Index, blob: BlobId, *, remember: bool = True) -> list[Node]:
         """Return a tree's nodes; raises DamageError."""
         if index is not self._index:
             with self._guard:
@@ -49,8 +49,9 @@ class Trees:
         nodes = self._nodes.get(blob)
         if nodes is None:
             nodes = decode_tree(self._plaintext(index, blob))
-            with self._guard:
-                self._remember(blob, nodes)
+            if remember:
+                with self._guard:
+                    self._remember(blob, nodes)
         return nodes
 
     def _remember(self, blob: BlobId, nodes: list[Node]) -> None:

@@ -55,7 +55,7 @@ class TreeCheck:
             self.progress.raise_if_cancelled()
             self.seen.add(blob)
             try:
-                nodes = self.repository.read_tree(tree)
+                nodes = self.repository.read_tree_once(tree)
             except (DamageError, NotFoundError) as error:
                 self.findings.append(f"{where}: tree {tree[:8]}: {error.message}")
                 continue
