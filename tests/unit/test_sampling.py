@@ -27,7 +27,8 @@ def test_work_is_put_to_its_stage_and_nothing_is_counted_afterwards() -> None:
             blob_id(bytes(1 << 20))
     assert sampling.running() is None
     spent = sampler.spent()
-    assert spent["hash"].wall >= spent["hash"].cpu > 0
+    assert spent["hash"].wall > 0
+    assert spent["hash"].cpu > 0
     assert sampler.spent() == spent
 
 
