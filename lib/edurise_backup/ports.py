@@ -177,13 +177,12 @@ class StoredFile(NamedTuple):
     """What reading a file has brought."""
 
     status: Status | None
-    """What it was before the first byte; None when it could not be opened."""
+    """What it was before the first byte; None when it could not be read."""
     blobs: list[BlobId]
     size: int
     """Bytes that were read."""
     trouble: str
-    """Why what was read is not one state of the file, or that it could not be read; empty when all is well."""
-    readable: bool = True
+    """Why it could not be read, or that what was read is not one state of it; empty when all is well."""
 
 
 CHANGED = "changed while it was read"

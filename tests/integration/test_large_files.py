@@ -113,7 +113,7 @@ def test_another_process_brings_the_same_and_goes_on_after_a_file_that_it_cannot
         assert sum(read) == file.size == len(content)
         for name, expected in (("nothing", errno.ENOENT), (".", errno.EINVAL)):
             missing = sealing.file(str(tmp_path / name), taken.claim, taken.take, read.append)
-            assert missing == StoredFile(None, [], 0, os.strerror(expected), readable=False)
+            assert missing == StoredFile(None, [], 0, os.strerror(expected))
         again = sealing.file(str(tmp_path / "file"), taken.claim, taken.take, read.append)
         assert again is not None
         assert again.blobs == file.blobs

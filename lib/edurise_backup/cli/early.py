@@ -29,7 +29,7 @@ def begin_to_open(words: Sequence[str], environment: Mapping[str, str]) -> bool:
         passphrase = Path(password_file).read_text(encoding="utf-8").strip()
         for path in Path(location.removeprefix("local:"), "keys").iterdir():
             key = json.loads(path.read_bytes())
-            if key["username"] != "recovery-key":  # tried last, and rarely meant
+            if key["username"] != derivation.RECOVERY_USER:
                 derivation.begin(passphrase, a2b_base64(key["salt"]), key["N"], key["r"], key["p"])
                 return True
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
 """A large file: read, cut, hashed and sealed window by window, here or in a process of its own.
 
 One process does all of it, while what was read is still in its processor's
-cache; threads of one process spend a quarter more on waking each other.
+cache; threads of one process would spend more on waking each other.
 """
 
 from __future__ import annotations

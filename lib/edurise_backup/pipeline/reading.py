@@ -143,14 +143,13 @@ class Reading:
         """What ended a reader: the others stop at their next chunk instead of reading on for nothing."""
 
     def add(self, entry: Entry) -> Pending:
-        """Have the file read: a small file of this machine with others, anything else as a stream."""
+        """Have the file read: one of this machine by the sink, a small one with others; anything else as a stream."""
         self._raise_if_ended()
         status = entry.status
-        if status is None or status.st_size > self._sizes.minimum or abs(status.st_mtime_ns) > _LATEST:
-            job = _Job([entry])
-            ours = status is not None and status.st_size < _ALONE and abs(status.st_mtime_ns) <= _LATEST
-            self._send(job, self._read_large if ours else self._read_streams, self._pools.streams)
-            return Pending(job, 0)
+        if status is None or status.st_size >= _ALONE or abs(status.st_mtime_ns) > _LATEST:
+            return self._send_alone(entry, self._read_streams)
+        if status.st_size > self._sizes.minimum:
+            return self._send_alone(entry, self._read_large)
         if len(self._batch.entries) >= _BATCH_FILES or self._batch.size + status.st_size > _BATCH_BYTES:
             self.flush()
         self._batch.entries.append(entry)
@@ -162,6 +161,11 @@ class Reading:
         if self._batch.entries:
             self._send(self._batch, self._read_batch, self._pools.batches)
             self._batch = _Job([])
+
+    def _send_alone(self, entry: Entry, read: Callable[[list[Entry]], list[_ReadFile]]) -> Pending:
+        job = _Job([entry])
+        self._send(job, read, self._pools.streams)
+        return Pending(job, 0)
 
     def _send(self, job: _Job, read: Callable[[list[Entry]], list[_ReadFile]], pool: Pool) -> None:
         job.sent = True
@@ -241,7 +245,7 @@ class Reading:
         if file is None:
             return self._read_streams(entries)
         trouble = f"{entry.path}: {file.trouble}" if file.trouble else None
-        if file.status is None or not file.readable:
+        if file.status is None:
             return [self._read(None, trouble)]
         node = entry.described(file.status)
         node.size = file.size
@@ -252,7 +256,7 @@ class Reading:
         for attempt in range(1, _TRIES + 1):
             self._raise_if_ended()
             file = self._sink.store_file(path, self._advance)
-            if file is None or not file.trouble or not file.readable or attempt == _TRIES:
+            if file is None or file.status is None or not file.trouble or attempt == _TRIES:
                 return file
         raise AssertionError("unreachable")
 

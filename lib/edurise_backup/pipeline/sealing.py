@@ -88,13 +88,13 @@ class Sealing:
             member.send(_File(os.fsencode(path)))
             opened = member.receive(Opened)
             if opened.status is None:
-                return StoredFile(None, [], 0, os.strerror(opened.errno), readable=False)
+                return StoredFile(None, [], 0, os.strerror(opened.errno))
             ids: list[BlobId] = []
             size = 0
             while True:
                 part = member.receive(Part)
                 if part.errno:
-                    return StoredFile(opened.status, [], size, os.strerror(part.errno), readable=False)
+                    return StoredFile(None, [], size, os.strerror(part.errno))
                 if not part.ids:
                     break
                 advance(part.size)

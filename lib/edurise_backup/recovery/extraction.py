@@ -194,11 +194,8 @@ class Extraction:
     @contextmanager
     def _folder(self, names: Names) -> Iterator[int]:
         """Give the descriptor of a directory below the target; recently used ones stay open."""
-        held = self._folders.hold(names)
-        try:
-            yield held[0]
-        finally:
-            self._folders.let_go(held)
+        with self._folders.opened(names) as descriptor:
+            yield descriptor
 
     @contextmanager
     def _translated(self, names: Names) -> Iterator[None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from edurise_backup.recovery.planning import Names
 
@@ -38,6 +40,15 @@ class Folders:
         """Say that a descriptor is not needed any more."""
         with self._guard:
             held[1] -= 1
+
+    @contextmanager
+    def opened(self, names: Names) -> Iterator[int]:
+        """Give a directory's descriptor inside the `with` block; raises OSError."""
+        held = self.hold(names)
+        try:
+            yield held[0]
+        finally:
+            self.let_go(held)
 
     def close(self) -> None:
         """Close all but the root."""

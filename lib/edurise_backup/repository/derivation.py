@@ -11,6 +11,8 @@ import hashlib
 import threading
 
 _FLOOR, _CEILING = 1 << 20, 1 << 30
+RECOVERY_USER = "recovery-key"
+"""The `username` of the key file that the printed recovery key opens: rarely meant, so it is tried last."""
 _LENGTH = 64
 """Bytes: an encryption key and the two halves of a MAC key (restic's `doc/design.rst`)."""
 

@@ -18,8 +18,7 @@ from edurise_backup.model.content import rfc3339
 from edurise_backup.pipeline.codec import MasterKey
 from edurise_backup.repository import derivation
 
-RECOVERY_USER = "recovery-key"
-"""The `username` of the key file that the printed recovery key opens."""
+RECOVERY_USER = derivation.RECOVERY_USER
 
 _ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"  # no 0 O, 1 I L, U
 

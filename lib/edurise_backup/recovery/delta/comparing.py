@@ -180,11 +180,8 @@ class _Reader:
 
     @contextmanager
     def _open(self, names: Names) -> Iterator[int]:
-        held = self._folders.hold(names[:-1])
-        try:
-            descriptor = os.open(names[-1], OPEN_FILE, dir_fd=held[0])
-        finally:
-            self._folders.let_go(held)
+        with self._folders.opened(names[:-1]) as above:
+            descriptor = os.open(names[-1], OPEN_FILE, dir_fd=above)
         try:
             yield descriptor
         finally:
@@ -195,14 +192,11 @@ def _likeness(folders: Folders, names: Names, status: os.stat_result, node: Node
     if stat.S_ISSOCK(status.st_mode) or go_mode(status.st_mode)[0] != node.type:
         return Likeness(same=False, described=False)
     try:
-        held = folders.hold(names[:-1])
-        try:
+        with folders.opened(names[:-1]) as above:
             if node.type == "symlink":
-                same = os.readlink(os.fsencode(names[-1]), dir_fd=held[0]) == link_target(node)
+                same = os.readlink(os.fsencode(names[-1]), dir_fd=above) == link_target(node)
             else:
                 same = node.type == "fifo" or status.st_rdev == node.device
-            return Likeness(same, is_described(status, attributes_of(closed(held[0], names[-1])), node))
-        finally:
-            folders.let_go(held)
+            return Likeness(same, is_described(status, attributes_of(closed(above, names[-1])), node))
     except OSError:  # it has gone, or became something else
         return Likeness(same=False, described=False)

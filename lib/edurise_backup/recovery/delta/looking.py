@@ -122,15 +122,12 @@ class _Look:
         return status.st_dev
 
     def _read(self, folder: Names) -> tuple[os.stat_result, list[tuple[str, os.stat_result]]]:
-        held = self._folders.hold(folder)
-        try:
-            status = os.fstat(held[0])
+        with self._folders.opened(folder) as descriptor:
+            status = os.fstat(descriptor)
             node = self._nodes.get(folder)
-            if node is not None and not is_described(status, attributes_of(held[0]), node):
+            if node is not None and not is_described(status, attributes_of(descriptor), node):
                 self._differing.add(folder)
-            return status, _entries(held[0])
-        finally:
-            self._folders.let_go(held)
+            return status, _entries(descriptor)
 
     def _sort(self, names: Names, status: os.stat_result, device: int, *, covered: bool) -> None:
         if names in self._nodes:
@@ -165,15 +162,10 @@ class _Look:
     def _below(self, names: Names) -> list[tuple[Names, os.stat_result]]:
         self._progress.raise_if_cancelled()
         try:
-            held = self._folders.hold(names)
+            with self._folders.opened(names) as descriptor:
+                return [((*names, name), status) for name, status in _entries(descriptor)]
         except OSError:  # its removal will say so, if it comes to that
             return []
-        try:
-            return [((*names, name), status) for name, status in _entries(held[0])]
-        except OSError:
-            return []
-        finally:
-            self._folders.let_go(held)
 
 
 def _entries(folder: int) -> list[tuple[str, os.stat_result]]:

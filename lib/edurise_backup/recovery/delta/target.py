@@ -97,11 +97,8 @@ class Target:
     @contextmanager
     def folder(self, names: Names) -> Iterator[int]:
         """Give the descriptor of a directory; raises OSError."""
-        held = self._folders.hold(names)
-        try:
-            yield held[0]
-        finally:
-            self._folders.let_go(held)
+        with self._folders.opened(names) as descriptor:
+            yield descriptor
 
     @contextmanager
     def changing(self, names: Names) -> Iterator[int]:
