@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 UV_VERSION := 0.13.9
-CHECKED := lib flows dashboard tests
+CHECKED := lib flows dashboard reports tests
 # What is unpacked counts only where nothing is installed.
 export PATH := $(PATH):$(CURDIR)/.tools/usr/bin
 
@@ -25,7 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@{ $(RUN) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) \
 	    && $(RUN) -m uv pip install --quiet --compile-bytecode --python $(RUN) -c constraints.txt -e '.[dev]'; } \
 	  || $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@$(RUN) -m compileall -q lib flows dashboard  # else who may not write here compiles all of it at every start
+	@$(RUN) -m compileall -q lib flows dashboard reports  # else who may not write here compiles all of it at every start
 	@touch $@
 
 tools:  ## unpack what tests need from Debian into .tools/, where it is not installed
@@ -66,4 +66,4 @@ layers: install
 
 clean:  ## remove what was built or unpacked; the demonstration's results, too
 	rm -rf $(VENV) .tools .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
-	find lib flows dashboard tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find lib flows dashboard reports tests -name __pycache__ -type d -prune -exec rm -rf {} +

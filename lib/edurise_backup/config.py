@@ -94,12 +94,28 @@ class ConfigurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     exclude: tuple[str, ...] = ()
 
 
+class ObjectivesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What alarms and reports measure against; the defaults are the mission's."""
+
+    full_backup_minutes: Positive = 240
+    incremental_backup_minutes: Positive = 60
+    verification_minutes: Positive = 30
+    recovery_minutes: Positive = 120
+    good_backup_hours: Positive = 26
+    """The newest good backup of a source may be so old (its RPO); a day and some room for the run itself."""
+    verified_days: Positive = 7
+    """The newest good backup that passed a verification may be so old."""
+    free_days: Positive = 30
+    """The store must not fill sooner than this by the forecast."""
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     data_directory: str = ""
     host: str = ""
     repository: RepositorySettings = RepositorySettings()
     catalog: CatalogSettings = CatalogSettings()
     prefect: PrefectSettings = PrefectSettings()
+    objectives: ObjectivesSettings = ObjectivesSettings()
     database: tuple[DatabaseSettings, ...] = ()
     files: tuple[FilesSettings, ...] = ()
     configuration: tuple[ConfigurationSettings, ...] = ()
@@ -119,6 +135,7 @@ class Settings:
     databases: tuple[DatabaseSettings, ...]
     files: tuple[FilesSettings, ...]
     configuration: tuple[ConfigurationSettings, ...]
+    objectives: ObjectivesSettings
 
 
 def is_name(text: str) -> bool:
@@ -232,7 +249,7 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
         path=path,
         data_directory=Path(data),
         host=found.host or socket.gethostname(),
-        repository=RepositorySettings(location=location, password_file=password_file),
+        repository=msgspec.structs.replace(found.repository, location=location, password_file=password_file),
         catalog=msgspec.structs.replace(found.catalog, password_file=absolute(found.catalog.password_file)),
         prefect_api_url=environment.get("PREFECT_API_URL") or found.prefect.api_url,
         databases=tuple(
@@ -245,6 +262,7 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
         configuration=tuple(
             msgspec.structs.replace(source, paths=tuple(map(absolute, source.paths))) for source in found.configuration
         ),
+        objectives=found.objectives,
     )
 
 

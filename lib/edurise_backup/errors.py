@@ -67,6 +67,10 @@ class UnreachableError(InputError):
     """A database or store does not answer, or refuses the credentials."""
 
 
+class ForbiddenError(InputError):
+    """Whoever asked may not do this, or not alone; the hint says who may."""
+
+
 class LockedError(InputError):
     """Somebody else holds the repository; the message says who, and since when."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PACKAGES = [CHECKOUT / "lib" / "edurise_backup", CHECKOUT / "flows", CHECKOUT / "dashboard"]
+PACKAGES = [CHECKOUT / "lib" / "edurise_backup", CHECKOUT / "flows", CHECKOUT / "dashboard", CHECKOUT / "reports"]
 MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 LONGEST = 350
 FOREIGN_PLACES = tuple(f"/{folder}/" for folder in ("work", "root"))

@@ -54,6 +54,13 @@ def test_the_pages_defaults_are_those_of_the_code() -> None:
     assert told["prefect.api_url"] == config.PREFECT_API
 
 
+def test_what_the_file_says_of_the_repository_and_the_objectives_is_kept(tmp_path: Path) -> None:
+    text = '[repository]\nlocation = "r"\ncompression = "max"\n[objectives]\nrecovery_minutes = 45\n'
+    found = settings_of(tmp_path, text, {"EDURISE_REPOSITORY": str(tmp_path / "other")})
+    assert (found.repository.location, found.repository.compression) == (str(tmp_path / "other"), "max")
+    assert (found.objectives.recovery_minutes, found.objectives.full_backup_minutes) == (45, 240)
+
+
 def test_the_pages_example_is_a_configuration(tmp_path: Path) -> None:
     (example,) = blocks(page(PAGE), "toml")
     found = settings_of(tmp_path, example)

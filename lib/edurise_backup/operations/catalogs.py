@@ -12,7 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from edurise_backup.catalog.alarms import Alarms
+from edurise_backup.catalog.audit import AuditTrail
 from edurise_backup.catalog.jobs import BackupJobs
+from edurise_backup.catalog.leases import Leases
 from edurise_backup.catalog.maintenance import MaintenanceJobs
 from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.reconcile import EndedJob, reconcile_dead
@@ -38,6 +41,9 @@ class Catalog:
         self.verifications = Verifications(sessions)
         self.recoveries = RecoveryJobs(sessions)
         self.maintenance = MaintenanceJobs(sessions)
+        self.audit = AuditTrail(sessions)
+        self.alarms = Alarms(sessions)
+        self.leases = Leases(sessions)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:

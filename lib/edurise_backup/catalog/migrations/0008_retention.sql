@@ -1,0 +1,1 @@
+-- What retention knows beside the repository.
