@@ -22,6 +22,7 @@ import msgspec
 from edurise_backup.errors import ConfigError
 from edurise_backup.model.compression import WORDS
 from edurise_backup.model.location import SCHEME
+from edurise_backup.ports import AROUND, Surroundings
 
 FILE_NAME = "edurise-backup.toml"
 PREFECT_API = "http://127.0.0.1:4200/api"
@@ -136,6 +137,7 @@ class Settings:
     files: tuple[FilesSettings, ...]
     configuration: tuple[ConfigurationSettings, ...]
     objectives: ObjectivesSettings
+    around: Surroundings = AROUND
 
 
 def is_name(text: str) -> bool:

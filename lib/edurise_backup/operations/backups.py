@@ -151,13 +151,13 @@ def backup_type(word: BackupType | str) -> BackupType:
 
 def make_repository(settings: Settings) -> tuple[str, str]:
     """Make the configured repository; return its id and its recovery key, to be shown once. Raises ConflictError."""
-    repository, recovery_key = create_repository(*_place(settings))
+    repository, recovery_key = create_repository(*_place(settings), around=settings.around.store)
     return repository.config.id, recovery_key
 
 
 def opened_repository(settings: Settings) -> Repository:
     """Open the configured repository; raises ConfigError, WrongPassphraseError, NotARepositoryError."""
-    return open_repository(*_place(settings))
+    return open_repository(*_place(settings), around=settings.around.store)
 
 
 def _place(settings: Settings) -> tuple[str, str]:
@@ -246,6 +246,7 @@ class _Backup:
             progress=self._progress,
             read_everything=read_everything,
             settings=WriterSettings(compression=parse_compression(self._settings.repository.compression)),
+            now=self._settings.around.clock,
         )
         self._warnings += saved.archived.problems
         self._sent += saved.added.sent_bytes
@@ -282,7 +283,6 @@ class _Backup:
         return replace(
             self._job,
             status=JobStatus.COMPLETED_WITH_WARNINGS if warnings else JobStatus.COMPLETED,
-            completed_at=datetime.now(UTC),
             size=sum(part.source_bytes for part in self._parts),
             location=f"{self._repository.store.address} {','.join(ids)}",
             checksum=set_checksum(ids),

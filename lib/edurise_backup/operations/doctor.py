@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def _repository(settings: Settings) -> Iterator[Finding]:
     if not any(key.username == RECOVERY_USER for key in repository.key_files().values()):
         yield Finding(Level.WARNING, "repository", "it has no recovery key", "add a second passphrase: `repo key add`")
     locks = read_locks(repository.box)
-    dead = sum(lock.dead(datetime.now(UTC)) for lock in locks.values())
+    dead = sum(lock.dead(settings.around.clock()) for lock in locks.values())
     if dead:
         yield Finding(Level.WARNING, "repository", f"{dead} locks of dead processes", "`repo unlock` removes them")
     free = shutil.disk_usage(settings.repository.location.removeprefix("local:")).free
@@ -104,7 +104,7 @@ def _repository(settings: Settings) -> Iterator[Finding]:
 
 def _catalog(settings: Settings) -> Iterator[Finding]:
     with open_catalog(settings) as catalog:
-        stats = backup_stats(catalog.sessions, datetime.now(UTC))
+        stats = backup_stats(catalog.sessions, catalog.clock())
     yield Finding(Level.FINE, "catalog", "it answers, its schema is of this release")
     ages = [kind.last_good_age for kind in stats.types if kind.last_good_age is not None]
     if not ages:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from uuid import UUID
 
 from edurise_backup.catalog.heartbeat import JobReporter
@@ -36,11 +35,11 @@ def run_job(
     if flow_run_id is not None:
         jobs.attach_flow_run(job.id, flow_run_id)
     started = jobs.start(job.id)
-    reporter = JobReporter(jobs, job.id, also=progress, stop=stop)
+    reporter = JobReporter(jobs, job.id, also=progress, stop=stop, clock=jobs.clock)
     try:
         with reporter:
             done = work(reporter, started)
-        done = _final(reporter, done)
+        done = _final(jobs, reporter, done)
         keep(done)
     except BackupError as error:
         cause = _cause(reporter, error)
@@ -104,12 +103,12 @@ def _told(job: RecordT, status: JobStatus, error: BackupError) -> RecordT:
 
 
 def _end(jobs: Jobs[RecordT], reporter: JobReporter, job: RecordT) -> None:
-    jobs.finish(_final(reporter, job))
+    jobs.finish(_final(jobs, reporter, job))
 
 
-def _final(reporter: JobReporter, job: RecordT) -> RecordT:
+def _final(jobs: Jobs[RecordT], reporter: JobReporter, job: RecordT) -> RecordT:
     """Return the job as its row will be once it has ended."""
-    now, phases = datetime.now(UTC), reporter.phases()
+    now, phases = jobs.clock(), reporter.phases()
     last = phases[-1] if phases else None
     return replace(
         job,

@@ -65,7 +65,7 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
         if snapshot_id not in known
     ]
     with open_catalog(settings) as catalog:
-        result = import_rows(catalog.sessions, [*alone, *_with_verdicts(records)], now=datetime.now(UTC))
+        result = import_rows(catalog.sessions, [*alone, *_with_verdicts(records)], now=catalog.clock())
         remarks += look_for_backups(catalog, repository).missing_sentences()
     return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))
 
