@@ -32,6 +32,7 @@ VAULT_KEYS = ("/etc/postgresql-custom/pgsodium_root.key",)
 """Without this key nothing in a Supabase vault can be read again."""
 SERVERS = "/.edurise/servers"
 INVENTORY = "/.edurise/inventory"
+CATALOG_EXPORT = f"{INVENTORY}/catalog.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,7 @@ class Collector:
         files: dict[str, Produce] = {
             f"{INVENTORY}/inventory.json": partial(_once, to_json({"servers": servers, "files": self.platform.files})),
             f"{INVENTORY}/versions.json": versions,
-            f"{INVENTORY}/catalog.jsonl": catalog,
+            CATALOG_EXPORT: catalog,
         }
         generated = GeneratedSource(files, moment=self._now(), problems=problems)
         return Collected(BackupType.METADATA, "platform", generated, (INVENTORY,))
