@@ -60,7 +60,7 @@ def _parse(text: str) -> Blackout:
     if not found:
         raise _unreadable(text)
     begin, end = (_minutes(found[number], found[number + 1], text) for number in (2, 4))
-    if begin == end or begin == _DAY_MINUTES:
+    if begin in (end, _DAY_MINUTES):
         raise _unreadable(text)
     return Blackout(said, _days(found[1], text) if found[1] else frozenset(range(7)), begin, end)
 
@@ -92,5 +92,5 @@ def _unreadable(text: str) -> InputError:
     return InputError(
         f"the blackout {text!r} is not readable",
         safe="nothing was changed",
-        hint='write days and times, for instance "mon-fri 08:00-18:00" or "22:00-06:00"; a whole day is "sun 00:00-24:00"',
+        hint='write for instance "mon-fri 08:00-18:00" or "22:00-06:00"; a whole day is "sun 00:00-24:00"',
     )

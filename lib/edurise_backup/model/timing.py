@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -109,7 +110,7 @@ def check_rule(rule: Rule, now: datetime) -> None:
             safe="nothing was changed",
             hint="choose another time, or shorten the blackout",
         )
-    gap = min((later - earlier for earlier, later in zip(times, times[1:], strict=False)), default=HORIZON)
+    gap = min((later - earlier for earlier, later in pairwise(times)), default=HORIZON)
     if rule.jitter and rule.jitter >= gap:
         raise InputError(
             f"a jitter of {rule.jitter} reaches the next due time, {gap} later",
