@@ -83,6 +83,17 @@ class ExpectedRuns:
             )
         )
 
+    def ahead(self, schedule_id: UUID, *, after: datetime, until: datetime) -> tuple[ExpectedRun, ...]:
+        """Return the runs of a schedule that are due in (after, until] and that nobody has taken up, soonest first."""
+        return self._sessions.run(
+            lambda connection: read(
+                connection,
+                """WHERE e.schedule_id = %(id)s AND e.due_at > %(after)s AND e.due_at <= %(until)s
+                     AND e.outcome IS NULL AND e.begun_at IS NULL ORDER BY e.due_at LIMIT 100""",
+                {"id": schedule_id, "after": after, "until": until},
+            )
+        )
+
     def between(self, since: datetime, until: datetime) -> tuple[ExpectedRun, ...]:
         """Return all rows with a due time in [since, until), of removed schedules, too; oldest first."""
         return self._sessions.run(

@@ -30,7 +30,8 @@ class ScheduleConfig:
     """What is to be run, and how often; lengths of time as text, such as `10m` or `1h30m`."""
 
     name: str
-    type: Work | str
+    type: str
+    """A kind of `model.schedules.Work`: full, database, files, …, verify, check, prune."""
     frequency: str
     """Cron, an interval, or plain words: `0 2 * * *`, `6h`, `every day at 02:00`; a zone may end it."""
     retention: int = 30
@@ -60,9 +61,8 @@ def config_of(config: ScheduleConfig | Mapping[str, object]) -> ScheduleConfig:
         raise InputError(
             f"a schedule has no field {unknown[0]!r}", safe=_SAFE, hint=f"its fields are {', '.join(FIELDS)}"
         )
-    values = {name: value.value if isinstance(value, Work) else value for name, value in config.items()}
     try:
-        return msgspec.convert(values, ScheduleConfig)
+        return msgspec.convert(msgspec.to_builtins(dict(config)), ScheduleConfig)
     except msgspec.ValidationError as error:
         raise InputError(f"the schedule is not readable: {error}", safe=_SAFE, hint="see docs/api/backup.md") from error
 
@@ -126,7 +126,7 @@ def changed_config(schedule: Schedule, changes: Mapping[str, object]) -> Schedul
     return config_of(values)
 
 
-def _work(word: Work | str) -> Work:
+def _work(word: str) -> Work:
     try:
         return Work(word)
     except ValueError:
