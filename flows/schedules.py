@@ -23,8 +23,7 @@ from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.schedules import ExpectedRun, RunOutcome, Schedule
 from edurise_backup.model.timing import anchor
 from edurise_backup.operations import Catalog
-from edurise_backup.operations.planning import paused_at, rule_of
-from edurise_backup.operations.schedules import ALARM_SUBJECT
+from edurise_backup.operations.planning import ALARM_SUBJECT, paused_at, rule_of
 from flows.prefect_api import PrefectApi, PrefectSchedule, ScheduledRun
 
 DEPLOYMENT = "scheduled/edurise"
@@ -37,6 +36,8 @@ SHOWN_AHEAD = timedelta(hours=24)
 _EXACT_AHEAD = 3
 _PATIENCE = timedelta(seconds=15)
 """How long after its time a run that Prefect took up may need until it passes the gate."""
+SCHEDULER_PATIENCE = timedelta(seconds=20)
+"""Prefect's scheduler looks every 10 s at what was changed."""
 DRIFT_SHOWN = timedelta(hours=1)
 """So long a drift that was repaired stays an open alarm, for somebody to look who changes schedules."""
 _SIMPLE_CRON = re.compile(r"[0-9*,/\-]+(?: [0-9*,/\-]+){4}\Z")
@@ -121,6 +122,8 @@ class _Look:
     changes: list[str] = field(default_factory=list)
     drifts: list[tuple[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    fresh: set[UUID] = field(default_factory=set)
+    """Rows whose schedule was written a moment ago: Prefect's own scheduler makes their runs yet."""
 
     @contextmanager
     def told(self, name: str) -> Iterator[None]:
@@ -143,6 +146,7 @@ class _Look:
             if row.prefect_schedule_id is not None:
                 self.drifts.append((row.name, "its schedule was gone from Prefect; it was made again"))
             made = self.api.create_schedule(self.deployment, body)
+            self.fresh.add(row.id)
             self.changes.append(f"{row.name}: made in Prefect")
             self.catalog.schedules.note_prefect(row.id, made)
             return
@@ -150,39 +154,62 @@ class _Look:
             if row.updated_at is not None and there.updated > row.updated_at and row.prefect_schedule_id == there.id:
                 self.drifts.append((row.name, f"somebody changed its schedule in Prefect {_change(there, body)}"))
             self.api.replace_schedule(self.deployment, there.id, body)
+            self.fresh.add(row.id)
             self.changes.append(f"{row.name}: written to Prefect anew")
+        elif there.updated > self.now - SCHEDULER_PATIENCE:
+            self.fresh.add(row.id)
         self.catalog.schedules.note_prefect(row.id, there.id)
 
     def keep_runs(self, rows: Sequence[Schedule]) -> None:
         """Ask for the runs that are due soon or to be made up for and that Prefect lacks; drop those nobody wants."""
-        wanted = list(self._wanted(rows))
-        times = {(str(run.schedule_id), run.due_at) for run in wanted}
-        here = self.api.open_runs(self.deployment, until=self.now + SHOWN_AHEAD)
-        known = {(str(run.parameters.get("schedule_id")), run.expected_start) for run in here}
+        wanted: list[ExpectedRun] = []
+        newest: dict[str, datetime] = {}
+        for row in rows:
+            with self.told(row.name):
+                if not paused_at(row, self.now):
+                    wanted += self._wanted(row, newest)
+        here = {run.id: run for run in self.api.open_runs(self.deployment, until=self.now + SOON)}
+        exact = self.api.open_runs(self.deployment, until=self.now + SHOWN_AHEAD, tags=[EXACT])
+        here |= {run.id: run for run in exact}
+        known = {(_row_of(run), run.expected_start) for run in here.values()}
         for run in wanted:
             if (str(run.schedule_id), run.due_at) not in known:
-                self.api.create_run_at(
-                    self.deployment,
-                    run.due_at,
-                    {"schedule_id": str(run.schedule_id)},
-                    idempotency_key=_key(run),
-                    tags=["edurise", EXACT],
-                )
-        for one in here:
-            key = (str(one.parameters.get("schedule_id")), one.expected_start)
-            if _waits_in_vain(one, self.now) and key not in times:
-                self.api.delete_run(one.id)
+                self._ask_for(run)
+        times = {(str(run.schedule_id), run.due_at) for run in wanted}
+        for one in here.values():
+            if one.state_type == "SCHEDULED":
+                self._drop(one, times, newest.get(_row_of(one)))
 
-    def _wanted(self, rows: Sequence[Schedule]) -> Iterator[ExpectedRun]:
-        for row in rows:
-            if paused_at(row, self.now):
-                continue
-            until = self.now + (SOON if body_of(row) is not None else SHOWN_AHEAD)
+    def _wanted(self, row: Schedule, newest: dict[str, datetime]) -> list[ExpectedRun]:
+        exact = body_of(row) is None
+        found: list[ExpectedRun] = []
+        if row.id not in self.fresh:
+            until = self.now + (SHOWN_AHEAD if exact else SOON)
             ahead = self.catalog.expected_runs.ahead(row.id, after=self.now - _PATIENCE, until=until)
-            yield from ahead[: None if body_of(row) is not None else _EXACT_AHEAD]
-            newest = self.catalog.expected_runs.newest(row.id, before=self.now - _PATIENCE, limit=1)
-            if newest and _to_be_made_up(newest[0], row, self.now):
-                yield newest[0]
+            found += ahead[: _EXACT_AHEAD if exact else None]
+        last = self.catalog.expected_runs.newest(row.id, before=self.now - _PATIENCE, limit=1)
+        if last and _to_be_made_up(last[0], row, self.now):
+            found.append(last[0])
+        newest[str(row.id)] = last[0].due_at if last else self.now - SHOWN_AHEAD
+        return found
+
+    def _ask_for(self, run: ExpectedRun) -> None:
+        self.api.create_run_at(
+            self.deployment,
+            run.due_at,
+            {"schedule_id": str(run.schedule_id)},
+            idempotency_key=_key(run),
+            tags=["edurise", EXACT],
+        )
+
+    def _drop(self, run: ScheduledRun, wanted: set[tuple[str, datetime]], newest: datetime | None) -> None:
+        """End a run that only costs a process: one for a time that is withdrawn, one that a newer run replaces."""
+        if run.expected_start > self.now:
+            if EXACT in run.tags and (_row_of(run), run.expected_start) not in wanted:
+                self.api.delete_run(run.id)
+        elif run.expected_start < self.now - _PATIENCE and (newest is None or run.expected_start < newest):
+            self.api.set_state(run.id, "CANCELLED", message="its time has passed: a newer run took its place")
+            self.changes.append(f"a run of {run.expected_start:%Y-%m-%d %H:%M} UTC was late and is not needed any more")
 
     def report(self) -> None:
         """Raise an alarm about each drift; one that was seen no more for a while is settled."""
@@ -216,9 +243,8 @@ def _to_be_made_up(run: ExpectedRun, row: Schedule, now: datetime) -> bool:
     )
 
 
-def _waits_in_vain(run: ScheduledRun, now: datetime) -> bool:
-    """Whether a run that was asked for one by one waits for a time at which none is expected any more; pure."""
-    return EXACT in run.tags and run.state_type == "SCHEDULED" and run.expected_start > now
+def _row_of(run: ScheduledRun) -> str:
+    return str(run.parameters.get("schedule_id"))
 
 
 def _comparable(schedule: object) -> dict[str, object]:

@@ -199,7 +199,7 @@ def status(
     schedule: Annotated[str | None, typer.Argument(metavar="SCHEDULE", help="One of them; without it all.")] = None,
     runs: Annotated[int, typer.Option(min=1, max=1000, help="How many runs of each, newest first.")] = 10,
 ) -> None:
-    """Show how the newest expected runs of each schedule went."""
+    """Judge what is due, and show how the newest expected runs of each schedule went."""
     from edurise_backup.operations import schedule_status
 
     found = schedule_status(schedule, runs=runs, settings=product.settings())

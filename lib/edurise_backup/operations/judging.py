@@ -22,8 +22,7 @@ from edurise_backup.model.jobs import Verdict
 from edurise_backup.model.people import SYSTEM
 from edurise_backup.model.schedules import RunOutcome
 from edurise_backup.operations.catalogs import Catalog
-from edurise_backup.operations.planning import freeze, next_run_of
-from edurise_backup.operations.schedules import ALARM_SUBJECT
+from edurise_backup.operations.planning import ALARM_SUBJECT, freeze, next_run_of
 
 END_SETTLES = timedelta(minutes=15)
 """A failed attempt may be repeated for so long; and a run whose process died without a job counts as such after it."""

@@ -17,6 +17,8 @@ from edurise_backup.model.timing import Rule, next_times, times_until
 
 AHEAD = timedelta(hours=48)
 """So far ahead expected runs are written down."""
+ALARM_SUBJECT = "schedule {}"
+"""What an alarm about a schedule names, with its name."""
 _MOST = 20_000
 """Runs that are written down at one time; the next look goes on from there."""
 

@@ -25,8 +25,9 @@ from edurise_backup.model.schedules import ExpectedRun, Schedule
 from edurise_backup.model.timing import Candidate
 from edurise_backup.model.timing import preview as preview_times
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.judging import judge_runs
 from edurise_backup.operations.people import local_actor
-from edurise_backup.operations.planning import local_time, paused_at, plan_anew, rule_of
+from edurise_backup.operations.planning import ALARM_SUBJECT, local_time, paused_at, plan_anew, rule_of
 from edurise_backup.operations.schedule_config import (
     FIELDS,
     ScheduleConfig,
@@ -39,8 +40,6 @@ from edurise_backup.ports import Clock, utc_now
 
 _MOST_SHOWN = 1000
 _LONGEST_PAUSE = timedelta(days=366)
-ALARM_SUBJECT = "schedule {}"
-"""What an alarm about a schedule names, with its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +241,13 @@ def previewed(schedule: Schedule, now: datetime, count: int) -> list[PreviewedRu
 def schedule_status(
     word: str | None = None, *, runs: int = 10, settings: Settings | None = None, clock: Clock = utc_now
 ) -> list[ScheduleStatus]:
-    """Return schedules (one, or all) with how their newest expected runs went."""
+    """Judge the runs that are due, and return schedules (one, or all) with how their newest runs went.
+
+    So a host without Prefect's watcher sees what was missed, too.
+    """
     now = clock()
     with open_catalog(settings or load_settings()) as catalog:
+        judge_runs(catalog, now)
         chosen = [catalog.schedules.find(word)] if word else catalog.schedules.all()
         return [ScheduleStatus(one, catalog.expected_runs.newest(one.id, before=now, limit=runs)) for one in chosen]
 
