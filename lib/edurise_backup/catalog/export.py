@@ -9,22 +9,19 @@ exporting again gives the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-import msgspec
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
-from edurise_backup.catalog import rows
+from edurise_backup.catalog import rows, schedules
 from edurise_backup.catalog.migrate import schema_version
 from edurise_backup.catalog.records import (
     JobKind,
     JobRecord,
-    Schedule,
     envelope,
     kind_of,
     open_envelope,
@@ -36,11 +33,11 @@ from edurise_backup.catalog.records import (
 from edurise_backup.catalog.rows import BACKUPS, MAINTENANCE, RECOVERIES, VERIFICATIONS, RecordT, Table
 from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.model.jobs import BackupJob, RecoveryJob, Verification
+from edurise_backup.model.schedules import Schedule
 
 _PAGE = 500
 _HEADER = "catalog"
 _SCHEDULE = "schedule"
-_SCHEDULE_COLUMNS = [field.name for field in fields(Schedule)]
 # what others refer to comes first
 _ORDER = (_SCHEDULE, JobKind.BACKUP, JobKind.VERIFICATION, JobKind.RECOVERY, JobKind.MAINTENANCE)
 
@@ -124,12 +121,9 @@ def _import_job(connection: Connection, table: Table[RecordT], record: RecordT, 
 
 
 def _import_schedule(connection: Connection, schedule: Schedule) -> bool:
-    query = sql.SQL("INSERT INTO backup_schedules ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
-        sql.SQL(", ").join(sql.Identifier(column) for column in _SCHEDULE_COLUMNS),
-        sql.SQL(", ").join(sql.Placeholder(column) for column in _SCHEDULE_COLUMNS),
-    )
-    values = {column: getattr(schedule, column) for column in _SCHEDULE_COLUMNS}
-    return connection.execute(query, values).rowcount == 1
+    if schedules.read(connection, "WHERE id = %(id)s OR name = %(name)s", {"id": schedule.id, "name": schedule.name}):
+        return False
+    return schedules.insert(connection, schedule)
 
 
 def _kind(record: JobRecord | Schedule) -> str:
@@ -137,11 +131,11 @@ def _kind(record: JobRecord | Schedule) -> str:
 
 
 def _schedules(connection: Connection) -> list[Schedule]:
-    query = sql.SQL("SELECT {} FROM backup_schedules ORDER BY id").format(
-        sql.SQL(", ").join(sql.Identifier(column) for column in _SCHEDULE_COLUMNS)
-    )
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return msgspec.convert(cursor.execute(query).fetchall(), list[Schedule])
+    # a schedule that is brought back is a new one to Prefect, and nothing was expected of it meanwhile
+    return [
+        replace(schedule, prefect_schedule_id=None, updated_at=None)
+        for schedule in schedules.read(connection, "ORDER BY id")
+    ]
 
 
 def _lines(connection: Connection, table: Table[RecordT]) -> Iterator[bytes]:

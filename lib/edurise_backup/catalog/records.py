@@ -7,7 +7,6 @@ file's name that are not UTF-8, NUL) is written with a backslash escape.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -16,8 +15,9 @@ from uuid import UUID
 import msgspec
 
 from edurise_backup.errors import DamageError, UnsupportedVersionError
-from edurise_backup.model.jobs import BackupJob, BackupType, JobStatus, RecoveryJob, Verification
+from edurise_backup.model.jobs import BackupJob, JobStatus, RecoveryJob, Verification
 from edurise_backup.model.maintenance import MaintenanceJob
+from edurise_backup.model.schedules import Schedule
 
 T = TypeVar("T")
 JobRecord = BackupJob | Verification | RecoveryJob | MaintenanceJob
@@ -33,22 +33,6 @@ class JobKind(StrEnum):
     VERIFICATION = "verification"
     RECOVERY = "recovery"
     MAINTENANCE = "maintenance"
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """A row of `backup_schedules`."""
-
-    id: UUID
-    name: str
-    type: BackupType
-    frequency: str
-    retention: int
-    """Days."""
-    last_run: datetime | None
-    next_run: datetime | None
-    is_active: bool
-    created_at: datetime
 
 
 _RECORDS: dict[JobKind, type[BackupJob] | type[Verification] | type[RecoveryJob] | type[MaintenanceJob]] = {

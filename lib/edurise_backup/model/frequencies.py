@@ -28,6 +28,15 @@ _CRON = re.compile(r"[0-9A-Za-z*,/#\-]+(?: [0-9A-Za-z*,/#\-]+){4}\Z", re.ASCII)
 _SPAN = re.compile(r"(\d{1,8}) ?(seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d|weeks?|w)\Z", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _EVERY = {"hourly": "every hour", "daily": "every day", "weekly": "every week", "monthly": "every month"}
+_NAMED = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _GROUPS = {"day": "*", "weekday": "1-5", "weekend": "0,6"}
 _TIME = re.compile(r"(\d{1,2}):(\d{2})\Z", re.ASCII)
@@ -57,6 +66,8 @@ def parse_frequency(text: str) -> Timing:
     if _CRON.match(said) and not said.lower().startswith("every "):
         return Timing(cron=_checked_cron(said), zone=zone)
     said = said.lower()
+    if said in _NAMED:
+        return Timing(cron=_NAMED[said], zone=zone)
     interval = _interval(said.removeprefix("every "))
     if interval is not None:
         return Timing(interval=interval, zone=zone)
