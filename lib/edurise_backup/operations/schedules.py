@@ -101,11 +101,12 @@ def edit_schedule(
     *,
     settings: Settings | None = None,
     actor: Actor | None = None,
+    version: int | None = None,
     clock: Clock = utc_now,
 ) -> Schedule:
     """Change fields of `ScheduleConfig` of the schedule that `word` names; runs not due yet are expected anew.
 
-    Raises as `schedule_backup`.
+    `version` is the one that the caller has seen: an edit in between is not overwritten. Raises as `schedule_backup`.
     """
     settings, actor = settings or load_settings(), actor or local_actor()
     actor.require(Permission.ADMINISTER)
@@ -117,6 +118,12 @@ def edit_schedule(
 
     def work(connection: Connection) -> Schedule:
         old = rows.find(connection, word, lock=True)
+        if version not in (None, old.version):
+            raise ConflictError(
+                f"the schedule {old.name} was changed by somebody else meanwhile",
+                safe="nothing was changed",
+                hint="look at it as it is now, then change it again",
+            )
         asked = schedule_from(changed_config(old, changes), old.id, settings, now)
         new = replace(old, **{name: getattr(asked, name) for name in FIELDS})
         if new == old:
