@@ -24,6 +24,7 @@ from edurise_backup.catalog.schedules import Schedules
 from edurise_backup.catalog.statistics import JobSummary, backup_stats, open_jobs, recent_jobs
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings, load_settings
+from edurise_backup.errors import InputError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupStats, JobId, JobStatus
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
 from edurise_backup.model.schedules import ExpectedRun, Schedule
@@ -130,9 +131,16 @@ def schedules() -> tuple[ScheduleState, ...]:
     now, sessions = datetime.now(UTC), catalog().sessions
     runs = ExpectedRuns(sessions)
     return tuple(
-        ScheduleState(one, runs.newest(one.id, before=now, limit=10), tuple(previewed(one, now, 10)))
+        ScheduleState(one, runs.newest(one.id, before=now, limit=10), _ahead(one, now))
         for one in Schedules(sessions).all()
     )
+
+
+def _ahead(schedule: Schedule, now: datetime) -> tuple[PreviewedRun, ...]:
+    try:
+        return tuple(previewed(schedule, now, 10))
+    except InputError:  # a row that somebody wrote past the product: the page shows it, and lets it be edited
+        return ()
 
 
 @st.cache_data(ttl=timedelta(seconds=1), show_spinner=False)

@@ -220,6 +220,27 @@ def test_an_edit_withdraws_what_is_not_due_yet_and_leaves_what_was_due(place: Pl
     assert '"after":{' in row.detail and '"before":{' in row.detail
 
 
+def test_an_edit_does_not_hide_what_was_due_while_nobody_wrote_it_down(place: Place) -> None:
+    schedule = place.add()
+    place.clock.pass_to(12, 40, days=5)
+    operations.edit_schedule(
+        "hourly files", {"frequency": "every day at 02:00"}, settings=place.settings, clock=place.clock
+    )
+    assert len(place.judge()) == 5 * 24
+    place.clock.pass_to(12, 50, days=6)
+    assert place.judge() == [(2, "missed")]
+    operations.remove_schedule("hourly files", settings=place.settings, clock=place.clock)
+    assert len(place.runs(schedule)) == 5 * 24 + 1
+
+
+def test_a_row_that_nobody_can_read_can_be_mended_by_an_edit(place: Place) -> None:
+    place.add()
+    with place.catalog.sessions.transaction() as connection:
+        connection.execute("UPDATE backup_schedules SET frequency = 'whenever'")
+    edited = operations.edit_schedule("hourly files", {"frequency": "6h"}, settings=place.settings, clock=place.clock)
+    assert edited.next_run is not None
+
+
 def test_an_edit_that_changes_nothing_writes_nothing(place: Place) -> None:
     schedule = place.add()
     same = operations.edit_schedule("hourly files", {"grace": "10m"}, settings=place.settings, clock=place.clock)

@@ -227,6 +227,7 @@ def under_way(connection: Connection, schedule_id: UUID, *, since: datetime) -> 
         connection,
         f"""LEFT JOIN LATERAL (SELECT status FROM {_JOBS} found WHERE found.id = e.job_id LIMIT 1) j ON true
             WHERE e.schedule_id = %(id)s AND e.begun_at IS NOT NULL AND e.made_up_at IS NULL
+              AND e.due_at > %(since)s::timestamptz - interval '30 days'
               AND (j.status IN ('queued', 'running')
                    OR e.job_id IS NULL AND e.begun_at > %(since)s
                       AND (e.outcome IS NULL OR e.outcome = 'missed' AND e.judged_at <= e.begun_at))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 from edurise_backup.catalog import expected_runs, schedules
 from edurise_backup.catalog.expected_runs import Planned
 from edurise_backup.catalog.sessions import Connection
+from edurise_backup.errors import InputError
 from edurise_backup.model.blackouts import parse_blackouts
 from edurise_backup.model.frequencies import parse_frequency
 from edurise_backup.model.schedules import Schedule
@@ -55,8 +57,16 @@ def freeze(connection: Connection, schedule: Schedule, now: datetime) -> None:
     expected_runs.freeze(connection, schedule, _planned(schedule, begin, now + AHEAD), now=now)
 
 
-def plan_anew(connection: Connection, schedule: Schedule, now: datetime, reason: str) -> Schedule:
-    """Write a schedule and what is expected of it now, in place of what was; return it with its `next_run`."""
+def plan_anew(
+    connection: Connection, schedule: Schedule, now: datetime, reason: str, *, old: Schedule | None = None
+) -> Schedule:
+    """Write a schedule and what is expected of it now, in place of what was; return it with its `next_run`.
+
+    What the `old` one led one to expect up to now stays so, also where nobody was there to write it down.
+    """
+    if old is not None:
+        with suppress(InputError):  # a row that nobody can read can be mended, and led one to expect nothing
+            freeze(connection, old, now)
     expected_runs.withdraw(connection, schedule.id, after=now, reason=reason)
     planned = replace(schedule, next_run=next_run_of(schedule, now), updated_at=now)
     schedules.update(connection, planned)

@@ -116,14 +116,20 @@ def schedule_from(config: ScheduleConfig, schedule_id: UUID, settings: Settings,
 def changed_config(schedule: Schedule, changes: Mapping[str, object]) -> ScheduleConfig:
     """Return the config of a schedule with some fields changed; a new zone or frequency takes the old zone's place."""
     config = config_from(schedule)
-    named = parse_frequency(schedule.frequency).zone
-    if named and "frequency" not in changes and "zone" in changes:
+    if _zone_in(schedule.frequency) and "frequency" not in changes and "zone" in changes:
         words = schedule.frequency.rpartition(" ")[0]
         config = replace(config, frequency=words)
-    if "frequency" in changes and "zone" not in changes and parse_frequency(str(changes["frequency"])).zone:
+    if "frequency" in changes and "zone" not in changes and _zone_in(str(changes["frequency"])):
         config = replace(config, zone="")
     values = {name: getattr(config, name) for name in FIELDS} | dict(changes)
     return config_of(values)
+
+
+def _zone_in(frequency: str) -> str:
+    try:
+        return parse_frequency(frequency).zone
+    except InputError:  # told where the config is looked at as a whole
+        return ""
 
 
 def _work(word: str) -> Work:

@@ -7,6 +7,7 @@ the audit trail's word of who changed what.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -27,7 +28,7 @@ from edurise_backup.model.timing import preview as preview_times
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.judging import judge_runs
 from edurise_backup.operations.people import local_actor
-from edurise_backup.operations.planning import ALARM_SUBJECT, local_time, paused_at, plan_anew, rule_of
+from edurise_backup.operations.planning import ALARM_SUBJECT, freeze, local_time, paused_at, plan_anew, rule_of
 from edurise_backup.operations.schedule_config import (
     FIELDS,
     ScheduleConfig,
@@ -134,7 +135,7 @@ def edit_schedule(
         add_row(connection, actor, "schedule.edit", new.name, detail=detail, at=now)
         if new.name != old.name:
             settle(connection, ALARM_SUBJECT.format(old.name), now)
-        return plan_anew(connection, new, now, "the schedule was edited")
+        return plan_anew(connection, new, now, "the schedule was edited", old=old)
 
     with open_catalog(settings) as catalog:
         return catalog.sessions.run(work)
@@ -165,7 +166,8 @@ def pause_schedule(
             return old
         detail = {"until": until.isoformat() if until else None}
         add_row(connection, actor, "schedule.pause", old.name, detail=detail, at=now)
-        return plan_anew(connection, replace(old, is_active=False, paused_until=until), now, "the schedule was paused")
+        paused = replace(old, is_active=False, paused_until=until)
+        return plan_anew(connection, paused, now, "the schedule was paused", old=old)
 
     with open_catalog(settings or load_settings()) as catalog:
         return catalog.sessions.run(work)
@@ -186,7 +188,8 @@ def resume_schedule(
                 f"the schedule {old.name} is not paused", safe="nothing was changed", hint="it runs as it is"
             )
         add_row(connection, actor, "schedule.resume", old.name, at=now)
-        return plan_anew(connection, replace(old, is_active=True, paused_until=None), now, "the schedule was resumed")
+        resumed = replace(old, is_active=True, paused_until=None)
+        return plan_anew(connection, resumed, now, "the schedule was resumed", old=old)
 
     with open_catalog(settings or load_settings()) as catalog:
         return catalog.sessions.run(work)
@@ -202,6 +205,8 @@ def remove_schedule(
 
     def work(connection: Connection) -> Schedule:
         old = rows.find(connection, word, lock=True)
+        with suppress(InputError):  # a row that nobody can read led one to expect nothing
+            freeze(connection, old, now)
         withdraw(connection, old.id, after=now, reason="the schedule was removed")
         connection.execute("DELETE FROM backup_schedules WHERE id = %s", (old.id,))
         add_row(connection, actor, "schedule.remove", old.name, detail=_detail(old), at=now)
