@@ -152,6 +152,7 @@ def test_a_schedule_is_added_with_its_next_run_its_expected_runs_and_a_row_of_th
         ({"name": "--help"}, "no name", "printable"),
         ({"colour": "red"}, "no field 'colour'", "frequency"),
         ({"retention": "long"}, "not readable", "docs"),
+        ({"retention": object()}, "not readable", "docs"),
         ({"tags": ["a,b"]}, "no tag", "comma"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -114,8 +115,6 @@ def test_every_change_in_prefect_is_seen_and_another_way_to_write_the_same_is_no
     ],
 )
 def test_what_became_of_a_run(begun: bool, job: JobState | None, after: timedelta, outcome: RunOutcome | None) -> None:
-    from dataclasses import replace
-
     run = replace(RUN, begun_at=NOW if begun else None)
     verdict = verdict_on(OpenRun(run, job), NOW + after)
     assert (verdict[0] if verdict else None) is outcome

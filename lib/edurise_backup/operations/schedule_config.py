@@ -63,7 +63,7 @@ def config_of(config: ScheduleConfig | Mapping[str, object]) -> ScheduleConfig:
         )
     try:
         return msgspec.convert(msgspec.to_builtins(dict(config)), ScheduleConfig)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, TypeError) as error:
         raise InputError(f"the schedule is not readable: {error}", safe=_SAFE, hint="see docs/api/backup.md") from error
 
 
