@@ -19,6 +19,7 @@ from flows.backup import backup
 from flows.check import check
 from flows.prune import prune
 from flows.recover import recover
+from flows.scheduled import scheduled
 from flows.verify import verify
 
 NAME = "edurise"
@@ -77,6 +78,12 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         description="Remove what no backup refers to from the repository.",
         tags=("edurise", "prune"),
         parameters=MappingProxyType({"wait": "1h"}),
+    ),
+    Deployment(
+        flow=scheduled,
+        entrypoint="flows.scheduled.scheduled",
+        description="Run what a schedule says, when its time has come; its schedules are rows of backup_schedules.",
+        tags=("edurise", "scheduled"),
     ),
 )
 

@@ -1,8 +1,9 @@
-"""Say when everything answers, then look after jobs whose process died: `python -m flows.watch`.
+"""Say when everything answers, then look after dead jobs and schedules: `python -m flows.watch`.
 
 A job that was killed hard cannot write its own end. Every half minute such rows
 are ended as failed, and their Prefect runs, which would count as running for
-ever, as Crashed.
+ever, as Crashed. Expected runs are judged, and Prefect's schedules made what
+the rows say; a row that a person changes gets there within seconds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from uuid import UUID
 
 import httpx
@@ -23,8 +25,10 @@ from edurise_backup.errors import BackupError, NotFoundError
 from flows.local import SERVER_SECONDS, served
 from flows.prefect_api import PrefectApi
 from flows.processes import LOOPBACK, wait_until
+from flows.schedules import reconcile
 
 EVERY_SECONDS = 30.0
+LOOK_SECONDS = 2.0
 
 
 def main() -> int:
@@ -38,7 +42,8 @@ def main() -> int:
         say(announcement(settings, dashboard))
         while True:
             look_after_the_dead(settings, api)
-            time.sleep(EVERY_SECONDS)
+            look_after_schedules(settings, api)
+            until_changed(settings, seconds=EVERY_SECONDS)
 
 
 def announcement(settings: Settings, dashboard: str) -> str:
@@ -78,6 +83,33 @@ def look_after_the_dead(settings: Settings, api: PrefectApi) -> None:
                 end_run(api, rows[dead.kind](dead.id).flow_run_id, dead.error)
     except BackupError as error:
         say("\n".join(error.lines()))
+
+
+def look_after_schedules(settings: Settings, api: PrefectApi) -> None:
+    """Judge the expected runs, whether or not Prefect answers, then put Prefect's schedules right; a fault is told."""
+    now = datetime.now(UTC)
+    try:
+        with operations.open_catalog(settings) as catalog:
+            judged = operations.judge_runs(catalog, now)
+            for sentence in (*judged.unreadable, *(alarm.message for alarm in judged.alarms)):
+                say(f"schedule {sentence}")
+            done = reconcile(catalog, api, now)
+            for sentence in (*done.drifts, *done.changes, *done.faults):
+                say(f"schedule {sentence}")
+    except BackupError as error:
+        say("\n".join(error.lines()))
+
+
+def until_changed(settings: Settings, *, seconds: float) -> None:
+    """Wait until somebody changed a schedule, or the time is over: a change reaches Prefect within moments."""
+    deadline = time.monotonic() + seconds
+    with suppress(BackupError), operations.open_catalog(settings) as catalog:
+        before = catalog.schedules.changed_at()
+        while time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+            if catalog.schedules.changed_at() != before:
+                return
+    time.sleep(max(0.0, deadline - time.monotonic()))
 
 
 def end_run(api: PrefectApi, run_id: UUID | None, reason: str) -> None:

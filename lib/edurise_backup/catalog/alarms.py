@@ -60,6 +60,14 @@ class Alarms:
         return self._sessions.run(lambda c: _read(c, "ORDER BY raised_at DESC, id DESC LIMIT %(n)s", {"n": limit}))
 
 
+def settle(connection: Connection, subject: str, now: datetime) -> None:
+    """Close every open alarm about a subject, in the caller's transaction: there is nothing left that it is about."""
+    connection.execute(
+        "UPDATE alarms SET settled_at = greatest(%s, raised_at) WHERE subject = %s AND settled_at IS NULL",
+        (now, subject),
+    )
+
+
 def _raise(connection: Connection, alarm: Alarm, now: datetime) -> bool:
     row = connection.execute(
         """INSERT INTO alarms (id, kind, subject, severity, message, remedy, raised_at, last_seen_at)

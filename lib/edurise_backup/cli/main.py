@@ -21,6 +21,7 @@ from edurise_backup.cli import (
     repo_prune,
     repo_restore,
     repo_upkeep,
+    schedule,
     upkeep,
 )
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 jobs.add_commands(app)
 maintenance.add_commands(app)
 upkeep.add_commands(app)
+schedule.add_commands(app)
 repo_restore.add_commands(repo.app)
 repo_upkeep.add_commands(repo.app)
 repo_browse.add_commands(repo.app)

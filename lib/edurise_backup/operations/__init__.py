@@ -14,24 +14,44 @@ if TYPE_CHECKING:
     from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
     from edurise_backup.operations.catalogs import Catalog, open_catalog
     from edurise_backup.operations.forgetting import accept_gone, bring_backups_back, forget_backups
+    from edurise_backup.operations.judging import judge_runs
     from edurise_backup.operations.maintenance import check_repository, prune_repository, queue_check, queue_prune
     from edurise_backup.operations.rebuilding import rebuild_catalog
     from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
+    from edurise_backup.operations.schedule_config import ScheduleConfig
+    from edurise_backup.operations.schedule_runs import begin_run
+    from edurise_backup.operations.schedules import (
+        edit_schedule,
+        list_schedules,
+        pause_schedule,
+        preview_schedule,
+        remove_schedule,
+        resume_schedule,
+        schedule_backup,
+        schedule_status,
+    )
     from edurise_backup.operations.statistics import get_backup_stats
     from edurise_backup.operations.verifications import queue_verification, verify_backup
 
 _HOMES = {
     "Catalog": "catalogs",
+    "ScheduleConfig": "schedule_config",
     "accept_gone": "forgetting",
+    "begin_run": "schedule_runs",
     "bring_backups_back": "forgetting",
     "check_repository": "maintenance",
     "create_backup": "backups",
+    "edit_schedule": "schedules",
     "forget_backups": "forgetting",
     "get_backup_stats": "statistics",
     "get_backups": "backups",
     "initiate_recovery": "recoveries",
+    "judge_runs": "judging",
+    "list_schedules": "schedules",
     "make_repository": "backups",
     "open_catalog": "catalogs",
+    "pause_schedule": "schedules",
+    "preview_schedule": "schedules",
     "prune_repository": "maintenance",
     "queue_backup": "backups",
     "queue_check": "maintenance",
@@ -39,21 +59,32 @@ _HOMES = {
     "queue_recovery": "recoveries",
     "queue_verification": "verifications",
     "rebuild_catalog": "rebuilding",
+    "remove_schedule": "schedules",
+    "resume_schedule": "schedules",
+    "schedule_backup": "schedules",
+    "schedule_status": "schedules",
     "verify_backup": "verifications",
 }
 
 __all__ = [
     "Catalog",
+    "ScheduleConfig",
     "accept_gone",
+    "begin_run",
     "bring_backups_back",
     "check_repository",
     "create_backup",
+    "edit_schedule",
     "forget_backups",
     "get_backup_stats",
     "get_backups",
     "initiate_recovery",
+    "judge_runs",
+    "list_schedules",
     "make_repository",
     "open_catalog",
+    "pause_schedule",
+    "preview_schedule",
     "prune_repository",
     "queue_backup",
     "queue_check",
@@ -61,6 +92,10 @@ __all__ = [
     "queue_recovery",
     "queue_verification",
     "rebuild_catalog",
+    "remove_schedule",
+    "resume_schedule",
+    "schedule_backup",
+    "schedule_status",
     "verify_backup",
 ]
 
