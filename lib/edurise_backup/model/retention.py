@@ -10,7 +10,7 @@ policy never drops what a stronger one keeps.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -42,6 +42,12 @@ class Series:
     def __str__(self) -> str:
         name = f"{self.type}/{self.source}" if self.source else self.type
         return f"{name} of schedule {self.schedule}" if self.schedule else name
+
+    def titled(self, schedules: Sequence[str]) -> str:
+        """Return its name for people: with the schedule's name, where there is one, in place of its id."""
+        if self.schedule and schedules:
+            return f"{replace(self, schedule='')} of schedule {schedules[0]}"
+        return str(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +217,8 @@ def _always(newest_first: Sequence[RestorePoint]) -> dict[UUID, list[str]]:
             for standing in standings:
                 if (place, standing) not in seen:
                     seen.add((place, standing))
-                    kind = "series" if isinstance(place, Series) else "source"
-                    found.setdefault(point.id, []).append(f"the {standing} of {kind} {place}")
+                    whose = "its series" if isinstance(place, Series) else f"source {place}"
+                    found.setdefault(point.id, []).append(f"the {standing} of {whose}")
     return found
 
 

@@ -15,52 +15,82 @@ if TYPE_CHECKING:
     from edurise_backup.operations.catalogs import Catalog, open_catalog
     from edurise_backup.operations.forgetting import accept_gone, bring_backups_back, forget_backups
     from edurise_backup.operations.maintenance import check_repository, prune_repository, queue_check, queue_prune
+    from edurise_backup.operations.protections import (
+        hold_backup,
+        list_protections,
+        pin_backup,
+        release_hold,
+        remove_pin,
+    )
     from edurise_backup.operations.rebuilding import rebuild_catalog
     from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
+    from edurise_backup.operations.retention import apply_retention, plan_retention, queue_retention
+    from edurise_backup.operations.retention_drift import retention_drift
+    from edurise_backup.operations.retention_simulation import simulate_retention
     from edurise_backup.operations.statistics import get_backup_stats
     from edurise_backup.operations.verifications import queue_verification, verify_backup
 
 _HOMES = {
     "Catalog": "catalogs",
     "accept_gone": "forgetting",
+    "apply_retention": "retention",
     "bring_backups_back": "forgetting",
     "check_repository": "maintenance",
     "create_backup": "backups",
     "forget_backups": "forgetting",
     "get_backup_stats": "statistics",
     "get_backups": "backups",
+    "hold_backup": "protections",
     "initiate_recovery": "recoveries",
+    "list_protections": "protections",
     "make_repository": "backups",
     "open_catalog": "catalogs",
+    "pin_backup": "protections",
+    "plan_retention": "retention",
     "prune_repository": "maintenance",
     "queue_backup": "backups",
     "queue_check": "maintenance",
     "queue_prune": "maintenance",
     "queue_recovery": "recoveries",
+    "queue_retention": "retention",
     "queue_verification": "verifications",
     "rebuild_catalog": "rebuilding",
+    "release_hold": "protections",
+    "remove_pin": "protections",
+    "retention_drift": "retention_drift",
+    "simulate_retention": "retention_simulation",
     "verify_backup": "verifications",
 }
 
 __all__ = [
     "Catalog",
     "accept_gone",
+    "apply_retention",
     "bring_backups_back",
     "check_repository",
     "create_backup",
     "forget_backups",
     "get_backup_stats",
     "get_backups",
+    "hold_backup",
     "initiate_recovery",
+    "list_protections",
     "make_repository",
     "open_catalog",
+    "pin_backup",
+    "plan_retention",
     "prune_repository",
     "queue_backup",
     "queue_check",
     "queue_prune",
     "queue_recovery",
+    "queue_retention",
     "queue_verification",
     "rebuild_catalog",
+    "release_hold",
+    "remove_pin",
+    "retention_drift",
+    "simulate_retention",
     "verify_backup",
 ]
 
