@@ -161,14 +161,13 @@ def _exposure(
 ) -> BrokenControl | None:
     """Find the first moment at which the newest restore point is older than it may be."""
     allowed = wish.objectives.newest_within
-    last = max(
-        (p.moment for p in points if p.series == wish.series and p.moment <= now and not p.damaged), default=None
-    )
+    own = [point.moment for point in points if point.series == wish.series and not point.damaged]
+    last = max((moment for moment in own if moment <= now), default=now)  # a new series begins now
     for moment in (*runs, now + wish.days * DAY):
-        if last is None or moment - last > allowed:
-            since = now if last is None else max(now, last + allowed)
+        if moment - last > allowed:
             hours = allowed / timedelta(hours=1)
-            return BrokenControl("rpo", f"the newest restore point is older than {hours:g} hours", since)
+            message = f"the newest restore point is older than {hours:g} hours"
+            return BrokenControl("rpo", message, max(now, last + allowed))
         last = moment
     return None
 

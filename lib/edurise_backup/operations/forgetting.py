@@ -235,7 +235,13 @@ def _run(
 
 
 def forget_whole(
-    catalog: Catalog, repository: Repository, chosen: Sequence[BackupJob], progress: Progress, *, grace: timedelta
+    catalog: Catalog,
+    repository: Repository,
+    chosen: Sequence[BackupJob],
+    progress: Progress,
+    *,
+    grace: timedelta,
+    now: datetime | None = None,
 ) -> ForgetFigures:
     """Forget each backup as a whole; a cancelled job stops between two. May be repeated after a crash.
 
@@ -243,7 +249,7 @@ def forget_whole(
     """
     progress.phase("forget")
     done: list[JobId] = []
-    moment = datetime.now(UTC)
+    moment = now or datetime.now(UTC)
     until = moment + grace if grace > timedelta(0) else None
     with repository.lock(at_once=True):
         listed = set(repository.box.ids(Kind.SNAPSHOT))
