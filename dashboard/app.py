@@ -14,6 +14,7 @@ PAGES = {
     "Operate": [
         st.Page("views/overview.py", title="Overview", icon=":material/dashboard:", default=True),
         st.Page("views/repository.py", title="Repository", icon=":material/inventory_2:"),
+        st.Page("views/retention.py", title="Retention", icon=":material/event_repeat:"),
     ],
 }
 

@@ -83,10 +83,11 @@ def plant_backup(
     tags: Iterable[str] = (),
     warnings: Iterable[str] = (),
     kind: BackupType = BackupType.FILES,
+    source: str = "",
 ) -> BackupJob:
     """Write the row of a backup that was taken at a moment."""
     jobs, parts, warned = BackupJobs(catalog.sessions, clock=SetClock(at)), tuple(parts), tuple(warnings)
-    queued = BackupJob(JobId(uuid4()), kind, JobStatus.QUEUED, tags=tuple(tags))
+    queued = BackupJob(JobId(uuid4()), kind, JobStatus.QUEUED, tags=tuple(tags), source=source)
     jobs.create(queued)
     jobs.start(queued.id)
     done = replace(

@@ -112,7 +112,7 @@ def _runs(question: Question, alike: Sequence[RestorePoint], series: Series, now
         raise InputError(
             "nothing says how often there will be a backup",
             safe="nothing was changed",
-            hint="give --every 1h (at least a minute); later the series' own history says it",
+            hint="say how often, at least a minute apart (--every 1h); later the series' own history says it",
         )
     first = own[-1] + every if own else now + every
     first = max(first, now + _SHORTEST)
