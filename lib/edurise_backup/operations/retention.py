@@ -26,6 +26,7 @@ from edurise_backup.operations.jobs import storable
 from edurise_backup.operations.maintenance import run_maintenance
 from edurise_backup.operations.protections import look_for_protections
 from edurise_backup.operations.pruning import parse_duration
+from edurise_backup.operations.retention_drift import look_for_drift
 from edurise_backup.operations.retention_plan import RetentionPlan, make_plan
 from edurise_backup.ports import Clock, Progress, utc_now
 from edurise_backup.repository.layout import Kind
@@ -77,6 +78,7 @@ def apply_retention(
             done = ForgetFigures(plan.dropped)
             if not dry_run:
                 done = forget_planned(catalog, repository, plan, reporter, actor, started.id, grace=length)
+                look_for_drift(catalog, plan.as_of)
             return _told(started, plan, done, len(repository.box.ids(Kind.SNAPSHOT)))
 
         return run_maintenance(

@@ -51,15 +51,15 @@ def retention_drift(*, settings: Settings | None = None, clock: Clock = utc_now)
         return look_for_drift(catalog, clock())
 
 
-def look_for_drift(catalog: Catalog, now: datetime) -> tuple[SeriesDrift, ...]:
-    """Do what `retention_drift` does, with a catalog that is open."""
+def look_for_drift(catalog: Catalog, now: datetime, *, patience: timedelta = PATIENCE) -> tuple[SeriesDrift, ...]:
+    """Do what `retention_drift` does, with a catalog that is open; `patience` is longer where retention is rarer."""
     schedules = read_policies(catalog.sessions)
     jobs = good_backups(catalog.sessions)
     kept = protected_snapshots((row.protection for row in catalog.protections.all()), now)
     points = {job.id: restore_point(job, schedules, kept) for job in jobs}
     policies = policies_of(points.values(), schedules)
     there = [points[job.id] for job in jobs if job.restorable]
-    too_many = _too_many(there, policies, now)
+    too_many = _too_many(there, policies, now, patience)
     gone = [job for job in jobs if not job.restorable and _unmeant(job, points[job.id].series, schedules)]
     too_few = _too_few(there, [points[job.id] for job in gone], policies, now)
     found = tuple(_drift(series, policies[series], there, too_many, too_few) for series in sorted(policies))
@@ -68,11 +68,11 @@ def look_for_drift(catalog: Catalog, now: datetime) -> tuple[SeriesDrift, ...]:
 
 
 def _too_many(
-    there: Sequence[RestorePoint], policies: Mapping[Series, SeriesPolicy], now: datetime
+    there: Sequence[RestorePoint], policies: Mapping[Series, SeriesPolicy], now: datetime, patience: timedelta
 ) -> list[RestorePoint]:
-    """Return what the policy drops now, and dropped already when `PATIENCE` began."""
-    before = [point for point in there if point.moment <= now - PATIENCE]
-    due = {one.point.id for one in judge(before, policies, now=now - PATIENCE) if not one.keep}
+    """Return what the policy drops now, and dropped already when `patience` began."""
+    before = [point for point in there if point.moment <= now - patience]
+    due = {one.point.id for one in judge(before, policies, now=now - patience) if not one.keep}
     return [one.point for one in judge(there, policies, now=now) if not one.keep and one.point.id in due]
 
 

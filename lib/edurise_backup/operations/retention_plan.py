@@ -91,7 +91,7 @@ def make_plan(catalog: Catalog, repository: Repository, objectives: ObjectivesSe
         series=plans,
         freed_bytes=sum(point.stored_bytes for point in dropped),
         breaks=tuple(_breaks(plans, policies, objectives, now)),
-        remarks=tuple(_remarks(plans, now)),
+        remarks=(*_remarks(plans, now), *_kept_though_forgotten(kept, moments)),
         refusal=_refusal(missing),
     )
 
@@ -169,6 +169,16 @@ def _breaks(
         if not any(point.verified for point in kept):
             found.append(f"{name}: no restore point has passed a verification")
     return found
+
+
+def _kept_though_forgotten(kept: Mapping[str, Protection], listed: Collection[str]) -> list[str]:
+    """Name the pins and holds whose snapshots are forgotten: they are no restore points until an undo."""
+    found = {one.id: one for snapshot, one in kept.items() if snapshot not in listed}
+    return [
+        f"the backup {one.backup_id} {one.words}; but it is forgotten: "
+        f"`edurise-backup forget --undo {one.backup_id}` brings it back"
+        for one in found.values()
+    ]
 
 
 def _remarks(plans: Sequence[SeriesPlan], now: datetime) -> list[str]:
