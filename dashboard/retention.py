@@ -29,6 +29,8 @@ CONFIRMATION = "forget"
 RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 Counts = tuple[int, int, int, int, int, int]
 """How many periods each rule keeps, in the order of `RULES`."""
+_MOST = 36_500
+"""More days or periods than this are a hundred years, and mean the same."""
 NO_HOLDS = """\
 No backup is pinned or on hold. To keep one whatever a policy says: `edurise-backup pin add ID --reason TEXT`, or, when
 nobody may drop it before a release, `edurise-backup hold add ID --reason TEXT`.
@@ -97,10 +99,19 @@ def _asked(chosen: Schedule | None) -> tuple[str, str, str, Counts, tuple[str, .
     backup_type, source = (chosen.type.value, chosen.source) if chosen else _asked_for_series()
     columns = st.columns(len(RULES) + 1)
     days_kept = columns[0].number_input(
-        "Days", 0, 36500, chosen.retention if chosen else 7, key=f"days {key}", help="Everything is kept so long"
+        "Days",
+        0,
+        _MOST,
+        min(chosen.retention, _MOST) if chosen else 7,
+        key=f"days {key}",
+        help="Everything is kept so long",
     )
     last, hourly, daily, weekly, monthly, yearly = (
-        int(column.number_input(rule.capitalize(), -1, 10_000, getattr(keep, rule), key=f"{rule} {key}"))
+        int(
+            column.number_input(
+                rule.capitalize(), -1, _MOST, max(-1, min(getattr(keep, rule), _MOST)), key=f"{rule} {key}"
+            )
+        )
         for column, rule in zip(columns[1:], RULES, strict=True)
     )
     left, right = st.columns(2)

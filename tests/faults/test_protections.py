@@ -305,3 +305,29 @@ def test_a_snapshot_that_stock_restic_or_another_forgot_meanwhile_is_no_reason_t
     assert sets.dropped() == [second.id]
     with pytest.raises(NotFoundError):
         sets.opened().load_snapshot(SnapshotId(first.parts[0].snapshot_id))
+
+
+def test_a_snapshot_that_is_published_and_pinned_while_a_prune_looks_is_not_taken_for_lost(kept: Kept) -> None:
+    class Late(MemoryStore):
+        """Publishes a snapshot, and pins it, once the snapshots were listed."""
+
+        pending = True
+
+        def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+            found = list(super().list(prefix))
+            if prefix == "snapshots" and self.pending:
+                self.pending = False
+                self.objects.update(late)
+            yield from found
+
+    folder = kept.store.copy()
+    repository = engine.opened(folder)
+    old = repository.load_snapshot(kept.old)
+    with repository.lock(settle=engine.AT_ONCE) as lock:
+        made = repository.publish(old, lock)
+    save_protection(repository.box, protection(made))
+    late = {name: content for name, content in folder.objects.items() if name not in kept.store.objects}
+    store = Late(kept.store.objects)
+    engine.prune(engine.opened(store), now=SetClock(NOW))
+    assert not store.pending
+    assert set(engine.opened(store).snapshots()) == {kept.old, kept.new, made}

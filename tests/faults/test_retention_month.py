@@ -75,7 +75,7 @@ class Operation:
         plan = make_plan(self.catalog, repository, ObjectivesSettings(), self.clock.now)
         refuse(plan)
         any_id = next(iter(self.held))
-        done = forget_planned(self.catalog, repository, plan, SILENT, SYSTEM, any_id, grace=GRACE, now=self.clock.now)
+        done = forget_planned(self.catalog, repository, plan, SILENT, SYSTEM, any_id, grace=GRACE)
         return done.backups
 
     def prune(self) -> int:

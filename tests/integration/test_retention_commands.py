@@ -327,3 +327,12 @@ def test_what_is_no_restore_point_cannot_be_kept(files_product: Product) -> None
     operations.forget_backups([job.id], settings=settings, grace="0")
     with pytest.raises(NotFoundError, match="not in the repository any more"):
         operations.pin_backup(job.id, "x", actor=ANN, settings=settings)
+
+
+def test_forgetting_by_a_policy_on_the_command_line_leaves_the_only_verified_backup(files_product: Product) -> None:
+    old, middle, _ = backups(files_product, 3)
+    operations.verify_backup(old.id, settings=files_product.settings)
+    done = document(files_product, "forget", "--keep-last", "1")
+    assert done["forgotten"] == [str(middle.id)]
+    told = {one["id"]: one["reasons"] for one in done["decisions"]}
+    assert told[str(old.id)] == ["the newest verified of its series", "the newest verified of source files/uploads"]

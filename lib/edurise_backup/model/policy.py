@@ -12,6 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 
+FUTURE = timedelta(hours=1)
+"""What is dated later than this from now was written by a wrong clock, or ours is wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:

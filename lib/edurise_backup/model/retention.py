@@ -15,11 +15,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from edurise_backup.errors import InputError
-from edurise_backup.model.policy import Dated, RetentionPolicy, reasons_to_keep
+from edurise_backup.model.policy import FUTURE, Dated, RetentionPolicy, reasons_to_keep
 from edurise_backup.model.schedules import KeepRules, Schedule
 
-FUTURE = timedelta(hours=1)
-"""What is dated later than this from now was written by a wrong clock, or ours is wrong."""
 SCHEDULE_TAG = "schedule"
 """A backup that a schedule ran has the tag `schedule=ID` (or the schedule's name)."""
 _LONGEST = 365_000
@@ -72,6 +70,10 @@ class RestorePoint:
     """What it added to the repository."""
     protected: tuple[str, ...] = ()
     """Pins and holds, in words."""
+
+    def counts(self, now: datetime) -> bool:
+        """Whether it is a restore point to rely on: ours, not damaged, and not of the future."""
+        return self.ours and not self.damaged and self.moment <= now + FUTURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +163,8 @@ def judge(
     """
     ordered = sorted(points, key=lambda point: (point.moment, point.id), reverse=True)
     unjudged = {point.id: reason for point in ordered if (reason := _unjudged(point, policies, now))}
-    good = [point for point in ordered if point.ours and not point.damaged and point.moment <= now + FUTURE]
-    always = _always(good)
+    good = [point for point in ordered if point.counts(now)]
+    always = always_kept(good)
     groups: dict[Series, list[RestorePoint]] = {}
     for point in ordered:
         groups.setdefault(point.series, []).append(point)
@@ -202,8 +204,11 @@ def _short(reason: str) -> str:
     return reason.removesuffix(" snapshot")
 
 
-def _always(newest_first: Sequence[RestorePoint]) -> dict[UUID, list[str]]:
-    """Return what is kept whatever a policy says: of each series and source the newest, verified and complete ones."""
+def always_kept(newest_first: Sequence[RestorePoint]) -> dict[UUID, list[str]]:
+    """Return what is kept whatever a policy says: of each series and source the newest, verified and complete ones.
+
+    The points must be good ones: ours, not damaged, not of the future.
+    """
     seen: set[tuple[Series | str, str]] = set()
     found: dict[UUID, list[str]] = {}
     for point in newest_first:

@@ -12,9 +12,8 @@ from pathlib import Path, PurePath
 from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.compression import AUTO, Compression
 from edurise_backup.model.location import SCHEME
-from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy, group_snapshots
+from edurise_backup.model.policy import FUTURE, Decision, RetentionPolicy, apply_policy, group_snapshots
 from edurise_backup.model.protections import Protection
-from edurise_backup.model.retention import FUTURE
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
 from edurise_backup.ports import Progress, Source, Store

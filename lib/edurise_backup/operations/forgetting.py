@@ -18,8 +18,9 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, JobId, JobStatus
 from edurise_backup.model.maintenance import ForgetFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
-from edurise_backup.model.policy import RetentionPolicy
+from edurise_backup.model.policy import Decision, RetentionPolicy
 from edurise_backup.model.protections import Protection
+from edurise_backup.model.retention import always_kept
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
@@ -29,6 +30,7 @@ from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.protections import kept_here
 from edurise_backup.operations.pruning import bring_back, parse_duration
 from edurise_backup.operations.rebuilding import by_snapshot_alone
+from edurise_backup.operations.retention_plan import restore_point
 from edurise_backup.operations.snapshots import parse_span
 from edurise_backup.ports import Progress
 from edurise_backup.repository.holds import refuse_protected
@@ -78,7 +80,9 @@ def forget_backups(
     """Forget backups, named by ids or chosen by a policy, each with all of its snapshots.
 
     A policy judges the restorable backups of each host, type and source apart;
-    those that no job of ours made (known by their snapshot alone) stay. Until
+    those that no job of ours made (known by their snapshot alone) stay, as do
+    the newest, the newest verified and the newest complete one of each type and
+    source, and what is pinned or held (ConflictError when it is named). Until
     `grace` is over what went can be brought back; with `0` it cannot. Raises
     InputError for a wish that means nothing, NotFoundError, AmbiguousError, and
     DamageError when a policy is to judge and a snapshot is not readable.
@@ -197,11 +201,24 @@ def _judged(
         kept={str(job.id): kept[part.snapshot_id] for job in jobs for part in job.parts if part.snapshot_id in kept},
         now=now,
     )
+    decisions = _never_the_last(decisions, judged, now)
+    gone = [decision.id for decision in decisions if not decision.keep] if decisions else gone
     foreign = [BackupDecision(job, ("no job of ours made it: not judged",)) for job in jobs if by_snapshot_alone(job)]
     return (
         [judged[job_id] for job_id in gone],
         (*(BackupDecision(judged[decision.id], decision.reasons) for decision in decisions), *foreign),
     )
+
+
+def _never_the_last(decisions: Sequence[Decision], judged: Mapping[str, BackupJob], now: datetime) -> list[Decision]:
+    """Keep of each type and source the newest, the newest verified and the newest complete backup, too."""
+    points = [restore_point(judged[decision.id], (), {}) for decision in decisions]
+    good = sorted((p for p in points if p.counts(now)), key=lambda point: (point.moment, point.id), reverse=True)
+    always = always_kept(good)
+    return [
+        decision if decision.keep else replace(decision, reasons=tuple(always.get(UUID(decision.id), ())))
+        for decision in decisions
+    ]
 
 
 def _as_snapshot(job: BackupJob, listed: Mapping[SnapshotId, Snapshot]) -> Snapshot:

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from edurise_backup.catalog.protections import ProtectionRow
 from edurise_backup.config import Settings, load_settings
-from edurise_backup.errors import AmbiguousError, ConflictError, InputError, NotFoundError
+from edurise_backup.errors import AmbiguousError, BackupError, ConflictError, InputError, NotFoundError
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import BackupJob
@@ -147,14 +147,16 @@ def _protect(
         backup = find_backup(catalog, word)
         snapshots = _snapshots(backup)
         repository = opened_repository(settings)
-        _refuse_gone(repository, backup, snapshots)
         made = Protection(uuid4(), kind, backup.id, snapshots, said, actor.name, clock(), until)
-        save_protection(repository.box, made)
-        try:
-            _refuse_gone(repository, backup, snapshots)  # forgotten in the instant before: say so, keep nothing
-        except NotFoundError:
-            drop_protection(repository.box, made.id)
-            raise
+        with repository.lock() as lock:  # no prune is between its last look at holds and what it removes
+            _refuse_gone(repository, backup, snapshots)
+            save_protection(repository.box, made)
+            try:
+                lock.confirm()
+                _refuse_gone(repository, backup, snapshots)  # forgotten in the instant before: say so, keep nothing
+            except BackupError:
+                drop_protection(repository.box, made.id)
+                raise
         catalog.protections.add(made, actor)
     return made
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
@@ -129,7 +129,6 @@ def forget_planned(
     job_id: JobId,
     *,
     grace: timedelta,
-    now: datetime | None = None,
 ) -> ForgetFigures:
     """Forget what the plan drops; the audit row is written first: what cannot be recorded is not done."""
     if not plan.dropped:
@@ -138,7 +137,7 @@ def forget_planned(
     catalog.audit.add(actor, "retention.forget", str(job_id), detail=detail)
     try:
         chosen = [catalog.jobs.get(backup) for backup in plan.dropped]
-        return forget_whole(catalog, repository, chosen, progress, grace=grace, now=now or plan.as_of)
+        return forget_whole(catalog, repository, chosen, progress, grace=grace, now=plan.as_of)
     except BackupError as error:
         told = {"job": str(job_id), "error": error.message}
         catalog.audit.add(actor, "retention.forget", str(job_id), outcome=Outcome.FAILED, detail=told)

@@ -18,7 +18,7 @@ from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.jobs import BackupJob, JobId
 from edurise_backup.model.policy import Dated, reasons_to_keep
 from edurise_backup.model.protections import protected_snapshots
-from edurise_backup.model.retention import FUTURE, RestorePoint, Series, SeriesPolicy, judge
+from edurise_backup.model.retention import RestorePoint, Series, SeriesPolicy, judge
 from edurise_backup.model.schedules import Schedule
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.retention_plan import policies_of, restore_point
@@ -100,16 +100,12 @@ def _too_few(
     """
     found = []
     for series, policy in policies.items():
-        real = [point for point in (*there, *gone) if point.series == series and _counts(point, now)]
+        real = [point for point in (*there, *gone) if point.series == series and point.counts(now)]
         ordered = sorted(real, key=lambda point: (point.moment, point.id), reverse=True)
         dated = [Dated(str(point.id), point.moment, point.tags) for point in ordered]
         kept = {key for one in policy.policies for key, why in reasons_to_keep(dated, one).items() if why}
         found += [point for point in gone if point.series == series and str(point.id) in kept]
     return found
-
-
-def _counts(point: RestorePoint, now: datetime) -> bool:
-    return point.ours and not point.damaged and point.moment <= now + FUTURE
 
 
 def _drift(

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from edurise_backup.catalog.policies import good_backups, read_policies
 from edurise_backup.config import ObjectivesSettings
 from edurise_backup.model.jobs import BackupJob, JobId, JobStatus, Verdict
+from edurise_backup.model.policy import FUTURE
 from edurise_backup.model.protections import Protection
 from edurise_backup.model.retention import (
-    FUTURE,
     PointDecision,
     RestorePoint,
     Series,
@@ -102,14 +102,12 @@ def restore_point(
     kept: Mapping[str, Protection],
     moments: Mapping[str, datetime] | None = None,
 ) -> RestorePoint:
-    """Describe a good backup to the rules; `moments` are those of the sealed snapshots, which count more than rows."""
-    first = job.parts[0].snapshot_id if job.parts else ""
-    moment = (moments or {}).get(first) or job.started_at or datetime.min.replace(tzinfo=UTC)
+    """Describe a good backup to the rules; `moments` are those of the sealed snapshots, by id."""
     held = {one.id: one.words for part in job.parts if (one := kept.get(part.snapshot_id))}
     return RestorePoint(
         id=job.id,
         series=series_of(job.type.value, job.source, job.tags, schedules),
-        moment=moment,
+        moment=_moment(job, moments or {}),
         tags=job.tags,
         verified=job.verification_status is Verdict.PASSED,
         complete=job.status is JobStatus.COMPLETED,
@@ -119,6 +117,13 @@ def restore_point(
         stored_bytes=job.stored_bytes or 0,
         protected=tuple(held.values()),
     )
+
+
+def _moment(job: BackupJob, moments: Mapping[str, datetime]) -> datetime:
+    """Return when it began; a row that differs from its sealed snapshot by more than an hour is not believed."""
+    sealed = moments.get(job.parts[0].snapshot_id) if job.parts else None
+    told = job.started_at or sealed or datetime.min.replace(tzinfo=UTC)
+    return sealed if sealed is not None and abs(sealed - told) > FUTURE else told
 
 
 def policies_of(points: Collection[RestorePoint], schedules: Sequence[Schedule]) -> dict[Series, SeriesPolicy]:

@@ -11,9 +11,9 @@ from statistics import median
 from edurise_backup.catalog.policies import good_backups, read_policies
 from edurise_backup.config import ObjectivesSettings, Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
-from edurise_backup.model.policy import RetentionPolicy
+from edurise_backup.model.policy import FUTURE, RetentionPolicy
 from edurise_backup.model.protections import protected_snapshots
-from edurise_backup.model.retention import FUTURE, RestorePoint, Series, policy_of
+from edurise_backup.model.retention import RestorePoint, Series, policy_of
 from edurise_backup.model.schedules import Schedule
 from edurise_backup.model.simulation import DAYS, LONGEST, MOST_RUNS, Objectives, Simulation, Wish, simulate
 from edurise_backup.operations.backups import backup_type

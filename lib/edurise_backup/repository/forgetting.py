@@ -19,8 +19,8 @@ import msgspec
 
 from edurise_backup.errors import ConflictError, DamageError, NotFoundError
 from edurise_backup.model.content import HexId
+from edurise_backup.model.policy import FUTURE
 from edurise_backup.model.protections import Protection
-from edurise_backup.model.retention import FUTURE
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, decode_snapshot
 from edurise_backup.repository.holds import kept_snapshots, refuse_protected
 from edurise_backup.repository.layout import NOTES, Kind, object_name

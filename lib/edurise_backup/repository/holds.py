@@ -105,6 +105,6 @@ def _decoded(name: str, plaintext: bytes) -> Protection:
         raise DamageError(
             f"the note {NOTES}/{name} of a pin or hold is not readable: {error}",
             safe="nothing was removed",
-            hint="put that object back from a copy",
+            hint="put that object back from a copy; or delete it: what the catalog knows of it stays in force there",
         ) from error
     return Protection(note.id, note.kind, note.backup, note.snapshots, note.reason, note.who, since, until)

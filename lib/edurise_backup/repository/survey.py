@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import NoReturn
 
 from edurise_backup.errors import ConflictError, DamageError, InputError, NotFoundError
-from edurise_backup.model.retention import FUTURE
+from edurise_backup.model.policy import FUTURE
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.ports import Progress, Store
 from edurise_backup.repository.forgetting import Forgotten, read_forgotten
@@ -86,7 +86,10 @@ def read_roots(
             hint="see whether the store lists everything; `edurise-backup forget --gone ID` accepts a loss",
         )
     kept = kept_snapshots(repository.box, now)
-    refuse_lost(snapshots.keys() | waiting.keys(), kept)
+    there = {*snapshots, *waiting}
+    if not kept.keys() <= there:  # published, or brought back, since the listing: the second look sees it
+        there.update(map(SnapshotId, repository.box.ids(Kind.SNAPSHOT)))
+    refuse_lost(there, kept)
     over = {key: one for key, one in waiting.items() if one.over(now) and key not in kept}
     return Roots(snapshots, {key: one for key, one in waiting.items() if key not in over}, over)
 
