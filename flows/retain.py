@@ -24,14 +24,15 @@ from flows.results import maintenance_markdown
 def retain(
     dry_run: bool = False,
     grace: str = "7d",
+    wait: str = "1h",
     job_id: UUID | None = None,
     config_path: Path | None = None,
 ) -> str:
-    """Forget the backups that no schedule's retention, pin or hold keeps; returns the job's id.
+    """Forget the backups that no schedule's retention, pin or hold keeps, waiting for a prune; returns the job's id.
 
     `job_id` is the row that was queued for this run, if there is one.
     """
-    job = forget_by_retention(dry_run=dry_run, grace=grace, job_id=job_id, config_path=config_path)
+    job = forget_by_retention(dry_run=dry_run, grace=grace, wait=wait, job_id=job_id, config_path=config_path)
     create_markdown_artifact(maintenance_markdown(job), key="retain", description=f"Retention {job.id}")
     return str(job.id)
 
@@ -45,7 +46,9 @@ def retain(
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def forget_by_retention(*, dry_run: bool, grace: str, job_id: UUID | None, config_path: Path | None) -> MaintenanceJob:
+def forget_by_retention(
+    *, dry_run: bool, grace: str, wait: str, job_id: UUID | None, config_path: Path | None
+) -> MaintenanceJob:
     """Apply the retention of all schedules; raises when it refuses or could not be carried out."""
     settings = load_settings(config_path)
     queued = JobId(job_id) if job_id and task_run.run_count == 1 else None
@@ -54,6 +57,7 @@ def forget_by_retention(*, dry_run: bool, grace: str, job_id: UUID | None, confi
             settings=settings,
             dry_run=dry_run,
             grace=grace,
+            wait=wait,
             job_id=queued,
             flow_run_id=current_flow_run(),
             progress=progress,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from edurise_backup import operations
-from edurise_backup.errors import ConflictError, DamageError, ForbiddenError, InputError, NotFoundError
+from edurise_backup.errors import ConflictError, DamageError, ForbiddenError, InputError, LockedError, NotFoundError
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus
 from edurise_backup.model.people import SYSTEM, Actor, Role, Via
 from edurise_backup.operations.catalogs import Catalog
@@ -20,7 +21,7 @@ from edurise_backup.postgres.connection import Address, parse_address
 from edurise_backup.stores.local import LocalStore
 from tests.support import engine
 from tests.support.calendar import plant_schedule
-from tests.support.catalog import Product, opened, run, run_json
+from tests.support.catalog import Acting, Product, opened, run, run_json
 from tests.support.postgres import execute
 
 ANN = Actor("ann@office", Via.COMMAND_LINE, frozenset(Role))
@@ -336,3 +337,19 @@ def test_forgetting_by_a_policy_on_the_command_line_leaves_the_only_verified_bac
     assert done["forgotten"] == [str(middle.id)]
     told = {one["id"]: one["reasons"] for one in done["decisions"]}
     assert told[str(old.id)] == ["the newest verified of its series", "the newest verified of source files/uploads"]
+
+
+def test_a_retention_beside_a_prune_refuses_or_waits_as_it_is_told(files_product: Product) -> None:
+    old, _ = backups(files_product, 2)
+    age(files_product, old, 30)
+    last_only(files_product)
+    held = engine.opened(LocalStore(files_product.repository)).lock(exclusive=True, settle=engine.AT_ONCE)
+    with pytest.raises(LockedError):
+        operations.apply_retention(settings=files_product.settings)
+    assert row_of(files_product, old).restorable
+    letting_go = Acting({"forget": threading.Timer(0.3, held.release).start})
+    done = operations.apply_retention(settings=files_product.settings, wait="1m", progress=letting_go)
+    assert letting_go.done
+    assert done.figures
+    assert done.figures.forgotten
+    assert done.figures.forgotten.backups == (old.id,)

@@ -44,6 +44,7 @@ def apply(
     product: Product,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would go.")] = False,
     grace: Annotated[str, typer.Option(help="How long they can be brought back, e.g. 12h; 0: not at all.")] = "7d",
+    wait: Annotated[str, typer.Option(help="Wait this long for a prune, e.g. 1h; 0: refuse at once.")] = "0",
 ) -> None:
     """Forget the backups that no schedule's retention, pin or hold keeps, as a job."""
     from edurise_backup.operations.people import local_actor
@@ -51,7 +52,9 @@ def apply(
 
     settings = product.settings()
     with product.output.progress() as progress:
-        job = apply_retention(settings=settings, actor=local_actor(), dry_run=dry_run, grace=grace, progress=progress)
+        job = apply_retention(
+            settings=settings, actor=local_actor(), dry_run=dry_run, grace=grace, wait=wait, progress=progress
+        )
     done = job.figures.forgotten if job.figures else None
     count = len(done.backups) if done else 0
     until = f"; `forget --undo ID` brings them back until {_time(done.until)} UTC" if done and done.until else ""

@@ -35,6 +35,7 @@ from edurise_backup.operations.snapshots import parse_span
 from edurise_backup.ports import Progress
 from edurise_backup.repository.holds import refuse_protected
 from edurise_backup.repository.layout import Kind
+from edurise_backup.repository.locks import wait_for_lock
 from edurise_backup.repository.moments import moment_text
 from edurise_backup.repository.repository import Repository
 
@@ -259,16 +260,18 @@ def forget_whole(
     *,
     grace: timedelta,
     now: datetime | None = None,
+    wait: timedelta = timedelta(0),
 ) -> ForgetFigures:
     """Forget each backup as a whole; a cancelled job stops between two. May be repeated after a crash.
 
-    Pins and holds are looked at anew before each one: raises ConflictError for one that came since.
+    Waits up to `wait` for a prune that holds the repository. Pins and holds are looked at anew before each one:
+    raises ConflictError for one that came since.
     """
     progress.phase("forget")
     done: list[JobId] = []
     moment = now or datetime.now(UTC)
     until = moment + grace if grace > timedelta(0) else None
-    with repository.lock(at_once=True):
+    with wait_for_lock(lambda: repository.lock(at_once=True), wait, progress.raise_if_cancelled):
         listed = set(repository.box.ids(Kind.SNAPSHOT))
         for backup in chosen:
             progress.raise_if_cancelled()

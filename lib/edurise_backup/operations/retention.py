@@ -53,6 +53,7 @@ def apply_retention(
     actor: Actor = SYSTEM,
     dry_run: bool = False,
     grace: str = "7d",
+    wait: str = "0",
     job_id: JobId | None = None,
     flow_run_id: UUID | None = None,
     progress: Progress | None = None,
@@ -61,12 +62,12 @@ def apply_retention(
 ) -> MaintenanceJob:
     """Forget every backup that no policy, pin or hold keeps, and return the finished job.
 
-    Until `grace` is over what went can be brought back. A dry run only says
-    what would go. Raises ForbiddenError, InputError, ConflictError when it
+    Until `grace` is over what went can be brought back; `wait`: how long to wait
+    for a prune. A dry run only says what would go. Raises ForbiddenError, InputError, ConflictError when it
     refuses, DamageError: then nothing was forgotten.
     """
     actor.require(Permission.OPERATE if dry_run else Permission.ADMINISTER)
-    length = parse_duration(grace)
+    length, patience = parse_duration(grace), parse_duration(wait)
     settings = settings or load_settings()
     with open_catalog(settings) as catalog:
 
@@ -77,7 +78,9 @@ def apply_retention(
             refuse(plan)
             done = ForgetFigures(plan.dropped)
             if not dry_run:
-                done = forget_planned(catalog, repository, plan, reporter, actor, started.id, grace=length)
+                done = forget_planned(
+                    catalog, repository, plan, reporter, actor, started.id, grace=length, wait=patience
+                )
                 look_for_drift(catalog, plan.as_of)
             return _told(started, plan, done, len(repository.box.ids(Kind.SNAPSHOT)))
 
@@ -129,6 +132,7 @@ def forget_planned(
     job_id: JobId,
     *,
     grace: timedelta,
+    wait: timedelta = timedelta(0),
 ) -> ForgetFigures:
     """Forget what the plan drops; the audit row is written first: what cannot be recorded is not done."""
     if not plan.dropped:
@@ -137,7 +141,7 @@ def forget_planned(
     catalog.audit.add(actor, "retention.forget", str(job_id), detail=detail)
     try:
         chosen = [catalog.jobs.get(backup) for backup in plan.dropped]
-        return forget_whole(catalog, repository, chosen, progress, grace=grace, now=plan.as_of)
+        return forget_whole(catalog, repository, chosen, progress, grace=grace, now=plan.as_of, wait=wait)
     except BackupError as error:
         told = {"job": str(job_id), "error": error.message}
         catalog.audit.add(actor, "retention.forget", str(job_id), outcome=Outcome.FAILED, detail=told)
