@@ -30,6 +30,7 @@ DEPLOYMENT_NAMES = (
     "check/edurise",
     "prune/edurise",
     "scheduled/edurise",
+    "retain/edurise",
 )
 """Written out, because importing the flows costs seconds; a test holds it to `deployments`."""
 

@@ -15,12 +15,14 @@ from edurise_backup import __version__
 from edurise_backup.cli import (
     jobs,
     maintenance,
+    protections,
     repo,
     repo_browse,
     repo_check,
     repo_prune,
     repo_restore,
     repo_upkeep,
+    retention,
     schedule,
     upkeep,
 )
@@ -37,6 +39,8 @@ app = typer.Typer(
 )
 jobs.add_commands(app)
 maintenance.add_commands(app)
+retention.add_commands(app)
+protections.add_commands(app)
 upkeep.add_commands(app)
 schedule.add_commands(app)
 repo_restore.add_commands(repo.app)

@@ -18,6 +18,7 @@ from edurise_backup.catalog.jobs import BackupJobs
 from edurise_backup.catalog.leases import Leases
 from edurise_backup.catalog.maintenance import MaintenanceJobs
 from edurise_backup.catalog.migrate import migrate
+from edurise_backup.catalog.protections import Protections
 from edurise_backup.catalog.reconcile import EndedJob, reconcile_dead
 from edurise_backup.catalog.recoveries import RecoveryJobs
 from edurise_backup.catalog.schedules import Schedules
@@ -49,6 +50,7 @@ class Catalog:
         self.leases = Leases(sessions, clock=clock)
         self.schedules = Schedules(sessions)
         self.expected_runs = ExpectedRuns(sessions)
+        self.protections = Protections(sessions)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:
