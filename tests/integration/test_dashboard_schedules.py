@@ -21,6 +21,7 @@ from edurise_backup.model.people import Actor, Role, Via
 from edurise_backup.model.schedules import Schedule
 from edurise_backup.operations.schedule_config import ScheduleConfig, config_from
 from edurise_backup.operations.schedule_runs import attach_job, begin_run, end_run
+from edurise_backup.ports import Surroundings
 from edurise_backup.postgres.connection import Address
 from flows.processes import LOOPBACK, free_port
 from tests.support.catalog import Product
@@ -98,7 +99,9 @@ def test_a_schedule_is_shown_with_its_next_ten_due_times_and_why_some_do_not_run
 def test_what_was_missed_or_failed_is_told_first(product: Product) -> None:
     clock = datetime.now(UTC) - timedelta(hours=2)
     config = {"name": HOSTILE, "type": "files", "frequency": "every hour", "grace": "1m"}
-    schedule = operations.schedule_backup(config, settings=product.settings, clock=lambda: clock)
+    schedule = operations.schedule_backup(
+        config, settings=replace(product.settings, around=Surroundings(lambda: clock))
+    )
     with operations.open_catalog(product.settings) as catalog:
         operations.judge_runs(catalog, datetime.now(UTC))
         app = page()

@@ -19,6 +19,7 @@ from edurise_backup.model.people import Actor, Role, Via
 from edurise_backup.model.schedules import ExpectedRun, KeepRules, RunOutcome, Schedule, Work
 from edurise_backup.operations.schedule_config import ScheduleConfig
 from edurise_backup.operations.schedule_runs import Admission, attach_job, begin_run, end_run
+from edurise_backup.ports import Surroundings
 from tests.support.catalog import Product
 
 NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
@@ -50,7 +51,7 @@ class Place:
     clock: Clock
 
     def add(self, **changes: object) -> Schedule:
-        return operations.schedule_backup(HOURLY | changes, settings=self.settings, clock=self.clock)
+        return operations.schedule_backup(HOURLY | changes, settings=self.settings)
 
     def begin(self, schedule: Schedule, expected: datetime | None = None, run: UUID | None = None) -> Admission:
         return begin_run(
@@ -96,7 +97,8 @@ class Place:
 def place(files_product: Product) -> Iterator[Place]:
     settings = files_product.settings
     with operations.open_catalog(settings) as catalog:
-        yield Place(settings, catalog, Clock())
+        clock = Clock()
+        yield Place(replace(settings, around=Surroundings(clock)), catalog, clock)
 
 
 def outcomes(runs: list[ExpectedRun]) -> list[tuple[int, str | None]]:
@@ -204,7 +206,6 @@ def test_an_edit_withdraws_what_is_not_due_yet_and_leaves_what_was_due(place: Pl
         "hourly files",
         {"frequency": "every day at 20:00", "name": "evening"},
         settings=place.settings,
-        clock=place.clock,
     )
     assert (edited.id, edited.version, edited.name) == (schedule.id, 2, "evening")
     assert edited.next_run == NOW.replace(hour=20, minute=0)
@@ -224,13 +225,11 @@ def test_an_edit_withdraws_what_is_not_due_yet_and_leaves_what_was_due(place: Pl
 def test_an_edit_does_not_hide_what_was_due_while_nobody_wrote_it_down(place: Place) -> None:
     schedule = place.add()
     place.clock.pass_to(12, 40, days=5)
-    operations.edit_schedule(
-        "hourly files", {"frequency": "every day at 02:00"}, settings=place.settings, clock=place.clock
-    )
+    operations.edit_schedule("hourly files", {"frequency": "every day at 02:00"}, settings=place.settings)
     assert len(place.judge()) == 5 * 24
     place.clock.pass_to(12, 50, days=6)
     assert place.judge() == [(2, "missed")]
-    operations.remove_schedule("hourly files", settings=place.settings, clock=place.clock)
+    operations.remove_schedule("hourly files", settings=place.settings)
     assert len(place.runs(schedule)) == 5 * 24 + 1
 
 
@@ -238,13 +237,13 @@ def test_a_row_that_nobody_can_read_can_be_mended_by_an_edit(place: Place) -> No
     place.add()
     with place.catalog.sessions.transaction() as connection:
         connection.execute("UPDATE backup_schedules SET frequency = 'whenever'")
-    edited = operations.edit_schedule("hourly files", {"frequency": "6h"}, settings=place.settings, clock=place.clock)
+    edited = operations.edit_schedule("hourly files", {"frequency": "6h"}, settings=place.settings)
     assert edited.next_run is not None
 
 
 def test_an_edit_that_changes_nothing_writes_nothing(place: Place) -> None:
     schedule = place.add()
-    same = operations.edit_schedule("hourly files", {"grace": "10m"}, settings=place.settings, clock=place.clock)
+    same = operations.edit_schedule("hourly files", {"grace": "10m"}, settings=place.settings)
     assert same == schedule
     assert len(place.catalog.audit.newest()) == 1
     with pytest.raises(InputError, match="nothing is to be changed"):
@@ -253,10 +252,10 @@ def test_an_edit_that_changes_nothing_writes_nothing(place: Place) -> None:
 
 def test_a_new_zone_takes_the_place_of_the_one_in_the_words(place: Place) -> None:
     place.add(frequency="every day at 02:00 Asia/Kolkata")
-    edited = operations.edit_schedule("hourly files", {"zone": "UTC"}, settings=place.settings, clock=place.clock)
+    edited = operations.edit_schedule("hourly files", {"zone": "UTC"}, settings=place.settings)
     assert (edited.frequency, edited.zone) == ("every day at 02:00", "UTC")
     again = operations.edit_schedule(
-        "hourly files", {"frequency": "every day at 03:00 Europe/Paris"}, settings=place.settings, clock=place.clock
+        "hourly files", {"frequency": "every day at 03:00 Europe/Paris"}, settings=place.settings
     )
     assert again.zone == "Europe/Paris"
 
@@ -264,7 +263,7 @@ def test_a_new_zone_takes_the_place_of_the_one_in_the_words(place: Place) -> Non
 def test_a_pause_skips_what_falls_into_it_and_ends_by_itself(place: Place) -> None:
     schedule = place.add()
     end = NOW.replace(hour=15, minute=30)
-    paused = operations.pause_schedule("hourly files", until=end, settings=place.settings, clock=place.clock)
+    paused = operations.pause_schedule("hourly files", until=end, settings=place.settings)
     assert (paused.is_active, paused.next_run) == (False, NOW.replace(hour=16, minute=0))
     place.clock.pass_to(15, 1)
     assert not place.begin(schedule).admitted
@@ -280,25 +279,25 @@ def test_a_pause_skips_what_falls_into_it_and_ends_by_itself(place: Place) -> No
 
 def test_a_pause_without_an_end_lasts_until_it_is_resumed(place: Place) -> None:
     schedule = place.add()
-    assert operations.pause_schedule("hourly files", settings=place.settings, clock=place.clock).next_run is None
+    assert operations.pause_schedule("hourly files", settings=place.settings).next_run is None
     place.clock.pass_to(12, 0, days=9)
     assert place.judge() == []
     assert {run.outcome for run in place.runs(schedule)} == {RunOutcome.SKIPPED}
     assert len(place.runs(schedule)) == 9 * 24 - 1
-    resumed = operations.resume_schedule("hourly files", settings=place.settings, clock=place.clock)
+    resumed = operations.resume_schedule("hourly files", settings=place.settings)
     assert resumed.next_run == place.clock.now + HOUR
     place.clock.pass_to(13, 1, days=9)
     assert place.begin(schedule).admitted
     with pytest.raises(ConflictError, match="not paused"):
-        operations.resume_schedule("hourly files", settings=place.settings, clock=place.clock)
+        operations.resume_schedule("hourly files", settings=place.settings)
     with pytest.raises(InputError, match="a pause cannot end"):
-        operations.pause_schedule("hourly files", until=NOW, settings=place.settings, clock=place.clock)
+        operations.pause_schedule("hourly files", until=NOW, settings=place.settings)
 
 
 def test_a_removed_schedule_leaves_the_record_of_its_runs(place: Place) -> None:
     schedule = place.add()
     place.clock.pass_to(14, 5)
-    operations.remove_schedule("hourly files", settings=place.settings, clock=place.clock)
+    operations.remove_schedule("hourly files", settings=place.settings)
     assert place.catalog.schedules.all() == ()
     place.clock.pass_to(15, 0)
     assert place.judge() == [(13, "missed"), (14, "missed")]
@@ -310,8 +309,8 @@ def test_a_removed_schedule_leaves_the_record_of_its_runs(place: Place) -> None:
 
 def test_who_may_only_operate_pauses_and_resumes_and_nothing_more(place: Place) -> None:
     place.add()
-    operations.pause_schedule("hourly files", settings=place.settings, actor=OPERATOR, clock=place.clock)
-    operations.resume_schedule("hourly files", settings=place.settings, actor=OPERATOR, clock=place.clock)
+    operations.pause_schedule("hourly files", settings=place.settings, actor=OPERATOR)
+    operations.resume_schedule("hourly files", settings=place.settings, actor=OPERATOR)
     with pytest.raises(ForbiddenError):
         operations.schedule_backup(HOURLY | {"name": "x"}, settings=place.settings, actor=OPERATOR)
     with pytest.raises(ForbiddenError):
@@ -323,15 +322,13 @@ def test_who_may_only_operate_pauses_and_resumes_and_nothing_more(place: Place) 
 
 def test_a_preview_says_why_runs_fall_out(place: Place) -> None:
     place.add(frequency="every 6 hours", blackout=["mon 17:00-19:00"], zone="UTC")
-    operations.pause_schedule(
-        "hourly files", until=NOW.replace(day=3, hour=3), settings=place.settings, clock=place.clock
-    )
-    runs = operations.preview_schedule("hourly files", 4, settings=place.settings, clock=place.clock)
+    operations.pause_schedule("hourly files", until=NOW.replace(day=3, hour=3), settings=place.settings)
+    runs = operations.preview_schedule("hourly files", 4, settings=place.settings)
     assert [run.at.hour for run in runs] == [18, 0, 6, 12]
     assert [bool(run.left_out) for run in runs] == [True, True, False, False]
     assert "paused until" in runs[1].left_out
     config = ScheduleConfig("new", "files", "0 2 * * *", zone="Asia/Kolkata", blackout=("tue 01:00-03:00",))
-    (first, second) = operations.preview_schedule(config, 2, settings=place.settings, clock=place.clock)
+    (first, second) = operations.preview_schedule(config, 2, settings=place.settings)
     assert "02:00:00 IST" in first.local
     assert first.left_out == "blackout tue 01:00-03:00"
     assert second.left_out == ""

@@ -7,7 +7,7 @@ row. A crash leaves a backup that is kept, never one that is dropped unseen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from edurise_backup.catalog.protections import ProtectionRow
@@ -20,7 +20,6 @@ from edurise_backup.model.people import SYSTEM, Actor, Permission
 from edurise_backup.model.protections import Protection, ProtectionKind, checked_reason, protected_snapshots
 from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.ports import Clock, utc_now
 from edurise_backup.repository.forgetting import read_forgotten
 from edurise_backup.repository.holds import drop_protection, read_protections, save_protection
 from edurise_backup.repository.layout import Kind
@@ -30,11 +29,9 @@ Authorise = Callable[[Catalog, Actor, str, Mapping[str, object]], object]
 """Raises ForbiddenError unless a second person has agreed to exactly this: catalog, who, action, plan."""
 
 
-def pin_backup(
-    backup: UUID | str, reason: str, *, actor: Actor, settings: Settings | None = None, clock: Clock = utc_now
-) -> Protection:
+def pin_backup(backup: UUID | str, reason: str, *, actor: Actor, settings: Settings | None = None) -> Protection:
     """Keep a backup until the pin is removed; raises InputError, ForbiddenError, and NotFoundError when it is gone."""
-    return _protect(ProtectionKind.PIN, backup, reason, None, actor, settings, clock)
+    return _protect(ProtectionKind.PIN, backup, reason, None, actor, settings)
 
 
 def hold_backup(
@@ -44,16 +41,16 @@ def hold_backup(
     actor: Actor,
     until: datetime | None = None,
     settings: Settings | None = None,
-    clock: Clock = utc_now,
 ) -> Protection:
     """Put a backup on legal hold, for good or until a moment; raises as `pin_backup`."""
-    if until is not None and (until.tzinfo is None or until <= clock() + timedelta(minutes=1)):
+    settings = settings or load_settings()
+    if until is not None and (until.tzinfo is None or until <= settings.around.clock() + timedelta(minutes=1)):
         raise InputError(
             "a hold ends in the future, at a time with its zone",
             safe="nothing was changed",
             hint="write e.g. 2030-12-31, or leave it out: it then lasts until it is released",
         )
-    return _protect(ProtectionKind.HOLD, backup, reason, until, actor, settings, clock)
+    return _protect(ProtectionKind.HOLD, backup, reason, until, actor, settings)
 
 
 def remove_pin(word: UUID | str, *, actor: Actor, settings: Settings | None = None) -> Protection:
@@ -138,7 +135,6 @@ def _protect(
     until: datetime | None,
     actor: Actor,
     settings: Settings | None,
-    clock: Clock,
 ) -> Protection:
     actor.require(Permission.ADMINISTER)
     said = checked_reason(reason)
@@ -147,7 +143,7 @@ def _protect(
         backup = find_backup(catalog, word)
         snapshots = _snapshots(backup)
         repository = opened_repository(settings)
-        made = Protection(uuid4(), kind, backup.id, snapshots, said, actor.name, clock(), until)
+        made = Protection(uuid4(), kind, backup.id, snapshots, said, actor.name, catalog.clock(), until)
         with repository.lock() as lock:  # no prune is between its last look at holds and what it removes
             _refuse_gone(repository, backup, snapshots)
             save_protection(repository.box, made)
@@ -193,7 +189,7 @@ def _release(
         look_for_protections(catalog, repository)
         rows = [row.protection for row in catalog.protections.all() if row.kind is kind]
         chosen = _chosen(kind, str(word).strip().lower(), rows)
-        if authorise is not None and chosen.active(datetime.now(UTC)):
+        if authorise is not None and chosen.active(catalog.clock()):
             authorise(catalog, actor, f"{kind.value}.release", release_plan(chosen))
         catalog.protections.begin_release(chosen, actor)
         drop_protection(repository.box, chosen.id)

@@ -28,14 +28,14 @@ from edurise_backup.operations.protections import look_for_protections
 from edurise_backup.operations.pruning import parse_duration
 from edurise_backup.operations.retention_drift import look_for_drift
 from edurise_backup.operations.retention_plan import RetentionPlan, make_plan
-from edurise_backup.ports import Clock, Progress, utc_now
+from edurise_backup.ports import Progress
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.repository import Repository
 
 _SHOWN = 1000
 
 
-def plan_retention(settings: Settings | None = None, *, clock: Clock = utc_now) -> RetentionPlan:
+def plan_retention(settings: Settings | None = None) -> RetentionPlan:
     """Return what the schedules' retention means now; nothing is changed.
 
     Raises DamageError when a snapshot, pin or hold is not readable, InputError
@@ -44,7 +44,7 @@ def plan_retention(settings: Settings | None = None, *, clock: Clock = utc_now) 
     settings = settings or load_settings()
     repository = opened_repository(settings)
     with open_catalog(settings) as catalog:
-        return make_plan(catalog, repository, settings.objectives, clock())
+        return make_plan(catalog, repository, settings.objectives, catalog.clock())
 
 
 def apply_retention(
@@ -58,7 +58,6 @@ def apply_retention(
     flow_run_id: UUID | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
-    clock: Clock = utc_now,
 ) -> MaintenanceJob:
     """Forget every backup that no policy, pin or hold keeps, and return the finished job.
 
@@ -74,7 +73,7 @@ def apply_retention(
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
             reporter.phase("judge")
             look_for_protections(catalog, repository)
-            plan = make_plan(catalog, repository, settings.objectives, clock())
+            plan = make_plan(catalog, repository, settings.objectives, catalog.clock())
             refuse(plan)
             done = ForgetFigures(plan.dropped)
             if not dry_run:

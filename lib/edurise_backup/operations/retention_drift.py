@@ -22,7 +22,6 @@ from edurise_backup.model.retention import RestorePoint, Series, SeriesPolicy, j
 from edurise_backup.model.schedules import Schedule
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.retention_plan import policies_of, restore_point
-from edurise_backup.ports import Clock, utc_now
 
 PATIENCE = timedelta(days=2)
 """How long a backup that no policy keeps may stay: until the next daily retention, and one that failed."""
@@ -45,10 +44,10 @@ class SeriesDrift:
         return bool(self.too_many or self.too_few)
 
 
-def retention_drift(*, settings: Settings | None = None, clock: Clock = utc_now) -> tuple[SeriesDrift, ...]:
+def retention_drift(*, settings: Settings | None = None) -> tuple[SeriesDrift, ...]:
     """Compare each series that has a policy, and raise or settle its alarm; return all of them."""
     with open_catalog(settings or load_settings()) as catalog:
-        return look_for_drift(catalog, clock())
+        return look_for_drift(catalog, catalog.clock())
 
 
 def look_for_drift(catalog: Catalog, now: datetime, *, patience: timedelta = PATIENCE) -> tuple[SeriesDrift, ...]:

@@ -19,7 +19,6 @@ from edurise_backup.model.simulation import DAYS, LONGEST, MOST_RUNS, Objectives
 from edurise_backup.operations.backups import backup_type
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.retention_plan import restore_point
-from edurise_backup.ports import Clock, utc_now
 
 _TYPICAL = 50
 """The newest backups whose median size a run to come is expected to have."""
@@ -43,7 +42,7 @@ class Question:
     days: int = DAYS
 
 
-def simulate_retention(question: Question, *, settings: Settings | None = None, clock: Clock = utc_now) -> Simulation:
+def simulate_retention(question: Question, *, settings: Settings | None = None) -> Simulation:
     """Return what a policy keeps and drops in the days to come; nothing is changed.
 
     Raises NotFoundError for an unknown schedule, InputError for a policy that
@@ -51,7 +50,7 @@ def simulate_retention(question: Question, *, settings: Settings | None = None, 
     """
     settings = settings or load_settings()
     with open_catalog(settings) as catalog:
-        return simulate_from(catalog, settings.objectives, question, clock())
+        return simulate_from(catalog, settings.objectives, question, catalog.clock())
 
 
 def simulate_from(catalog: Catalog, objectives: ObjectivesSettings, question: Question, now: datetime) -> Simulation:

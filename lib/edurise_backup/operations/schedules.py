@@ -37,7 +37,6 @@ from edurise_backup.operations.schedule_config import (
     config_of,
     schedule_from,
 )
-from edurise_backup.ports import Clock, utc_now
 
 _MOST_SHOWN = 1000
 _LONGEST_PAUSE = timedelta(days=366)
@@ -68,7 +67,6 @@ def schedule_backup(
     *,
     settings: Settings | None = None,
     actor: Actor | None = None,
-    clock: Clock = utc_now,
 ) -> Schedule:
     """Add a schedule and return its row, with `next_run`; the runs of the next 48 hours are expected from now on.
 
@@ -76,7 +74,7 @@ def schedule_backup(
     """
     settings, actor = settings or load_settings(), actor or local_actor()
     actor.require(Permission.ADMINISTER)
-    now = clock()
+    now = settings.around.clock()
     schedule = replace(schedule_from(config_of(config), uuid4(), settings, now), created_at=now, updated_at=now)
 
     def work(connection: Connection) -> Schedule:
@@ -103,7 +101,6 @@ def edit_schedule(
     settings: Settings | None = None,
     actor: Actor | None = None,
     version: int | None = None,
-    clock: Clock = utc_now,
 ) -> Schedule:
     """Change fields of `ScheduleConfig` of the schedule that `word` names; runs not due yet are expected anew.
 
@@ -111,7 +108,7 @@ def edit_schedule(
     """
     settings, actor = settings or load_settings(), actor or local_actor()
     actor.require(Permission.ADMINISTER)
-    now = clock()
+    now = settings.around.clock()
     if not changes:
         raise InputError(
             "nothing is to be changed", safe="nothing was changed", hint=f"name one of {', '.join(FIELDS)}"
@@ -147,12 +144,11 @@ def pause_schedule(
     until: datetime | None = None,
     settings: Settings | None = None,
     actor: Actor | None = None,
-    clock: Clock = utc_now,
 ) -> Schedule:
     """Let a schedule rest, until a moment or until somebody resumes it; a run under way goes on."""
-    actor = actor or local_actor()
+    settings, actor = settings or load_settings(), actor or local_actor()
     actor.require(Permission.OPERATE)
-    now = clock()
+    now = settings.around.clock()
     if until is not None and not now < until <= now + _LONGEST_PAUSE:
         raise InputError(
             f"a pause cannot end at {until:%Y-%m-%d %H:%M}",
@@ -169,17 +165,15 @@ def pause_schedule(
         paused = replace(old, is_active=False, paused_until=until)
         return plan_anew(connection, paused, now, "the schedule was paused", old=old)
 
-    with open_catalog(settings or load_settings()) as catalog:
+    with open_catalog(settings) as catalog:
         return catalog.sessions.run(work)
 
 
-def resume_schedule(
-    word: str, *, settings: Settings | None = None, actor: Actor | None = None, clock: Clock = utc_now
-) -> Schedule:
+def resume_schedule(word: str, *, settings: Settings | None = None, actor: Actor | None = None) -> Schedule:
     """End a schedule's pause; raises ConflictError when it is not paused."""
-    actor = actor or local_actor()
+    settings, actor = settings or load_settings(), actor or local_actor()
     actor.require(Permission.OPERATE)
-    now = clock()
+    now = settings.around.clock()
 
     def work(connection: Connection) -> Schedule:
         old = rows.find(connection, word, lock=True)
@@ -191,17 +185,15 @@ def resume_schedule(
         resumed = replace(old, is_active=True, paused_until=None)
         return plan_anew(connection, resumed, now, "the schedule was resumed", old=old)
 
-    with open_catalog(settings or load_settings()) as catalog:
+    with open_catalog(settings) as catalog:
         return catalog.sessions.run(work)
 
 
-def remove_schedule(
-    word: str, *, settings: Settings | None = None, actor: Actor | None = None, clock: Clock = utc_now
-) -> Schedule:
+def remove_schedule(word: str, *, settings: Settings | None = None, actor: Actor | None = None) -> Schedule:
     """Remove a schedule and return what it was; its backups, and the record of its runs, stay."""
-    actor = actor or local_actor()
+    settings, actor = settings or load_settings(), actor or local_actor()
     actor.require(Permission.ADMINISTER)
-    now = clock()
+    now = settings.around.clock()
 
     def work(connection: Connection) -> Schedule:
         old = rows.find(connection, word, lock=True)
@@ -213,7 +205,7 @@ def remove_schedule(
         settle(connection, ALARM_SUBJECT.format(old.name), now)
         return old
 
-    with open_catalog(settings or load_settings()) as catalog:
+    with open_catalog(settings) as catalog:
         return catalog.sessions.run(work)
 
 
@@ -222,12 +214,12 @@ def preview_schedule(
     count: int = 10,
     *,
     settings: Settings | None = None,
-    clock: Clock = utc_now,
 ) -> list[PreviewedRun]:
     """Return the next due times of a schedule that is there (by name or id), or that a config would make."""
     if not 1 <= count <= _MOST_SHOWN:
         raise InputError(f"{count} runs cannot be shown", hint=f"choose from 1 to {_MOST_SHOWN}")
-    settings, now = settings or load_settings(), clock()
+    settings = settings or load_settings()
+    now = settings.around.clock()
     if isinstance(asked, str):
         with open_catalog(settings) as catalog:
             schedule = catalog.schedules.find(asked)
@@ -251,14 +243,14 @@ def previewed(schedule: Schedule, now: datetime, count: int) -> list[PreviewedRu
 
 
 def schedule_status(
-    word: str | None = None, *, runs: int = 10, settings: Settings | None = None, clock: Clock = utc_now
+    word: str | None = None, *, runs: int = 10, settings: Settings | None = None
 ) -> list[ScheduleStatus]:
     """Judge the runs that are due, and return schedules (one, or all) with how their newest runs went.
 
     So a host without Prefect's watcher sees what was missed, too.
     """
-    now = clock()
     with open_catalog(settings or load_settings()) as catalog:
+        now = catalog.clock()
         judge_runs(catalog, now)
         chosen = [catalog.schedules.find(word)] if word else catalog.schedules.all()
         return [ScheduleStatus(one, catalog.expected_runs.newest(one.id, before=now, limit=runs)) for one in chosen]
