@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -28,6 +29,7 @@ from edurise_backup.operations.pruning import (
     show_prune,
 )
 from edurise_backup.operations.records import keep_record
+from edurise_backup.operations.space import note_space
 from edurise_backup.ports import Progress
 from edurise_backup.repository.pruner import prune
 from edurise_backup.repository.repository import Repository
@@ -146,7 +148,7 @@ def run_maintenance(
         queued = job.id
     with told_in_row(catalog.maintenance, queued):
         repository = opened_repository(settings)
-        return run_job(
+        done = run_job(
             catalog.maintenance,
             job,
             lambda reporter, started: work(repository, reporter, started),
@@ -155,6 +157,8 @@ def run_maintenance(
             progress=progress,
             stop=stop,
         )
+        note_space(catalog.sessions, settings, datetime.now(UTC))
+        return done
 
 
 def _keep(repository: Repository, job: MaintenanceJob) -> None:
