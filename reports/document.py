@@ -36,6 +36,8 @@ class Document:
     verdict: ControlStatus
     excerpts: Mapping[str, Excerpt]
     """By the tables' names; every CSV file is one of them."""
+    exceptions: tuple[tuple[tuple[str, str], int], ...]
+    """How many there are of each severity and kind, the worst first."""
     made_at: datetime
     made_by: str
     product_version: str

@@ -167,7 +167,8 @@ SELECT 2, 'expected run ' || coalesce(e.outcome, 'not judged'), e.due_at, coales
        'schedule ' || e.name || CASE WHEN e.reason = '' THEN '' ELSE ': ' || e.reason END, ''
 FROM expected_runs e
 WHERE e.due_at >= %(start)s AND e.due_at < %(until)s AND {EXPECTED_OF_SOURCE}
-  AND coalesce(e.outcome IN ('failed', 'missed'), e.grace_until < %(until)s)
+  AND (e.outcome = 'missed' OR e.outcome = 'failed' AND e.job_id IS NULL
+       OR e.outcome IS NULL AND e.grace_until < %(until)s)
 UNION ALL
 SELECT CASE a.severity WHEN 'critical' THEN 2 ELSE 3 END, 'alarm ' || a.kind, a.raised_at, a.id, a.subject, a.message,
        a.remedy

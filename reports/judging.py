@@ -70,8 +70,9 @@ def exposure(facts: Facts, objective: timedelta) -> Judged:
     status = PASS if reaches(covered, seconds, 995) else WARN if reaches(covered, seconds, 950) else FAIL
     worst = max(facts.sources, key=lambda source: source.seconds - source.seconds_covered)
     lost = worst.seconds - worst.seconds_covered
-    tail = f"; the worst is {worst.part}/{worst.name} with {length(lost)} beyond it" if lost else ""
-    return Judged(status, covered, seconds, f"Measured against {length(objective / timedelta(seconds=1))}{tail}.")
+    limit = length(objective / timedelta(seconds=1))
+    told = f"The worst is {worst.part}/{worst.name}: {length(lost)} without one that young."
+    return Judged(status, covered, seconds, told if lost else f"Never older than {limit}.")
 
 
 def schedules(found: ExpectedFacts) -> Judged:

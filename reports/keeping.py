@@ -11,10 +11,10 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -30,7 +30,7 @@ from edurise_backup.operations import Catalog
 from edurise_backup.operations.collection import choose_sources
 from reports import controls, pdf, reading
 from reports.document import Document, Excerpt
-from reports.evidence import TABLES, Evidence, stream
+from reports.evidence import EXCEPTIONS, TABLES, Evidence, stream
 from reports.facts import Facts
 from reports.periods import HINT, Period, parse_period
 from reports.questions import SOURCE_KNOWN
@@ -148,8 +148,21 @@ def _write_files(
         facts = reading.read_facts(connection, period, source, expected, parameters)
         results = controls.evaluate(facts, policy)
         excerpts = {"controls": _controls_table(folder, results, policy, facts)}
-        excerpts |= {evidence.name: _table(connection, evidence, parameters, folder) for evidence in TABLES}
-    document = Document(facts, policy, results, controls.verdict(results), excerpts, now, actor.name, __version__)
+        counted = Counter[tuple[str, str]]()
+        for evidence in TABLES:
+            tally = counted if evidence is EXCEPTIONS else None
+            excerpts[evidence.name] = _table(connection, evidence, parameters, folder, tally)
+    document = Document(
+        facts=facts,
+        policy=policy,
+        results=results,
+        verdict=controls.verdict(results),
+        excerpts=excerpts,
+        exceptions=tuple(counted.items()),
+        made_at=now,
+        made_by=actor.name,
+        product_version=__version__,
+    )
     pdf.write_pdf(folder / pdf.NAME, document)
     return document
 
@@ -184,15 +197,24 @@ def _controls_table(folder: Path, results: Sequence[ControlResult], policy: cont
     return Excerpt("Controls", columns, rows, count, file)
 
 
-def _table(connection: Connection, evidence: Evidence, parameters: Mapping[str, object], folder: Path) -> Excerpt:
+def _table(
+    connection: Connection,
+    evidence: Evidence,
+    parameters: Mapping[str, object],
+    folder: Path,
+    tally: Counter[tuple[str, str]] | None,
+) -> Excerpt:
+    """Write a table to its file; keep its first rows, and count its rows by their first two columns if asked."""
     columns, rows = stream(connection, evidence, parameters)
     first: list[tuple[object, ...]] = []
 
     def watched() -> Iterator[tuple[object, ...]]:
-        for row in islice(rows, SHOWN):
-            first.append(row)
+        for row in rows:
+            if len(first) < SHOWN:
+                first.append(row)
+            if tally is not None:
+                tally[str(row[0]), str(row[1])] += 1
             yield row
-        yield from rows
 
     file, count = write_table(folder / f"{evidence.name}.csv", columns, watched())
     return Excerpt(evidence.title, columns, first, count, file)

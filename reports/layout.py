@@ -11,7 +11,7 @@ from reportlab.lib.pagesizes import A4, landscape
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import BaseDocTemplate, Flowable, Paragraph, Spacer, Table
+from reportlab.platypus import BaseDocTemplate, CondPageBreak, Flowable, Paragraph, Spacer, Table
 
 from edurise_backup.model.reports import ControlStatus
 from reports.lettering import BOLD, REGULAR, Lettering
@@ -55,7 +55,7 @@ class Layout:
         self._head_right = ParagraphStyle("head right", self._head, alignment=TA_RIGHT)
         self._title = ParagraphStyle("title", base, fontName=BOLD, fontSize=22, leading=28)
         self._section = ParagraphStyle(
-            "section", base, fontName=BOLD, fontSize=13, leading=17, spaceBefore=9, spaceAfter=4, keepWithNext=1
+            "section", base, fontName=BOLD, fontSize=13, leading=17, spaceBefore=9, spaceAfter=4
         )
         self._verdict = ParagraphStyle("verdict", base, fontName=BOLD, fontSize=16, leading=21)
         self._note = ParagraphStyle("note", self._small, textColor=PALE, spaceAfter=3, spaceBefore=2)
@@ -64,9 +64,10 @@ class Layout:
         """Return the report's title."""
         return Paragraph(self.letters.markup(text), self._title)
 
-    def section(self, text: str) -> Flowable:
-        """Return a section's title."""
-        return Paragraph(self.letters.markup(text), self._section)
+    def section(self, text: str) -> Iterator[Flowable]:
+        """Yield a section's title, never alone at the end of a page."""
+        yield CondPageBreak(38 * mm)
+        yield Paragraph(self.letters.markup(text), self._section)
 
     def text(self, text: str) -> Flowable:
         """Return a paragraph."""
@@ -130,8 +131,8 @@ _TIGHT = [
     ("VALIGN", (0, 0), (-1, -1), "TOP"),
     ("TOPPADDING", (0, 0), (-1, -1), 1.8),
     ("BOTTOMPADDING", (0, 0), (-1, -1), 2.2),
-    ("LEFTPADDING", (0, 0), (-1, -1), 3),
-    ("RIGHTPADDING", (0, 0), (-1, -1), 3),
+    ("LEFTPADDING", (0, 0), (-1, -1), 4),
+    ("RIGHTPADDING", (0, 0), (-1, -1), 5),
 ]
 _STRIPES = [("LINEBELOW", (0, 0), (-1, -1), 0.25, LINE)]
 _HEAD = [("BACKGROUND", (0, 0), (-1, 0), SHADE), ("LINEBELOW", (0, 0), (-1, 0), 0.8, PALE)]

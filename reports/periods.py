@@ -94,3 +94,9 @@ def _months(year: int, first: int, last: int, text: str) -> tuple[date, date]:
 
 def _nonsense(text: str) -> InputError:
     return InputError(f"{text!r} is no period", safe="nothing was made", hint=HINT)
+
+
+def last_month(now: datetime, *, zone: str = "UTC") -> str:
+    """Return the month before the one of this moment, as a period is written."""
+    day = now.astimezone(_zone(zone)).date().replace(day=1) - timedelta(days=1)
+    return f"{day:%Y-%m}"

@@ -14,7 +14,7 @@ from reports.controls import CONTROLS
 from reports.document import Document
 from reports.layout import Column, Layout
 from reports.reading import bin_unit
-from reports.wording import UNKNOWN, length, moment, size
+from reports.wording import UNKNOWN, bare_moment, length, moment, size
 
 Record = Mapping[str, object]
 
@@ -24,7 +24,7 @@ _TIME_STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 2880
 
 LISTED: dict[str, tuple[tuple[Column, str], ...]] = {
     "recoveries": (
-        (Column("Began", 15), "started_at"),
+        (Column("Began (UTC)", 16), "started_at"),
         (Column("Recovery", 8), "id"),
         (Column("Of backup", 8), "backup_id"),
         (Column("Type", 9), "type"),
@@ -35,7 +35,7 @@ LISTED: dict[str, tuple[tuple[Column, str], ...]] = {
         (Column("Proved, or found", 42), "remark"),
     ),
     "verifications": (
-        (Column("Began", 15), "started_at"),
+        (Column("Began (UTC)", 16), "started_at"),
         (Column("Verification", 9), "id"),
         (Column("Of backup", 8), "backup_id"),
         (Column("Type", 9), "backup_type"),
@@ -46,7 +46,7 @@ LISTED: dict[str, tuple[tuple[Column, str], ...]] = {
         (Column("Found", 40), "remark"),
     ),
     "backups": (
-        (Column("Began", 15), "started_at"),
+        (Column("Began (UTC)", 16), "started_at"),
         (Column("Backup", 8), "id"),
         (Column("Type", 9), "type"),
         (Column("Reads", 9), "incremental"),
@@ -58,27 +58,27 @@ LISTED: dict[str, tuple[tuple[Column, str], ...]] = {
         (Column("Error or warning", 34), "remark"),
     ),
     "expected_runs": (
-        (Column("Due", 15), "due_at"),
+        (Column("Due (UTC)", 16), "due_at"),
         (Column("Schedule", 22), "schedule"),
         (Column("Type", 10), "type"),
         (Column("Source", 14), "source"),
         (Column("Outcome", 9), "outcome"),
         (Column("Job", 8), "job_id"),
-        (Column("Frozen", 15), "frozen_at"),
+        (Column("Frozen (UTC)", 16), "frozen_at"),
         (Column("Reason", 28), "reason"),
     ),
     "deletions": (
-        (Column("Taken", 15), "started_at"),
+        (Column("Taken (UTC)", 16), "started_at"),
         (Column("Backup", 8), "id"),
         (Column("Type", 10), "type"),
         (Column("Size", 9, right=True), "source_bytes"),
-        (Column("Forgotten", 15), "forgotten_at"),
-        (Column("Promised until", 15), "promised_until"),
-        (Column("Missing since", 15), "missing_since"),
+        (Column("Forgotten (UTC)", 16), "forgotten_at"),
+        (Column("Promised until (UTC)", 16), "promised_until"),
+        (Column("Missing since (UTC)", 16), "missing_since"),
         (Column("Judgement", 20), "judgement"),
     ),
     "maintenance": (
-        (Column("Began", 15), "started_at"),
+        (Column("Began (UTC)", 16), "started_at"),
         (Column("Job", 8), "id"),
         (Column("Kind", 8), "kind"),
         (Column("Status", 12), "status"),
@@ -89,12 +89,12 @@ LISTED: dict[str, tuple[tuple[Column, str], ...]] = {
         (Column("Found", 40), "remark"),
     ),
     "alarms": (
-        (Column("Raised", 15), "raised_at"),
+        (Column("Raised (UTC)", 16), "raised_at"),
         (Column("Severity", 8), "severity"),
         (Column("Kind", 14), "kind"),
         (Column("About", 14), "subject"),
         (Column("Message", 40), "message"),
-        (Column("Settled", 15), "settled_at"),
+        (Column("Settled (UTC)", 16), "settled_at"),
         (Column("Acknowledged by", 12), "acknowledged_by"),
     ),
 }
@@ -104,13 +104,18 @@ LISTED: dict[str, tuple[tuple[Column, str], ...]] = {
 def exceptions(document: Document, layout: Layout) -> Iterator[Flowable]:
     """What needs a person, the worst first."""
     excerpt = document.excerpts["exceptions"]
-    yield layout.section("Exceptions")
+    yield from layout.section("Exceptions")
     if not excerpt.total:
         yield layout.text("None was recorded. Controls that were not evaluated, if any, are listed below.")
         return
+    counted = [[severity, kind, f"{count:,}"] for (severity, kind), count in document.exceptions]
+    yield from layout.table(
+        [Column("Severity", 10), Column("What happened", 40), Column("How often", 10, True)], counted
+    )
+    yield layout.gap()
     columns = [
         Column("Severity", 8),
-        Column("When", 15),
+        Column("When (UTC)", 16),
         Column("What happened", 16),
         Column("About", 12),
         Column("Id", 8),
@@ -124,9 +129,9 @@ def exceptions(document: Document, layout: Layout) -> Iterator[Flowable]:
 
 def controls(document: Document, layout: Layout) -> Iterator[Flowable]:
     """Every control with its share."""
-    yield layout.section("Controls")
+    yield from layout.section("Controls")
     columns = [
-        Column("Control", 14),
+        Column("Control", 18),
         Column("Title", 26),
         Column("Status", 12),
         Column("Counted", 12, right=True),
@@ -153,7 +158,7 @@ def charts(document: Document, layout: Layout) -> Iterator[Flowable]:
     """Outcomes, durations and growth over the period."""
     facts = document.facts
     unit = bin_unit(facts.period)
-    yield layout.section(f"By {unit}")
+    yield from layout.section(f"By {unit}")
     if not facts.bins:
         yield layout.text("No backup began in the period: there is nothing to draw.")
         return
@@ -206,7 +211,7 @@ _SIZES = tuple(factor * 1024**power for power in range(6) for factor in (1, 2, 5
 
 def sources(document: Document, layout: Layout) -> Iterator[Flowable]:
     """How each source was protected."""
-    yield layout.section("Sources")
+    yield from layout.section("Sources")
     columns = [
         Column("Kind", 12),
         Column("Source", 30),
@@ -231,7 +236,7 @@ def sources(document: Document, layout: Layout) -> Iterator[Flowable]:
 
 def storage(document: Document, layout: Layout) -> Iterator[Flowable]:
     """What the period's backups became on their way into the repository."""
-    yield layout.section("Storage and growth")
+    yield from layout.section("Storage and growth")
     facts = document.facts
     if not facts.storage:
         yield layout.text("No good backup began in the period.")
@@ -250,7 +255,8 @@ def storage(document: Document, layout: Layout) -> Iterator[Flowable]:
             for one in facts.storage
         ]
         yield from layout.table(columns, rows)
-        yield layout.note(f"{UNKNOWN}: not recorded for every backup (those of earlier releases).")
+        if any(one.new is None or one.compressed is None for one in facts.storage):
+            yield layout.note(f"{UNKNOWN}: not recorded for every backup (those of earlier releases).")
     if len(facts.repository_bytes) > 1:
         (first, before), (last, after) = facts.repository_bytes[0], facts.repository_bytes[-1]
         yield layout.text(
@@ -266,7 +272,7 @@ def storage(document: Document, layout: Layout) -> Iterator[Flowable]:
 def listing(document: Document, layout: Layout, name: str) -> Iterator[Flowable]:
     """One table of evidence."""
     excerpt, listed = document.excerpts[name], LISTED[name]
-    yield layout.section(excerpt.title)
+    yield from layout.section(excerpt.title)
     if not excerpt.total:
         yield layout.text("None in the period.")
         return
@@ -277,14 +283,14 @@ def listing(document: Document, layout: Layout, name: str) -> Iterator[Flowable]
 
 def method(document: Document, layout: Layout) -> Iterator[Flowable]:
     """How each share is counted."""
-    yield layout.section("Method")
+    yield from layout.section("Method")
     yield layout.text(
         "A share is 100 · numerator / denominator, cut to two places, so that 100 % means every one. Without a "
         "denominator nothing was seen: the control is not evaluated, which is not a pass. A job belongs to the period "
-        "in which it began. Expected runs were written down before they were due, and stay when their schedule is changed "
-        "or removed. Checks, prunes and alarms are those of the whole repository, whatever the source."
+        "in which it began. Expected runs were written down before they were due, and stay when their schedule is "
+        "changed or removed. Checks, prunes and alarms are those of the whole repository, whatever the source."
     )
-    columns = [Column("Control", 14), Column("Passes when", 34), Column("Numerator", 38), Column("Denominator", 38)]
+    columns = [Column("Control", 18), Column("Passes when", 34), Column("Numerator", 38), Column("Denominator", 38)]
     columns.append(Column("Supports evidence for", 30))
     rows = [
         [control.id, document.policy.words(control.rule), control.numerator, control.denominator, control.supports]
@@ -296,7 +302,7 @@ def method(document: Document, layout: Layout) -> Iterator[Flowable]:
 
 def index(document: Document, layout: Layout) -> Iterator[Flowable]:
     """The files that belong to the report."""
-    yield layout.section("Evidence")
+    yield from layout.section("Evidence")
     yield layout.text(
         "Every row is in these files, which lie beside this one. SHA256SUMS holds the same digests, and this file's: "
         "`sha256sum -c SHA256SUMS` checks them, and `edurise-backup report verify` compares with the catalog."
@@ -326,7 +332,7 @@ def shown(name: str, value: object) -> str:
         case UUID():
             return str(value)[:8]
         case datetime():
-            return moment(value)
+            return bare_moment(value)
         case list():
             return "; ".join(map(str, value))
         case _:

@@ -35,3 +35,8 @@ def length(seconds: float | None) -> str:
 def moment(value: datetime | None) -> str:
     """Return a moment to the second, with its zone."""
     return UNKNOWN if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def bare_moment(value: datetime) -> str:
+    """Return a moment to the second for a column whose head names the zone, UTC."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
