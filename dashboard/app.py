@@ -15,6 +15,13 @@ PAGES = {
         st.Page("views/overview.py", title="Overview", icon=":material/dashboard:", default=True),
         st.Page("views/repository.py", title="Repository", icon=":material/inventory_2:"),
     ],
+    "Understand": [
+        st.Page("views/storage.py", title="Storage trends", icon=":material/storage:"),
+        st.Page("views/performance.py", title="Performance", icon=":material/speed:"),
+    ],
+    "Prove": [
+        st.Page("views/reports.py", title="Reports", icon=":material/summarize:"),
+    ],
 }
 
 st.navigation(PAGES).run()

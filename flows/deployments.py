@@ -19,6 +19,7 @@ from flows.backup import backup
 from flows.check import check
 from flows.prune import prune
 from flows.recover import recover
+from flows.report import report
 from flows.verify import verify
 
 NAME = "edurise"
@@ -77,6 +78,13 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         description="Remove what no backup refers to from the repository.",
         tags=("edurise", "prune"),
         parameters=MappingProxyType({"wait": "1h"}),
+    ),
+    Deployment(
+        flow=report,
+        entrypoint="flows.report.report",
+        description="Make a report of a period, last month's unless it is named.",
+        tags=("edurise", "report"),
+        parameters=MappingProxyType({"period": "", "source": ""}),
     ),
 )
 

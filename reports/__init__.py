@@ -10,11 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.keeping import find_report, folder_of, list_reports, make_report, read_file, verify_report
+    from reports.keeping import (
+        expected_sources,
+        find_report,
+        folder_of,
+        list_reports,
+        make_report,
+        read_file,
+        verify_report,
+    )
     from reports.periods import Period, parse_period
 
 _HOMES = {
     "Period": "periods",
+    "expected_sources": "keeping",
     "find_report": "keeping",
     "folder_of": "keeping",
     "list_reports": "keeping",
@@ -26,6 +35,7 @@ _HOMES = {
 
 __all__ = [
     "Period",
+    "expected_sources",
     "find_report",
     "folder_of",
     "list_reports",

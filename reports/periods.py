@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 from edurise_backup.errors import InputError
 
 HINT = "write e.g. 2026-10-05, 2026-10, 2026-Q3, 2026, or 2026-10-01..2026-10-15 (the last day is part of it)"
-_YEAR = re.compile(r"(\d{4})\Z")
-_QUARTER = re.compile(r"(\d{4})-[Qq]([1-4])\Z")
-_MONTH = re.compile(r"(\d{4})-(\d{2})\Z")
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
+_YEAR = re.compile(r"([0-9]{4})\Z")
+_QUARTER = re.compile(r"([0-9]{4})-[Qq]([1-4])\Z")
+_MONTH = re.compile(r"([0-9]{4})-([0-9]{2})\Z")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 
 
 @dataclass(frozen=True, slots=True)

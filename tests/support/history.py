@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from psycopg import sql
 
@@ -125,3 +125,64 @@ def _expected(schedule: UUID, backups: Iterable[tuple[object, ...]]) -> Iterator
             row[0],
             "the server went away" if failed else "",
         )
+
+
+def plant(
+    connection: Connection,
+    began: datetime,
+    minutes: float,
+    *,
+    kind: str = "full",
+    status: str = "completed",
+    parts: Sequence[tuple[str, str]] = PARTS,
+    **columns: object,
+) -> UUID:
+    """Write one backup that ran, with a snapshot of 1,000 bytes for each part; return its id."""
+    job_id = uuid4()
+    good = status.startswith("completed")
+    row: dict[str, object] = {
+        "id": job_id,
+        "type": kind,
+        "status": status,
+        "started_at": began,
+        "created_at": began,
+        "completed_at": began + timedelta(minutes=minutes),
+        **({"size": 1000 * len(parts), "location": "local:/r x", "checksum": "0" * 64} if good else {}),
+        **({"stored_bytes": 100, "read_bytes": 500, "new_bytes": 400, "compressed_bytes": 90} if good else {}),
+        **columns,
+    }
+    insert(connection, "backup_jobs", row)
+    if good:
+        for place, (part, source) in enumerate(parts):
+            snapshot = hashlib.sha256(f"{job_id} {place}".encode()).hexdigest()
+            copy(
+                connection, "backup_parts", _PARTS, [(job_id, place, part, snapshot, source, 1000, 25, 125, 3, 100, 22)]
+            )
+    return job_id
+
+
+def insert(connection: Connection, table: str, row: Mapping[str, object]) -> None:
+    """Write one row."""
+    names = sql.SQL(", ").join(map(sql.Identifier, row))
+    places = sql.SQL(", ").join(map(sql.Placeholder, row))
+    connection.execute(sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table), names, places), row)
+
+
+def prove(
+    connection: Connection, table: str, backup_id: UUID, began: datetime, minutes: float, **columns: object
+) -> UUID:
+    """Write one verification or recovery of a backup, which passed unless `columns` say otherwise; return its id."""
+    job_id = uuid4()
+    row: dict[str, object] = {
+        "id": job_id,
+        "backup_id": backup_id,
+        "status": "completed",
+        "verification_status": "passed",
+        "started_at": began,
+        "created_at": began,
+        "completed_at": began + timedelta(minutes=minutes),
+        **({"type": "full"} if table == "recovery_jobs" else {}),
+        **columns,
+    }
+    insert(connection, table, row)
+    return job_id
