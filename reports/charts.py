@@ -46,7 +46,7 @@ def bar_chart(
     drawing = Drawing(WIDTH, HEIGHT)
     highest = max([sum(value for value, _ in bar.parts) for bar in bars] + [limit or 0.0, 1e-9])
     step = _step(highest, steps)
-    top = ceil(highest / step - 1e-9) * step
+    top = max(ceil(highest / step - 1e-9), 1) * step  # where everything is 0, there is an axis all the same
     room = HEIGHT - _BOTTOM - _TOP
 
     def height(value: float) -> float:

@@ -80,12 +80,12 @@ def show_days(days: tuple[StorageDay, ...]) -> None:
         f"{words.size(last.stored)}. Days are those of UTC."
     )
     points = [
-        {"Day": day.day, name: value / MIB}
+        {"Day": day.day, "MiB": value / MIB, "Bytes": name}
         for day in days
         for name, value in (("deduplicated", day.deduplicated), ("compressed", day.compressed), ("stored", day.stored))
         if value is not None
     ]
-    st.line_chart(points, x="Day", y=["deduplicated", "compressed", "stored"], y_label="MiB a day")
+    st.line_chart(points, x="Day", y="MiB", color="Bytes", y_label="MiB a day")
     originals = [{"Day": day.day, "original": day.original / MIB} for day in days]
     st.line_chart(originals, x="Day", y="original", y_label="MiB a day")
     with st.expander("The same as a table"):
