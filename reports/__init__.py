@@ -10,24 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.keeping import (
-        expected_sources,
-        find_report,
-        folder_of,
-        list_reports,
-        make_report,
-        read_file,
-        verify_report,
-    )
+    from reports.keeping import find_report, folder_of, list_reports, read_file, verify_report
+    from reports.making import expected_sources, make_report
     from reports.periods import Period, parse_period
 
 _HOMES = {
     "Period": "periods",
-    "expected_sources": "keeping",
+    "expected_sources": "making",
     "find_report": "keeping",
     "folder_of": "keeping",
     "list_reports": "keeping",
-    "make_report": "keeping",
+    "make_report": "making",
     "parse_period": "periods",
     "read_file": "keeping",
     "verify_report": "keeping",

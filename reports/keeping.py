@@ -1,84 +1,28 @@
-"""Make a report, keep its files, list it, and prove that they are as they were written.
-
-The files lie in the data directory, under `reports/ID`. They are written beside
-their place and moved there whole; the row in the catalog is written last. A
-folder without a row is what a crash left, and is no report.
-"""
+"""Keep the files of reports, list them, and prove that they are as they were written; they lie in `reports/ID`."""
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BufferedReader
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from edurise_backup import __version__, operations
+from edurise_backup import operations
 from edurise_backup.catalog.reports import Reports
-from edurise_backup.catalog.sessions import Connection
 from edurise_backup.config import Settings
-from edurise_backup.errors import BackupError, ConfigError, DamageError, InputError, NotFoundError
-from edurise_backup.model.jobs import BackupType
-from edurise_backup.model.people import Actor
-from edurise_backup.model.reports import ControlResult, Report, ReportFile
-from edurise_backup.operations import Catalog
-from edurise_backup.operations.collection import choose_sources
-from reports import controls, pdf, reading
-from reports.document import Document, Excerpt
-from reports.evidence import EXCEPTIONS, TABLES, Evidence, stream
-from reports.facts import Facts
-from reports.periods import HINT, Period, parse_period
-from reports.questions import SOURCE_KNOWN
-from reports.sections import SHOWN
-from reports.tables import write_table
+from edurise_backup.errors import BackupError, DamageError, NotFoundError, SpaceError
+from edurise_backup.model.reports import Report, ReportFile
 
 FOLDER = "reports"
 SUMS = "SHA256SUMS"
 _UNFINISHED = ".unfinished-"
-_STALE = timedelta(days=1)
-
-
-def make_report(
-    settings: Settings,
-    period: str,
-    source: str = "",
-    *,
-    now: datetime,
-    actor: Actor,
-    zone: str = "UTC",
-    report_id: UUID | None = None,
-    flow_run_id: UUID | None = None,
-) -> Report:
-    """Make a report of a period (see `parse_period`) and of one source, or all; return its row.
-
-    The same catalog, period, source, moment, person and settings give the same
-    bytes. A report whose id is there already is not made again. Raises
-    InputError for a wrong period, NotFoundError for an unknown source, SpaceError.
-    """
-    asked = parse_period(period, zone=zone)
-    if asked.start >= now:
-        raise InputError(f"the period {asked.text} has not begun yet", safe="nothing was made", hint=HINT)
-    with operations.open_catalog(settings) as catalog:
-        kept = Reports(catalog.sessions)
-        if report_id is not None:
-            with contextlib.suppress(NotFoundError):
-                return kept.get(report_id)
-        made = report_id or uuid4()
-        with _folder(settings, made, now) as folder:
-            document = _write_files(catalog, settings, asked, source, now, actor, folder)
-            report = _row(document, made, _digests(folder, document), flow_run_id)
-            _write_sums(folder, report.files)
-        try:
-            kept.add(report, actor)
-        except BaseException:
-            shutil.rmtree(folder_of(settings, made), ignore_errors=True)
-            raise
-    return report
+_ADVICE = "make the report again; ask who may write to the data directory"
 
 
 def list_reports(settings: Settings, *, limit: int = 100) -> tuple[Report, ...]:
@@ -103,7 +47,8 @@ def verify_report(settings: Settings, report: Report) -> tuple[str, ...]:
     found = []
     for file in report.files:
         try:
-            read_file(settings, report, file.name)
+            with _opened(settings, report, file) as content:
+                _compare(file, hashlib.file_digest(content, "sha256").hexdigest(), content.name)
         except DamageError as error:
             found.append(error.message)
     return tuple(found)
@@ -117,165 +62,70 @@ def read_file(settings: Settings, report: Report, name: str) -> bytes:
             f"the report {str(report.id)[:8]} has no file {name!r}",
             hint=f"choose {', '.join(file.name for file in report.files)}",
         )
-    path = folder_of(settings, report.id) / listed.name
-    advice = "make the report again; ask who may write to the data directory"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DamageError(f"{path} cannot be read: {error.strerror}", hint=advice) from error
-    if hashlib.sha256(content).hexdigest() != listed.sha256:
-        raise DamageError(f"{path} is not what was written: its SHA-256 differs from the catalog's", hint=advice)
+    with _opened(settings, report, listed) as file:
+        content = file.read()
+        _compare(listed, hashlib.sha256(content).hexdigest(), file.name)
     return content
 
 
-def expected_sources(settings: Settings) -> tuple[tuple[BackupType, str], ...]:
-    """Return the sources that are configured, by part and name; none when nothing is configured."""
+@contextmanager
+def _opened(settings: Settings, report: Report, listed: ReportFile) -> Iterator[BufferedReader]:
+    """Lend a file of a report; what cannot be read is damage."""
+    path = folder_of(settings, report.id) / listed.name
     try:
-        return tuple(choose_sources(settings, BackupType.FULL, None))
-    except ConfigError:
-        return ()
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise DamageError(f"{path} cannot be read: {error.strerror}", hint=_ADVICE) from error
 
 
-def _write_files(
-    catalog: Catalog, settings: Settings, period: Period, source: str, now: datetime, actor: Actor, folder: Path
-) -> Document:
-    policy = controls.Policy(settings.objectives)
-    expected = expected_sources(settings)
-    with catalog.sessions.transaction() as connection:
-        reading.begin(connection)
-        _check_source(connection, source, [name for _, name in expected])
-        parameters = reading.parameters_of(connection, period, source, now, settings.objectives)
-        facts = reading.read_facts(connection, period, source, expected, parameters)
-        results = controls.evaluate(facts, policy)
-        excerpts = {"controls": _controls_table(folder, results, policy, facts)}
-        counted = Counter[tuple[str, str]]()
-        for evidence in TABLES:
-            tally = counted if evidence is EXCEPTIONS else None
-            excerpts[evidence.name] = _table(connection, evidence, parameters, folder, tally)
-    document = Document(
-        facts=facts,
-        policy=policy,
-        results=results,
-        verdict=controls.verdict(results),
-        excerpts=excerpts,
-        exceptions=tuple(counted.items()),
-        made_at=now,
-        made_by=actor.name,
-        product_version=__version__,
-    )
-    pdf.write_pdf(folder / pdf.NAME, document)
-    return document
-
-
-def _check_source(connection: Connection, source: str, configured: Sequence[str]) -> None:
-    if not source or source in configured:
-        return
-    row = connection.execute(SOURCE_KNOWN.encode(), {"source": source}).fetchone()
-    if not (row and row[0]):
-        raise NotFoundError(
-            f"there is no source named {source!r}",
-            safe="nothing was made",
-            hint=f"choose {', '.join(configured)}" if configured else "no source is configured: leave it out",
-        )
-
-
-def _controls_table(folder: Path, results: Sequence[ControlResult], policy: controls.Policy, facts: Facts) -> Excerpt:
-    columns = (
-        *("control", "title", "status", "numerator", "denominator", "percent", "observed"),
-        *("rule", "numerator_is", "denominator_is", "supports", "policy_version", "period", "source"),
-    )
-    rows = [
-        (
-            *(result.id, result.title, result.status.value, result.numerator, result.denominator),
-            *(result.percent.removesuffix(" %") if result.denominator else None, result.observed),
-            *(policy.words(control.rule), control.numerator, control.denominator, control.supports),
-            *(policy.version, facts.period.text, facts.source),
-        )
-        for result, control in zip(results, controls.CONTROLS, strict=True)
-    ]
-    file, count = write_table(folder / "controls.csv", columns, rows)
-    return Excerpt("Controls", columns, rows, count, file)
-
-
-def _table(
-    connection: Connection,
-    evidence: Evidence,
-    parameters: Mapping[str, object],
-    folder: Path,
-    tally: Counter[tuple[str, str]] | None,
-) -> Excerpt:
-    """Write a table to its file; keep its first rows, and count its rows by their first two columns if asked."""
-    columns, rows = stream(connection, evidence, parameters)
-    first: list[tuple[object, ...]] = []
-
-    def watched() -> Iterator[tuple[object, ...]]:
-        for row in rows:
-            if len(first) < SHOWN:
-                first.append(row)
-            if tally is not None:
-                tally[str(row[0]), str(row[1])] += 1
-            yield row
-
-    file, count = write_table(folder / f"{evidence.name}.csv", columns, watched())
-    return Excerpt(evidence.title, columns, first, count, file)
-
-
-def _digests(folder: Path, document: Document) -> tuple[ReportFile, ...]:
-    path = folder / pdf.NAME
-    content = path.read_bytes()
-    made = ReportFile(pdf.NAME, len(content), hashlib.sha256(content).hexdigest())
-    return (made, *(excerpt.file for excerpt in document.excerpts.values()))
-
-
-def _write_sums(folder: Path, files: Sequence[ReportFile]) -> None:
-    """Write the digests in the way of sha256sum."""
-    (folder / SUMS).write_text("".join(f"{file.sha256}  {file.name}\n" for file in files), "ascii")
-
-
-def _row(document: Document, report_id: UUID, files: tuple[ReportFile, ...], flow_run_id: UUID | None) -> Report:
-    period = document.facts.period
-    return Report(
-        id=report_id,
-        period=period.text,
-        starts_at=period.start,
-        ends_at=period.end,
-        zone=period.zone,
-        source=document.facts.source,
-        made_at=document.made_at,
-        made_by=document.made_by,
-        policy_version=document.policy.version,
-        verdict=document.verdict,
-        controls=document.results,
-        files=files,
-        flow_run_id=flow_run_id,
-    )
+def _compare(listed: ReportFile, digest: str, path: str) -> None:
+    if digest != listed.sha256:
+        raise DamageError(f"{path} is not what was written: its SHA-256 differs from the catalog's", hint=_ADVICE)
 
 
 @contextmanager
-def _folder(settings: Settings, report_id: UUID, now: datetime) -> Iterator[Path]:
-    """Lend a folder that is in its place, durable, when the block ends well, and gone otherwise."""
+def home_of_reports(settings: Settings) -> Iterator[Path]:
+    """Lend the folder of all reports to one process at a time: what lies there unfinished is then nobody's."""
     home = settings.data_directory / FOLDER
-    work = home / f"{_UNFINISHED}{report_id}"
-    try:
+    with _told(home), ExitStack() as stack:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sweep(home, now)
-        shutil.rmtree(work, ignore_errors=True)  # of an attempt that was cut short
-        work.mkdir(mode=0o700)
+        lock = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a report takes seconds: the next one waits
+        for left in home.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield home
+
+
+@contextmanager
+def unfinished(home: Path, report_id: UUID) -> Iterator[Path]:
+    """Lend a folder that is in its place, durable, when the block ends well, and gone otherwise."""
+    work = home / f"{_UNFINISHED}{report_id}"
+    work.mkdir(mode=0o700)
+    try:
         yield work
-        for path in work.iterdir():
+        for path in (*work.iterdir(), work):
             _to_disk(path)
-        _to_disk(work)
         shutil.rmtree(home / str(report_id), ignore_errors=True)  # it has no row: an attempt ended before that
         work.rename(home / str(report_id))
         _to_disk(home)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _told(home: Path) -> Iterator[None]:
+    """Say of an error of the disk what it means here."""
+    try:
+        yield
     except OSError as error:
-        raise BackupError(
+        kind = SpaceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else BackupError
+        raise kind(
             f"the report cannot be written to {home}: {error.strerror}",
             safe="no report was made; nothing else was changed",
             hint="free space, or let this user write there",
         ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _to_disk(path: Path) -> None:
@@ -284,11 +134,3 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sweep(home: Path, now: datetime) -> None:
-    """Remove what attempts left that were cut short long ago."""
-    for path in home.glob(f"{_UNFINISHED}*"):
-        with contextlib.suppress(OSError):
-            if now.timestamp() - path.stat().st_mtime > _STALE.total_seconds():
-                shutil.rmtree(path, ignore_errors=True)

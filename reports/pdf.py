@@ -14,7 +14,7 @@ from reportlab.platypus import BaseDocTemplate, Flowable, Frame, PageTemplate
 from reportlab.platypus.flowables import PageBreak
 
 from edurise_backup.model.reports import ControlStatus
-from reports import sections
+from reports import listings, sections
 from reports.document import Document
 from reports.layout import MARGIN, PAGE, Layout, draw_frame
 from reports.wording import moment
@@ -73,8 +73,8 @@ def _story(document: Document, layout: Layout) -> Iterator[Flowable]:
     yield from sections.charts(document, layout)
     yield from sections.sources(document, layout)
     yield from sections.storage(document, layout)
-    for name in sections.LISTED:
-        yield from sections.listing(document, layout, name)
+    for name in listings.LISTED:
+        yield from listings.listing(document, layout, name)
     yield PageBreak()
     yield from sections.method(document, layout)
     yield from sections.index(document, layout)

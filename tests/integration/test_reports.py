@@ -29,6 +29,7 @@ from reports import find_report, folder_of, list_reports, make_report, read_file
 from reports.evidence import TABLES
 from reports.keeping import SUMS
 from tests.support.catalog import command_line, environment, quote_address
+from tests.support.documents import blocks, page
 from tests.support.history import PARTS, insert, plant, prove
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -459,3 +460,9 @@ def test_bad_input_on_the_command_line_ends_with_2_and_says_what_to_do(
     assert done.returncode == 2
     assert "To do:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_example_of_the_page_runs(settings: Settings) -> None:
+    (example,) = blocks(page("docs/operations/reports.md"), "python")
+    subprocess.run([sys.executable, "-c", example], check=True, env=environment(settings.path))
+    assert [report.period for report in list_reports(settings)] == ["2026-10"]
