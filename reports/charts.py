@@ -72,6 +72,8 @@ def _draw_bars(drawing: Drawing, bars: Sequence[Bar], height: Callable[[float], 
         x = _LEFT + room * number + (room - width) / 2
         y = _BOTTOM
         for value, colour in bar.parts:
+            if not value:  # a bar without height would still be drawn as a line
+                continue
             drawing.add(Rect(x, y, width, height(value), fillColor=colour, strokeColor=None))
             y += height(value)
         if number % every == 0:

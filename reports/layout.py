@@ -10,6 +10,7 @@ from reportlab.lib.enums import TA_RIGHT
 from reportlab.lib.pagesizes import A4, landscape
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
+from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import BaseDocTemplate, CondPageBreak, Flowable, Paragraph, Spacer, Table
 
@@ -29,6 +30,7 @@ STATUS_COLOURS = {
     ControlStatus.FAIL: colors.HexColor("#f9d6d3"),
     ControlStatus.NOT_EVALUATED: colors.HexColor("#e3e6ea"),
 }
+_SMALL = 7
 _ROWS_AT_ONCE = 60
 """A long table is laid out in pieces: the time for one grows with the square of its rows."""
 
@@ -64,9 +66,9 @@ class Layout:
         """Return the report's title."""
         return Paragraph(self.letters.markup(text), self._title)
 
-    def section(self, text: str) -> Iterator[Flowable]:
-        """Yield a section's title, never alone at the end of a page."""
-        yield CondPageBreak(38 * mm)
+    def section(self, text: str, *, room: float = 38 * mm) -> Iterator[Flowable]:
+        """Yield a section's title, on a new page unless there is some room for what follows."""
+        yield CondPageBreak(room)
         yield Paragraph(self.letters.markup(text), self._section)
 
     def text(self, text: str) -> Flowable:
@@ -141,9 +143,18 @@ _HEAD = [("BACKGROUND", (0, 0), (-1, 0), SHADE), ("LINEBELOW", (0, 0), (-1, 0), 
 def draw_frame(canvas: Canvas, document: BaseDocTemplate, *, title: str, made: str) -> None:
     """Draw what stands on every page; both texts are in letters that the font has."""
     canvas.saveState()
-    canvas.setFont(REGULAR, 7)
+    canvas.setFont(REGULAR, _SMALL)
     canvas.setFillColor(PALE)
-    canvas.drawString(MARGIN, 8 * mm, title)
-    canvas.drawCentredString(PAGE[0] / 2, 8 * mm, made)
+    canvas.drawString(MARGIN, 8 * mm, fitting(title, 0.48 * WIDTH))
+    canvas.drawRightString(PAGE[0] - MARGIN - 0.08 * WIDTH, 8 * mm, fitting(made, 0.42 * WIDTH))
     canvas.drawRightString(PAGE[0] - MARGIN, 8 * mm, f"Page {document.page}")
     canvas.restoreState()
+
+
+def fitting(text: str, width: float) -> str:
+    """Return text for the frame, cut to a width in points."""
+    if stringWidth(text, REGULAR, _SMALL) <= width:
+        return text
+    while text and stringWidth(f"{text}…", REGULAR, _SMALL) > width:
+        text = text[:-1]
+    return f"{text}…"

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from reportlab.platypus import BaseDocTemplate, Flowable, Frame, PageTemplate
-from reportlab.platypus.flowables import PageBreak
 
 from edurise_backup.model.reports import ControlStatus
 from reports import listings, sections
@@ -39,9 +38,7 @@ def write_pdf(path: Path, document: Document) -> None:
             invariant=1,  # no clock, no random id
             pageCompression=1,
         )
-        template.addPageTemplates(
-            PageTemplate("page", [frame], onPage=partial(draw_frame, title=title[:110], made=made[:90]))
-        )
+        template.addPageTemplates(PageTemplate("page", [frame], onPage=partial(draw_frame, title=title, made=made)))
         template.build(list(_story(document, layout)))
 
 
@@ -60,7 +57,7 @@ def verdict_sentence(document: Document) -> str:
     words = ", ".join(f"{count} {status.value.replace('_', ' ')}" for status, count in counts.items())
     exceptions = document.excerpts["exceptions"].total
     return (
-        f"{len(document.results)} controls: {words}. {exceptions:,} exceptions. "
+        f"{len(document.results)} controls: {words}. {exceptions:,} exception{'' if exceptions == 1 else 's'}. "
         "The verdict is the worst of the controls; what was not evaluated had no data, and is not a pass."
     )
 
@@ -69,13 +66,11 @@ def _story(document: Document, layout: Layout) -> Iterator[Flowable]:
     yield from _cover(document, layout)
     yield from sections.exceptions(document, layout)
     yield from sections.controls(document, layout)
-    yield PageBreak()
     yield from sections.charts(document, layout)
     yield from sections.sources(document, layout)
     yield from sections.storage(document, layout)
     for name in listings.LISTED:
         yield from listings.listing(document, layout, name)
-    yield PageBreak()
     yield from sections.method(document, layout)
     yield from sections.index(document, layout)
 

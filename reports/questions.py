@@ -176,16 +176,25 @@ GROUP BY b.type
 ORDER BY array_position(ARRAY['full', 'database', 'files', 'configuration', 'metadata'], b.type)
 """
 
+# a bar for every hour, day, … of the zone, also where nothing began: a gap is to be seen
 BINS = f"""
-SELECT date_trunc(%(unit)s::text, coalesce(b.started_at, b.created_at), %(zone)s::text) AS start,
-       count(*) FILTER (WHERE b.status IN {GOOD}) AS good,
-       count(*) FILTER (WHERE b.status = 'completed_with_warnings') AS warned,
-       count(*) FILTER (WHERE b.status = 'failed') AS failed,
-       extract(epoch FROM percentile_cont(0.95) WITHIN GROUP (ORDER BY b.completed_at - b.started_at)
-           FILTER (WHERE b.status IN {GOOD}))::double precision AS p95,
-       coalesce(sum(b.stored_bytes) FILTER (WHERE b.status IN {GOOD}), 0)::bigint AS stored
-FROM backup_jobs b WHERE {began("b")} AND {OF_SOURCE}
-GROUP BY 1 ORDER BY 1
+WITH bars AS (
+    SELECT generate_series(date_trunc(%(unit)s::text, %(start)s AT TIME ZONE %(zone)s::text),
+                           (%(until)s - interval '1 microsecond') AT TIME ZONE %(zone)s::text,
+                           ('1 ' || %(unit)s::text)::interval) AS bar
+), jobs AS (
+    SELECT date_trunc(%(unit)s::text, coalesce(b.started_at, b.created_at) AT TIME ZONE %(zone)s::text) AS bar,
+           count(*) FILTER (WHERE b.status IN {GOOD}) AS good,
+           count(*) FILTER (WHERE b.status = 'completed_with_warnings') AS warned,
+           count(*) FILTER (WHERE b.status = 'failed') AS failed,
+           extract(epoch FROM percentile_cont(0.95) WITHIN GROUP (ORDER BY b.completed_at - b.started_at)
+               FILTER (WHERE b.status IN {GOOD}))::double precision AS p95,
+           coalesce(sum(b.stored_bytes) FILTER (WHERE b.status IN {GOOD}), 0)::bigint AS stored
+    FROM backup_jobs b WHERE {began("b")} AND {OF_SOURCE} GROUP BY 1
+)
+SELECT bar AT TIME ZONE %(zone)s::text AS start, coalesce(good, 0) AS good, coalesce(warned, 0) AS warned,
+       coalesce(failed, 0) AS failed, p95, coalesce(stored, 0) AS stored
+FROM bars LEFT JOIN jobs USING (bar) ORDER BY bar
 """
 
 REPOSITORY = f"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reportlab.lib.units import mm
 from reportlab.platypus import Flowable
 from reportlab.platypus.flowables import KeepTogether
 
@@ -50,7 +51,7 @@ def controls(document: Document, layout: Layout) -> Iterator[Flowable]:
     columns = [
         Column("Control", 18),
         Column("Title", 26),
-        Column("Status", 12),
+        Column("Status", 17),
         Column("Counted", 12, right=True),
         Column("Of", 12, right=True),
         Column("Share", 9, right=True),
@@ -75,9 +76,9 @@ def charts(document: Document, layout: Layout) -> Iterator[Flowable]:
     """Outcomes, durations and growth over the period."""
     facts = document.facts
     unit = bin_unit(facts.period)
-    yield from layout.section(f"By {unit}")
-    if not facts.bins:
-        yield layout.text("No backup began in the period: there is nothing to draw.")
+    yield from layout.section(f"By {unit}", room=60 * mm)
+    if not any(one.good or one.failed for one in facts.bins):
+        yield layout.text("No backup ended in the period: there is nothing to draw.")
         return
     zone = facts.period.zone
     outcomes = [
@@ -188,7 +189,7 @@ def storage(document: Document, layout: Layout) -> Iterator[Flowable]:
 
 def method(document: Document, layout: Layout) -> Iterator[Flowable]:
     """How each share is counted."""
-    yield from layout.section("Method")
+    yield from layout.section("Method", room=90 * mm)
     yield layout.text(
         "A share is 100 · numerator / denominator, cut to two places, so that 100 % means every one. Without a "
         "denominator nothing was seen: the control is not evaluated, which is not a pass. A job belongs to the period "
@@ -207,7 +208,7 @@ def method(document: Document, layout: Layout) -> Iterator[Flowable]:
 
 def index(document: Document, layout: Layout) -> Iterator[Flowable]:
     """The files that belong to the report."""
-    yield from layout.section("Evidence")
+    yield from layout.section("Evidence", room=75 * mm)
     yield layout.text(
         "Every row is in these files, which lie beside this one. SHA256SUMS holds the same digests, and this file's: "
         "`sha256sum -c SHA256SUMS` checks them, and `edurise-backup report verify` compares with the catalog."

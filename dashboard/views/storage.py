@@ -85,9 +85,9 @@ def show_days(days: tuple[StorageDay, ...]) -> None:
         for name, value in (("deduplicated", day.deduplicated), ("compressed", day.compressed), ("stored", day.stored))
         if value is not None
     ]
-    st.line_chart(points, x="Day", y="MiB", color="Bytes", y_label="MiB a day")
+    st.bar_chart(points, x="Day", y="MiB", color="Bytes", y_label="MiB a day", stack=False)
     originals = [{"Day": day.day, "original": day.original / MIB} for day in days]
-    st.line_chart(originals, x="Day", y="original", y_label="MiB a day")
+    st.bar_chart(originals, x="Day", y="original", y_label="MiB a day")
     with st.expander("The same as a table"):
         st.dataframe([day_row(day) for day in reversed(days)], width="stretch", hide_index=True)
 
