@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -382,6 +383,15 @@ def test_a_report_is_made_once_under_an_id_and_leaves_one_row_in_the_audit_trail
     (row,) = [row for row in catalog.audit.rows() if row.action == "report.make"]
     assert (row.subject, row.actor) == (str(wanted), SYSTEM.name)
     assert list_reports(settings) == (first,)
+
+
+def test_attempts_at_once_for_one_id_make_one_report_whose_files_are_its_own(settings: Settings) -> None:
+    wanted = uuid4()
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda hours: make(settings, report_id=wanted, now=NOW + hours * HOUR), range(3)))
+    assert made == [made[0]] * 3
+    assert list_reports(settings) == (made[0],)
+    assert verify_report(settings, made[0]) == ()
 
 
 def test_what_a_cut_short_attempt_left_is_no_report_and_in_nobodys_way(settings: Settings) -> None:
