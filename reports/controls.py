@@ -117,7 +117,8 @@ CONTROLS: tuple[Control, ...] = (
         "Coverage of database, files, configuration and metadata",
         "Every one has a good backup from the period.",
         "sources with a good backup that began in the period",
-        "configured sources, and those that were backed up; a kind without any source counts as one not covered",
+        "configured sources (as the report is made), and those backed up in the period; a kind without any counts as "
+        "one not covered",
         "NIST SP 800-53 CP-9(a)-(c); ISO 27001 A.8.13; SOC 2 A1.2",
         lambda facts, _: judging.coverage(facts),
     ),
@@ -164,7 +165,7 @@ CONTROLS: tuple[Control, ...] = (
         "verifications that passed",
         "verifications that began in the period and ended, without those that a person stopped",
         "NIST SP 800-53 CP-9(1); SOC 2 A1.3",
-        lambda facts, _: judging.proofs(facts.verifications, "verifications"),
+        lambda facts, _: judging.verifications(facts),
     ),
     Control(
         "EB-06A",

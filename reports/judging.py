@@ -5,7 +5,7 @@ Shares are compared as integers: 95 of 100 is 95 %, and never 94.999.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from edurise_backup.model.reports import ControlStatus
@@ -114,6 +114,13 @@ def proofs(found: Proofs, what: str) -> Judged:
         return Judged(_NOTHING, 0, 0, f"There were no {what} in the period.")
     status = FAIL if found.failed else WARN if found.undone else PASS
     return Judged(status, found.passed, found.of, f"{found.failed:,} found damage, {found.undone:,} could not be done.")
+
+
+def verifications(facts: Facts) -> Judged:
+    """What was verified is sound; and how much of the period's backups that is."""
+    found = proofs(facts.verifications, "verifications")
+    aside = f"Of {facts.backups.good:,} good backups of the period {facts.verified:,} passed one."
+    return replace(found, observed=f"{found.observed} {aside}")
 
 
 def verified_sources(facts: Facts, objective: timedelta) -> Judged:

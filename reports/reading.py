@@ -120,10 +120,13 @@ def _pick(row: Row, kind: type[_Facts]) -> _Facts:
 
 
 def _sources(rows: list[Row], expected: Expected, source: str) -> tuple[SourceFacts, ...]:
-    """Return every source that is configured or was seen; a kind without any is one that is not covered."""
+    """Return every source that is configured or was backed up; a kind without any is one that is not covered.
+
+    One that is configured no more counts in the periods in which it was backed up, or when it was asked for.
+    """
     found = {(row["part"], row["name"]): msgspec.convert(row, SourceFacts) for row in rows}
     wanted = [(part, name) for part, name in expected if source in ("", name)]
-    names = [*wanted, *((facts.part, facts.name) for facts in found.values())]
+    names = [*wanted, *((facts.part, facts.name) for facts in found.values() if facts.backups or source)]
     missing = set(BackupType.FULL.parts) - {part for part, _ in names} if not source else set[BackupType]()
     names += [(part, "") for part in missing]
     order = {part: place for place, part in enumerate(BackupType.FULL.parts)}

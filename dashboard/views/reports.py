@@ -38,13 +38,14 @@ def main() -> None:
     """Draw the page from top to bottom."""
     st.title("Reports")
     reading = read_or_stale("reports", trends.reports)
-    if reading is not None:
-        st.caption(f"As of {words.moment_text(reading.as_of)}")
-    if reading is not None and not reading.value:
+    if reading is None:
+        return
+    st.caption(f"As of {words.moment_text(reading.as_of)}")
+    if not reading.value:
         st.info(NONE, icon=":material/summarize:")
     show_form()
     follow()
-    if reading is not None and reading.value:
+    if reading.value:
         st.subheader("Made so far")
         st.dataframe([report_row(report) for report in reading.value], width="stretch", hide_index=True)
         choose(reading.value)

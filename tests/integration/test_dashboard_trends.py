@@ -120,6 +120,12 @@ def test_a_catalog_that_does_not_answer_is_an_error_and_never_an_empty_page(conf
     assert not any("yet" in info.value for info in app.info)
 
 
+@pytest.mark.parametrize("name", ["storage", "performance", "reports"])
+def test_a_mistake_in_the_configuration_is_told_with_its_line(configured: Path, name: str) -> None:
+    configured.write_text('data_directory = "x"\nnonsense = 1\n')
+    assert "line 2" in page(name).error[0].value
+
+
 def test_storage_tells_the_four_sizes_by_day_and_by_source(catalog: Catalog) -> None:
     plant_days(catalog)
     app = page("storage")

@@ -254,6 +254,18 @@ def test_a_report_of_one_source_counts_its_backups_alone(settings: Settings, cat
     assert "source uploads" in pdf_text(settings, report)
 
 
+def test_a_source_that_is_configured_no_more_counts_only_where_it_was_backed_up(
+    settings: Settings, catalog: Catalog
+) -> None:
+    with catalog.sessions.transaction() as connection:
+        plant(connection, START - 200 * DAY, 5, kind="files", parts=[("files", "retired")])
+        plant(connection, START, 5)
+    report = make(settings)
+    assert share(report, "EB-01") == ("PASS", 4, 4)
+    assert "retired" not in pdf_text(settings, report)
+    assert share(make(settings, source="retired"), "EB-01") == ("NOT_EVALUATED", 0, 0)
+
+
 def test_a_job_that_runs_past_its_objective_counts_and_one_that_may_still_keep_it_does_not(
     settings: Settings, catalog: Catalog
 ) -> None:
