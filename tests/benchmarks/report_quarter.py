@@ -54,7 +54,7 @@ def report(jobs: int, made: Made) -> None:
     """Print what was measured."""
     rows = [[name, f"{size:,}"] for name, size in made.files.items()]
     sys.stdout.write(
-        f"{jobs:,} jobs: {made.seconds:.1f} s, peak {made.peak / 1e6:.0f} MB, {made.verdict}\n"
+        f"{jobs:,} jobs: {made.seconds:.1f} s, {made.cpu:.1f} s of CPU, peak {made.peak / 1e6:.0f} MB, {made.verdict}\n"
         f"{table(['File', 'Bytes'], rows)}\n"
     )
 
