@@ -95,32 +95,35 @@ SELECT {_proofs(f"status IN {GOOD}")} FROM maintenance_jobs m WHERE kind = 'chec
 """
 
 # a good backup covers its source from its end until its beginning is older than the objective;
-# what the ones before it covered already is not counted again
+# what the ones before it covered already is not counted again, and one from longer ago covers nothing of the period
 SOURCES = f"""
-WITH good AS (
+WITH good AS NOT MATERIALIZED (
     SELECT p.part, p.source AS name, b.started_at, b.completed_at, b.verification_status,
            b.forgotten_at IS NULL AND b.missing_since IS NULL AS there,
-           b.completed_at AS covers_from, least(b.started_at + %(age)s, %(until)s) AS covers_to
+           least(b.started_at + %(age)s, %(until)s) AS covers_to
     FROM backup_jobs b JOIN backup_parts p ON p.backup_id = b.id
     WHERE b.status IN {GOOD} AND b.started_at < %(until)s AND b.completed_at <= %(until)s
       AND (%(source)s = '' OR p.source = %(source)s)
 ), behind AS (
     SELECT *, max(covers_to) OVER (PARTITION BY part, name ORDER BY completed_at, started_at
                                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_to
-    FROM good
+    FROM good WHERE started_at > %(start)s - %(age)s
+), coverage AS (
+    SELECT part, name,
+           sum(greatest(interval '0', covers_to - greatest(completed_at, covered_to, %(start)s))) AS covered
+    FROM behind GROUP BY part, name
 ), sources AS (
     SELECT part, name,
            count(*) FILTER (WHERE started_at >= %(start)s) AS backups,
            max(started_at) FILTER (WHERE there) AS newest,
            max(started_at) FILTER (WHERE there AND verification_status = 'passed') AS newest_verified,
-           sum(greatest(interval '0', covers_to - greatest(covers_from, covered_to, %(start)s))) AS covered,
            %(until)s - greatest(%(start)s, min(completed_at)) AS counted
-    FROM behind GROUP BY part, name
+    FROM good GROUP BY part, name
 )
 SELECT part, name, backups, newest, newest_verified,
        floor(extract(epoch FROM counted))::bigint AS seconds,
-       floor(extract(epoch FROM covered))::bigint AS seconds_covered
-FROM sources ORDER BY part, name
+       floor(extract(epoch FROM coalesce(covered, interval '0')))::bigint AS seconds_covered
+FROM sources LEFT JOIN coverage USING (part, name) ORDER BY part, name
 """
 
 EXPECTED = f"""

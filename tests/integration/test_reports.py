@@ -254,6 +254,17 @@ def test_a_report_of_one_source_counts_its_backups_alone(settings: Settings, cat
     assert "source uploads" in pdf_text(settings, report)
 
 
+def test_a_source_without_a_young_backup_is_exposed_all_the_time(settings: Settings, catalog: Catalog) -> None:
+    with catalog.sessions.transaction() as connection:
+        plant(connection, START - 300 * DAY, 5, parts=PARTS[1:2])
+        for day in range(-1, 31):
+            plant(connection, START + day * DAY + 2 * HOUR, 30, parts=PARTS[:1])
+    month = int(timedelta(days=31).total_seconds())
+    assert share(make(settings), "EB-02") == ("FAIL", month, 2 * month)
+    assert share(make(settings), "EB-01") == ("FAIL", 1, 4)
+    assert share(make(settings, source="uploads"), "EB-02") == ("FAIL", 0, month)
+
+
 def test_a_source_that_is_configured_no_more_counts_only_where_it_was_backed_up(
     settings: Settings, catalog: Catalog
 ) -> None:
