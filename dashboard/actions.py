@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import tenacity
@@ -21,6 +21,7 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, InputError, NotFoundError, TransientError, UnreachableError
 from edurise_backup.model.jobs import BackupType, JobId, RecoveryTarget
 from edurise_backup.model.people import Actor, Permission
+from reports import parse_period
 
 DEPLOYMENT = "edurise"
 _SECONDS = 10.0
@@ -31,8 +32,9 @@ class Launched:
     """What was started: a job row and the flow run that works on it."""
 
     kind: str
-    """backup, verification, recovery or maintenance."""
+    """backup, verification, recovery, maintenance or report."""
     job_id: JobId
+    """The row's; of a report the id that it will have."""
     flow_run_id: UUID
     flow_run_name: str
 
@@ -118,18 +120,38 @@ class Actions:
             {"dry_run": dry_run},
         )
 
+    def report(self, period: str, source: str, zone: str, *, actor: Actor) -> Launched:
+        """Start a run that makes a report; raises ForbiddenError, InputError for a wrong period, else as `back_up`."""
+        actor.require(Permission.AUDIT)
+        parse_period(period, zone=zone)  # asked first: a run that can only fail is not started
+        return self._launch(
+            "report",
+            "report",
+            lambda: JobId(uuid4()),
+            {"period": period.strip(), "source": source, "zone": zone, "made_by": actor.name},
+            id_parameter="report_id",
+        )
+
     def state(self, flow_run_id: UUID) -> RunState:
         """Return how the run stands; raises UnreachableError, NotFoundError."""
         with self._client() as client:
             state = _call(client, "GET", f"/flow_runs/{flow_run_id}").get("state") or {}
         return RunState(state.get("type") or "PENDING", state.get("name") or "Pending", state.get("message") or "")
 
-    def _launch(self, kind: str, flow: str, queue: Callable[[], JobId], parameters: Mapping[str, object]) -> Launched:
+    def _launch(
+        self,
+        kind: str,
+        flow: str,
+        queue: Callable[[], JobId],
+        parameters: Mapping[str, object],
+        *,
+        id_parameter: str = "job_id",
+    ) -> Launched:
         with self._client() as client:
             # asked first: without Prefect nothing is queued
             deployment = _call(client, "GET", f"/deployments/name/{flow}/{DEPLOYMENT}")["id"]
             job_id = queue()
-            body = {"parameters": {**parameters, "job_id": str(job_id)}, "idempotency_key": str(job_id)}
+            body = {"parameters": {**parameters, id_parameter: str(job_id)}, "idempotency_key": str(job_id)}
             try:
                 run = _call(client, "POST", f"/deployments/{deployment}/create_flow_run", body)
             except BackupError:

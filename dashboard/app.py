@@ -17,6 +17,13 @@ PAGES = {
         st.Page("views/schedules.py", title="Schedules and policies", icon=":material/event_repeat:"),
         st.Page("views/retention.py", title="Retention", icon=":material/event_repeat:"),
     ],
+    "Understand": [
+        st.Page("views/storage.py", title="Storage trends", icon=":material/storage:"),
+        st.Page("views/performance.py", title="Performance", icon=":material/speed:"),
+    ],
+    "Prove": [
+        st.Page("views/reports.py", title="Reports", icon=":material/summarize:"),
+    ],
 }
 
 st.navigation(PAGES).run()

@@ -19,6 +19,7 @@ from flows.backup import backup
 from flows.check import check
 from flows.prune import prune
 from flows.recover import recover
+from flows.report import report
 from flows.retain import retain
 from flows.scheduled import scheduled
 from flows.verify import verify
@@ -92,6 +93,13 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         description="Forget the backups that no schedule's retention, pin or hold keeps.",
         tags=("edurise", "retain"),
         parameters=MappingProxyType({"grace": "7d"}),
+    ),
+    Deployment(
+        flow=report,
+        entrypoint="flows.report.report",
+        description="Make a report of a period, last month's unless it is named.",
+        tags=("edurise", "report"),
+        parameters=MappingProxyType({"period": "", "source": ""}),
     ),
 )
 

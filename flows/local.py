@@ -31,6 +31,7 @@ DEPLOYMENT_NAMES = (
     "prune/edurise",
     "scheduled/edurise",
     "retain/edurise",
+    "report/edurise",
 )
 """Written out, because importing the flows costs seconds; a test holds it to `deployments`."""
 

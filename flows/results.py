@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from edurise_backup.model.jobs import BackupJob, Phase, RecoveryJob, Verification
 from edurise_backup.model.maintenance import CheckFigures, ForgetFigures, MaintenanceJob, PruneFigures
+from edurise_backup.model.reports import Report
 
 SHOWN = 50
 """Lines of a list that are shown; the rest is counted."""
@@ -110,6 +111,33 @@ def maintenance_markdown(job: MaintenanceJob) -> str:
         _section("Warnings", _list(job.warnings), job.warnings),
         _section("Remarks", _list(job.remarks), job.remarks),
         _phases(job.phases),
+    )
+
+
+def report_markdown(made: Report) -> str:
+    """Describe a report: its verdict, its controls, the digests of its files."""
+    facts = [
+        ("Report", str(made.id)),
+        ("Period", f"{made.period} ({made.zone})"),
+        ("Source", made.source or "all sources"),
+        ("Made", f"{made.made_at:%Y-%m-%d %H:%M} UTC by {made.made_by}"),
+    ]
+    controls = [
+        (
+            result.id,
+            result.status.value,
+            f"{result.numerator:,} of {result.denominator:,}",
+            result.percent,
+            result.title,
+        )
+        for result in made.controls
+    ]
+    files = [(file.name, size(file.size), file.sha256) for file in made.files]
+    return _page(
+        f"Report: {made.verdict.value}",
+        _table(("", ""), facts),
+        _section("Controls", _table(("Control", "Status", "Counted", "Share", "Title"), controls), controls),
+        _section("Files", _table(("File", "Size", "SHA-256"), files), files),
     )
 
 

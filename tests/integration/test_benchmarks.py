@@ -39,6 +39,13 @@ def test_the_memory_of_a_prune_is_measured_on_a_repository_that_can_be_pruned(tm
     assert run("prune_memory", "--repository", tmp_path / "repository").startswith(table.splitlines()[0])
 
 
+def test_the_report_of_a_quarter_is_measured(tmp_path: Path) -> None:
+    table = run("report_quarter", "--jobs", 300, "--work", tmp_path)
+    assert table.startswith("300 jobs: ")
+    assert "backups.csv" in table
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_chunk_sizes_are_compared_on_files(tmp_path: Path) -> None:
     for version in ("first", "second"):
         (tmp_path / version).mkdir()

@@ -25,6 +25,7 @@ from flows.local import local_prefect, run_deployment
 from flows.prefect_api import FlowRun, PrefectApi
 from flows.processes import children, variable_of, wait_until
 from flows.watch import end_run
+from reports import list_reports, verify_report
 from tests.support.postgres import drop_database, execute
 from tests.support.product import configure
 
@@ -232,6 +233,28 @@ def test_the_page_of_the_repository_starts_checks_and_dry_runs(
         with operations.open_catalog(product.settings) as catalog:
             job = catalog.maintenance.get(dry_run.job_id)
         assert (job.dry_run, job.status.good) == (True, True)
+    finally:
+        st.cache_data.clear()
+        st.cache_resource.clear()
+
+
+def test_the_page_of_reports_has_one_made_and_lists_it(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert product.settings.path
+    monkeypatch.setenv("EDURISE_CONFIG", str(product.settings.path))
+    monkeypatch.setenv("PREFECT_API_URL", product.api_url)
+    try:
+        app = AppTest.from_file(str(APP.parent / "views" / "reports.py"), default_timeout=60).run()
+        next(button for button in app.button if button.label == "Make report").click().run()
+        assert not app.error
+        (launched,) = app.session_state["reports under way"]
+        wait_until(lambda: ended(product, launched.flow_run_id), "the run", seconds=60)
+        st.cache_data.clear()
+        app.run()
+        assert any(f"report {str(launched.job_id)[:8]}" in success.value for success in app.success)
+        assert list(app.dataframe[0].value["Id"]) == [str(launched.job_id)[:8]]
+        (made,) = list_reports(product.settings)
+        assert (made.id, made.flow_run_id) == (launched.job_id, launched.flow_run_id)
+        assert verify_report(product.settings, made) == ()
     finally:
         st.cache_data.clear()
         st.cache_resource.clear()

@@ -15,6 +15,7 @@ from edurise_backup import __version__
 from edurise_backup.cli import (
     jobs,
     maintenance,
+    plugged,
     protections,
     repo,
     repo_browse,
@@ -49,6 +50,7 @@ repo_browse.add_commands(repo.app)
 repo_check.add_commands(repo.app)
 repo_prune.add_commands(repo.app)
 app.add_typer(repo.app, name="repo")
+plugged.add_commands(app)
 
 
 def _version(wanted: bool) -> None:

@@ -83,6 +83,10 @@ class PartResult:
     lsn: str | None = None
     snapshot_time: datetime | None = None
     """The instant that the part shows: of a database, the time of its exported snapshot."""
+    new_bytes: int | None = None
+    """Of `source_bytes`, what the repository did not hold yet, before compression; None: not recorded."""
+    compressed_bytes: int | None = None
+    """What became of `new_bytes` by compression and sealing; `stored_bytes` counts pack headers, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,9 @@ class BackupJob:
     """Until when it can be brought back."""
     missing_since: datetime | None = None
     """When it was first noticed that a snapshot of it is gone and nobody has forgotten it."""
+    new_bytes: int | None = None
+    """The sum of its parts', as `stored_bytes`; None: not recorded. So is the next."""
+    compressed_bytes: int | None = None
 
     @property
     def restorable(self) -> bool:

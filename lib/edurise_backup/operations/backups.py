@@ -23,6 +23,7 @@ from edurise_backup.operations.engine import create_repository, locked, open_rep
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.records import keep_record
+from edurise_backup.operations.space import note_space
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.planning import walk_files
 from edurise_backup.repository.locks import Lock
@@ -83,7 +84,7 @@ def create_backup(
                 def work(reporter: JobReporter, started: BackupJob) -> BackupJob:
                     return _Backup(settings, catalog, repository, reporter, started, held).run()
 
-                return run_job(
+                done = run_job(
                     catalog.jobs,
                     job,
                     work,
@@ -92,6 +93,8 @@ def create_backup(
                     progress=progress,
                     stop=stop,
                 )
+            note_space(catalog.sessions, settings, catalog.clock())
+            return done
 
 
 def queue_backup(
@@ -292,6 +295,8 @@ class _Backup:
             warnings=tuple(map(storable, warnings)),
             parts=tuple(self._parts),
             usage=Usage(sent_bytes=self._sent),
+            new_bytes=sum(part.new_bytes or 0 for part in self._parts),
+            compressed_bytes=sum(part.compressed_bytes or 0 for part in self._parts),
         )
 
 
@@ -307,4 +312,6 @@ def _result(collected: Collected, saved: Saved) -> PartResult:
         files=saved.archived.stats.files,
         lsn=database.lsn if database else None,
         snapshot_time=database.snapshot_time if database else None,
+        new_bytes=saved.added.plain_bytes,
+        compressed_bytes=saved.added.stored_bytes,
     )

@@ -29,6 +29,7 @@ from edurise_backup.operations.pruning import (
     show_prune,
 )
 from edurise_backup.operations.records import keep_record
+from edurise_backup.operations.space import note_space
 from edurise_backup.ports import Clock, Progress
 from edurise_backup.repository.pruner import prune
 from edurise_backup.repository.repository import Repository
@@ -149,7 +150,7 @@ def run_maintenance(
         queued = job.id
     with told_in_row(catalog.maintenance, queued):
         repository = opened_repository(settings)
-        return run_job(
+        done = run_job(
             catalog.maintenance,
             job,
             lambda reporter, started: work(repository, reporter, started),
@@ -158,6 +159,8 @@ def run_maintenance(
             progress=progress,
             stop=stop,
         )
+        note_space(catalog.sessions, settings, catalog.clock())
+        return done
 
 
 def _keep(repository: Repository, job: MaintenanceJob) -> None:

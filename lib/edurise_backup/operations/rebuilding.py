@@ -182,6 +182,8 @@ def _from_snapshot(repository: Repository, snapshot_id: SnapshotId, snapshot: Sn
         stored_bytes=summary.data_added_packed if summary else 0,
         read_bytes=0,
         files=summary.total_files_processed if summary else 0,
+        new_bytes=summary.data_added if summary else None,
+        compressed_bytes=summary.data_added_packed if summary else None,
     )
     return BackupJob(
         id=JobId(uuid5(_NAMESPACE, snapshot_id)),
@@ -202,6 +204,8 @@ def _from_snapshot(repository: Repository, snapshot_id: SnapshotId, snapshot: Sn
         parts=(part,),
         created_at=started,
         product_version=snapshot.program_version,
+        new_bytes=part.new_bytes,
+        compressed_bytes=part.compressed_bytes,
     )
 
 
