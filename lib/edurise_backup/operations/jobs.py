@@ -14,6 +14,7 @@ from edurise_backup.catalog.lifecycle import Jobs
 from edurise_backup.catalog.rows import RecordT
 from edurise_backup.errors import BackupError, CancelledError, ConflictError, ToolError
 from edurise_backup.model.jobs import JobId, JobStatus, Phase
+from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.ports import Progress
 
 
@@ -76,8 +77,8 @@ def told_in_row(jobs: Jobs[RecordT], job_id: JobId | None) -> Iterator[None]:
 
 
 def storable(sentence: str) -> str:
-    """Return a sentence as a row can hold it: a byte of a file's name that is not UTF-8 becomes `\\xNN`."""
-    return sentence.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return a sentence as a row may hold it: without secrets; a byte of a name that is not UTF-8 becomes `\\xNN`."""
+    return REDACTOR.clean(sentence).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _cause(reporter: JobReporter, error: BackupError) -> BackupError:
