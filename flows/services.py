@@ -21,6 +21,10 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 from threading import Event
 
+from edurise_backup.config import load_settings
+from edurise_backup.errors import BackupError
+from edurise_backup.operations.secrets import make_prefect_credential
+from flows.credentials import for_server
 from flows.processes import LOOPBACK, start, stop, wait_until
 
 FLOWS_LOCK = "flows.lock"
@@ -113,9 +117,23 @@ def commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
     }
 
 
+def service_environment(name: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a service: the credential of Prefect's API for its server alone; raises ConfigError.
+
+    The flows get theirs from `flows.serve`; dashboard and watch read it from its file.
+    """
+    if name != "prefect":
+        return dict(given)
+    return for_server(given, make_prefect_credential(load_settings(environment=given)))
+
+
 def main(name: str) -> int:
     """Keep the service of this name; returns the exit status."""
-    environment = dict(os.environ)
+    try:
+        environment = service_environment(name, os.environ)
+    except BackupError as error:
+        print("\n".join(error.lines()), file=sys.stderr)  # noqa: T201 - the supervisor shows it
+        return error.exit_status
     # flows first, then whoever uses the catalog, then the catalog
     is_catalog = name == "catalog"
     awaited = lock_folder(environment) / (CLIENTS_LOCK if is_catalog else FLOWS_LOCK)

@@ -20,6 +20,7 @@ from edurise_backup import operations
 from edurise_backup.catalog.records import JobKind, JobRecord
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, NotFoundError
+from edurise_backup.operations.secrets import prefect_credential
 from flows.local import SERVER_SECONDS, served
 from flows.prefect_api import PrefectApi
 from flows.processes import LOOPBACK, wait_until
@@ -31,7 +32,7 @@ def main() -> int:
     """Announce the addresses, then watch until a signal ends the process."""
     settings = load_settings()
     dashboard = f"http://{LOOPBACK}:{os.environ['EDURISE_DASHBOARD_PORT']}"
-    with PrefectApi(settings.prefect_api_url) as api:
+    with PrefectApi(settings.prefect_api_url, prefect_credential(settings)) as api:
         wait_until(api.healthy, "the Prefect server", seconds=SERVER_SECONDS)
         wait_until(lambda: served(api), "the flow runner", seconds=SERVER_SECONDS)
         wait_until(lambda: dashboard_answers(dashboard), "the dashboard", seconds=SERVER_SECONDS)

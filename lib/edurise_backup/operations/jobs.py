@@ -44,7 +44,7 @@ def run_job(
         done = _final(reporter, done)
         keep(done)
     except BackupError as error:
-        cause = _cause(reporter, error)
+        cause = _without_secrets(_cause(reporter, error))
         status = JobStatus.CANCELLED if isinstance(cause, CancelledError) else JobStatus.FAILED
         _end(jobs, reporter, _told(started, status, cause))
         if cause is error:
@@ -88,6 +88,13 @@ def _cause(reporter: JobReporter, error: BackupError) -> BackupError:
             reporter.raise_if_cancelled()
         except CancelledError as cancelled:
             return cancelled
+    return error
+
+
+def _without_secrets(error: BackupError) -> BackupError:
+    """Clean an error where it leaves the job: from here it goes to rows, logs, Prefect and people."""
+    error.message, error.safe, error.hint = map(REDACTOR.clean, (error.message, error.safe, error.hint))
+    error.args = (error.message,)
     return error
 
 

@@ -165,6 +165,15 @@ def prefect_credential(settings: Settings, environment: Mapping[str, str] | None
     return known(read_secret_file(path, "prefect.auth")) if path.exists() else None
 
 
+def authorization(credential: Secret) -> str:
+    """Return the HTTP header `Authorization` by which a client of Prefect's API proves itself."""
+    from base64 import b64encode
+
+    text = f"Basic {b64encode(credential.reveal().encode()).decode()}"
+    REDACTOR.learn(text)
+    return text
+
+
 def make_prefect_credential(settings: Settings) -> Secret:
     """Return the credential for a server of our own: the configured one, or one that is made once and kept."""
     if settings.prefect_auth:
