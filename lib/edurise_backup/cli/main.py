@@ -14,6 +14,7 @@ import typer
 from edurise_backup import __version__
 from edurise_backup.cli import (
     jobs,
+    keys,
     maintenance,
     repo,
     repo_browse,
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 jobs.add_commands(app)
 maintenance.add_commands(app)
+keys.add_commands(app)
 upkeep.add_commands(app)
 repo_restore.add_commands(repo.app)
 repo_upkeep.add_commands(repo.app)

@@ -155,19 +155,25 @@ def opened_repository(settings: Settings) -> Repository:
     return open_repository(*_place(settings))
 
 
-def _place(settings: Settings) -> tuple[str, str]:
+def repository_place(settings: Settings) -> str:
+    """Return where the configured repository is; raises ConfigError."""
     if not settings.repository.location:
         raise ConfigError(
             "no repository is configured",
             hint="name one in [repository] of the configuration, or set EDURISE_REPOSITORY",
         )
+    return settings.repository.location
+
+
+def _place(settings: Settings) -> tuple[str, str]:
+    location = repository_place(settings)
     place = settings.repository.password("repository")
     if not place:
         raise ConfigError(
             "no password file is configured, nor another place of the repository's passphrase",
             hint="name one in [repository] of the configuration, or set EDURISE_PASSWORD_FILE",
         )
-    return settings.repository.location, read_secret(place).reveal()
+    return location, read_secret(place).reveal()
 
 
 def set_checksum(snapshot_ids: Sequence[str]) -> str:
