@@ -115,6 +115,25 @@ class Actions:
             state = _call(client, "GET", f"/flow_runs/{flow_run_id}").get("state") or {}
         return RunState(state.get("type") or "PENDING", state.get("name") or "Pending", state.get("message") or "")
 
+    def start(self, kind: str, flow: str, queue: Callable[[], JobId], parameters: Mapping[str, object]) -> Launched:
+        """Queue a job by `queue` and start its run, for whoever has checked that it may be; raises as `back_up`."""
+        return self._launch(kind, flow, queue, parameters)
+
+    def parameters(self, flow_run_id: UUID) -> dict[str, Any]:
+        """Return with which words a run was started; raises UnreachableError, NotFoundError."""
+        with self._client() as client:
+            return dict(_call(client, "GET", f"/flow_runs/{flow_run_id}").get("parameters") or {})
+
+    def cancel(self, flow_run_id: UUID) -> None:
+        """Let Prefect end a run; one that nobody has taken up yet is cancelled at once. Raises as `state`."""
+        state = self.state(flow_run_id)
+        if state.ended:
+            return
+        wanted = "CANCELLED" if state.type in ("SCHEDULED", "PENDING") else "CANCELLING"
+        body = {"state": {"type": wanted, "name": wanted.capitalize(), "message": "cancelled on the dashboard"}}
+        with self._client() as client:
+            _call(client, "POST", f"/flow_runs/{flow_run_id}/set_state", {**body, "force": False})
+
     def _launch(self, kind: str, flow: str, queue: Callable[[], JobId], parameters: Mapping[str, object]) -> Launched:
         with self._client() as client:
             # asked first: without Prefect nothing is queued

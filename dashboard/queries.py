@@ -127,14 +127,16 @@ def job(kind: str, job_id: UUID) -> JobRecord:
     return _rows(kind).get(job_id)
 
 
+def request_cancel(kind: str, job_id: JobId) -> bool:
+    """Ask a job to stop; False when it has ended. Raises NotFoundError."""
+    return _rows(kind).request_cancel(job_id)
+
+
 @st.cache_resource(show_spinner=False)
 def actions() -> Actions:
     """Return the door to Prefect; raises ConfigError."""
 
-    def withdraw(kind: str, job_id: JobId) -> bool:
-        return _rows(kind).request_cancel(job_id)
-
-    return Actions(settings(), withdraw=withdraw)
+    return Actions(settings(), withdraw=request_cancel)
 
 
 def _rows(kind: str) -> BackupJobs | Verifications | RecoveryJobs | MaintenanceJobs:
