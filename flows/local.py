@@ -18,7 +18,7 @@ from uuid import UUID
 from edurise_backup.errors import BackupError, ToolError
 from flows.credentials import LocalApi, for_client, for_server, local_api, local_credential
 from flows.prefect_api import FlowRun, PrefectApi
-from flows.processes import LOOPBACK, free_port, running, wait_until
+from flows.processes import LOOPBACK, free_port, make_private, running, wait_until
 
 SERVER_SECONDS = 120.0
 """A new server makes its database first: 13 to 17 s on two idle cores."""
@@ -90,7 +90,7 @@ def local_prefect(home: Path, settings_path: Path | None) -> Iterator[LocalApi]:
     when it does not come up. At the end runs under way are cancelled first.
     The thread that enters the block must live until it is left: the server ends with it.
     """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(home)
     environment = prefect_environment(home, free_port(), settings_path)
     credential = local_credential(home, settings_path)
     for_flows = for_client(environment, credential)

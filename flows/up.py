@@ -15,7 +15,7 @@ from edurise_backup.config import load_settings
 from edurise_backup.errors import BackupError, ConfigError
 from edurise_backup.operations.secrets import make_prefect_credential
 from flows.local import prefect_environment
-from flows.processes import require_free
+from flows.processes import make_private, require_free
 
 PREFECT_PORT = "EDURISE_PREFECT_PORT"
 DASHBOARD_PORT = "EDURISE_DASHBOARD_PORT"
@@ -51,7 +51,7 @@ def service_environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
     require_free(dashboard_port, what="the dashboard", variable=DASHBOARD_PORT)
     make_prefect_credential(settings)  # made here, so that no two services make one; kept in a file, not handed over
     home = settings.data_directory / "prefect"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(home)
     return prefect_environment(home, prefect_port, settings_path) | {
         "PYTHON": sys.executable,
         DASHBOARD_PORT: str(dashboard_port),

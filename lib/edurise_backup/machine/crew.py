@@ -28,7 +28,7 @@ import msgspec
 
 from edurise_backup.errors import BackupError, DamageError, SpaceError
 from edurise_backup.machine import sampling
-from edurise_backup.machine.environment import without_secrets
+from edurise_backup.machine.environment import for_helpers
 from edurise_backup.machine.sampling import Sampler, Spent
 
 _LENGTH = 8
@@ -118,7 +118,7 @@ class Member:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 pass_fds={its_answers, shared},
-                env=without_secrets(os.environ),
+                env=for_helpers(os.environ),
             )
         except OSError as error:
             os.close(answers)

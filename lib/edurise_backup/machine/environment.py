@@ -1,4 +1,4 @@
-"""What programs that are not ours see of our environment: nothing that opens anything."""
+"""What the programs that we start see of our environment: nothing that opens anything."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ _KEPT = frozenset({"EDURISE_CONFIG", "EDURISE_REPOSITORY"})
 """A hook may ask the product something; neither of these opens anything."""
 _OURS = ("EDURISE_", "PREFECT_", "RESTIC_PASSWORD")
 _TELLING = ("PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "AUTH_STRING", "API_KEY")
+
+
+_NEEDED = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "TZ", "USER", "LOGNAME", "VIRTUAL_ENV"})
+_NEEDED_BEGINNINGS = ("PYTHON", "LC_", "LD_", "MALLOC_", "COVERAGE_")
+
+
+def for_helpers(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what a helper process of ours needs: how Python runs, and nothing that opens anything."""
+    return {name: text for name, text in environment.items() if name in _NEEDED or name.startswith(_NEEDED_BEGINNINGS)}
 
 
 def without_secrets(
