@@ -20,7 +20,7 @@ from edurise_backup import operations
 from edurise_backup.catalog.records import JobKind, JobRecord
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, NotFoundError
-from edurise_backup.operations.secrets import prefect_credential
+from edurise_backup.operations.secrets import credential_path, prefect_credential
 from flows.local import SERVER_SECONDS, served
 from flows.prefect_api import PrefectApi
 from flows.processes import LOOPBACK, wait_until
@@ -49,6 +49,7 @@ def announcement(settings: Settings, dashboard: str) -> str:
             "EduRise Backup is up.",
             f"  dashboard      {dashboard}",
             f"  Prefect        {settings.prefect_api_url.removesuffix('/api')}",
+            f"                 (it asks for {settings.prefect_auth or credential_path(settings.data_directory)})",
             f"  configuration  {settings.path}",
             f"  data           {settings.data_directory}",
             "Ctrl-C stops everything; the next `make up` goes on from here.",

@@ -24,7 +24,7 @@ import msgspec
 from edurise_backup.errors import ConfigError
 from edurise_backup.model.compression import WORDS
 from edurise_backup.model.location import SCHEME
-from edurise_backup.model.secrets import PasswordSettings, SecretPlace, split_command, trouble_with
+from edurise_backup.model.secrets import AuthSettings, PasswordSettings, SecretPlace, split_command, trouble_with
 
 FILE_NAME = "edurise-backup.toml"
 PREFECT_API = "http://127.0.0.1:4200/api"
@@ -49,19 +49,10 @@ class CatalogSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True,
     allow_plaintext: bool = False
 
 
-class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PrefectSettings(AuthSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The Prefect server that runs flows; without `auth` the credential that `make up` made."""
 
     api_url: str = PREFECT_API
-    auth_file: str = ""
-    auth_env: str = ""
-    auth_command: tuple[str, ...] = ()
-    auth_keyring: str = ""
-
-    @property
-    def auth(self) -> SecretPlace:
-        """Where the credential `USER:PASSWORD` of the API is kept."""
-        return SecretPlace("prefect.auth", self.auth_file, self.auth_env, self.auth_command, self.auth_keyring)
 
 
 class DatabaseSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

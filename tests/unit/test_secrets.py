@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 import threading
@@ -11,7 +12,9 @@ from pathlib import Path
 import keyring
 import pytest
 from keyring.backend import KeyringBackend
+from typer.models import CommandInfo, TyperInfo
 
+from edurise_backup.cli.main import app
 from edurise_backup.config import load_settings
 from edurise_backup.errors import ConfigError
 from edurise_backup.machine.environment import without_secrets
@@ -26,6 +29,7 @@ from edurise_backup.operations.secrets import (
     prefect_credential,
     read_secret,
 )
+from tests.support.documents import blocks, page
 
 CANARY = "canary-3f9a'7b\\c"
 
@@ -202,6 +206,27 @@ def test_the_credential_of_prefect_comes_from_variable_then_file_then_make_up(tm
     settings = load_settings(path, {})
     assert prefect_credential(settings, {"ITS_AUTH": "a:b"}) == Secret("a:b")
     assert prefect_credential(settings, {"PREFECT_API_AUTH_STRING": "c:d", "ITS_AUTH": "a:b"}) == Secret("c:d")
+
+
+def test_the_page_s_example_is_a_configuration_and_its_commands_exist(tmp_path: Path) -> None:
+    text = page("docs/operations/keys-and-secrets.md")
+    (example,) = blocks(text, "toml")
+    (tmp_path / "settings.toml").write_text(example)
+    settings = load_settings(tmp_path / "settings.toml", {})
+    assert {place.key for place in settings.secrets} == {
+        "repository.password",
+        "catalog.password",
+        "prefect.auth",
+        "database platform.password",
+    }
+    known = {command.name for group in app.registered_groups if group.name == "key" for command in commands_of(group)}
+    told = set(re.findall(r"edurise-backup key ([a-z-]+)", text))
+    assert told == known
+
+
+def commands_of(group: TyperInfo) -> list[CommandInfo]:
+    assert group.typer_instance
+    return group.typer_instance.registered_commands
 
 
 def test_a_foreign_program_sees_nothing_that_opens_anything(tmp_path: Path) -> None:

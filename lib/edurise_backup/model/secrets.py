@@ -59,6 +59,20 @@ class PasswordSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         )
 
 
+class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the credential of Prefect's API is kept, in the same four ways."""
+
+    auth_file: str = ""
+    auth_env: str = ""
+    auth_command: tuple[str, ...] = ()
+    auth_keyring: str = ""
+
+    @property
+    def auth(self) -> SecretPlace:
+        """Where the credential `USER:PASSWORD` of the API is kept."""
+        return SecretPlace("prefect.auth", self.auth_file, self.auth_env, self.auth_command, self.auth_keyring)
+
+
 def trouble_with(place: SecretPlace) -> tuple[str, str] | None:
     """Return the ending of the key that is wrong, and what is wrong with it; None when nothing is."""
     named = {"file": place.file, "env": place.variable, "command": place.command, "keyring": place.keyring}
