@@ -24,6 +24,7 @@ from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupStats, JobId, JobStatus
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
+from edurise_backup.monitoring.redaction import protect_logs
 from edurise_backup.operations import Catalog
 
 FRESH = timedelta(seconds=2)
@@ -67,6 +68,7 @@ class RepositoryState:
 @st.cache_resource(show_spinner=False)
 def settings() -> Settings:
     """Return the settings that this dashboard was started with; raises ConfigError."""
+    protect_logs()
     return load_settings()
 
 

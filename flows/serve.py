@@ -22,6 +22,7 @@ from flows.credentials import for_client
 from flows.prefect_api import PrefectApi
 from flows.processes import children, variable_of
 from flows.services import CLIENTS_LOCK, FLOWS_LOCK, SERVICES_LOCK, keep, lock_folder
+from flows.telling import tell
 
 LIMIT = 2
 """Runs at the same time on this machine; more would share the same cores."""
@@ -41,8 +42,7 @@ def main(arguments: list[str]) -> int:
     try:
         credential = prefect_credential(load_settings())
     except BackupError as error:
-        print("\n".join(error.lines()), file=sys.stderr)  # noqa: T201 - the supervisor shows it
-        return error.exit_status
+        return tell(error)
     return keep_runner(for_client(os.environ, credential))
 
 

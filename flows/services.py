@@ -26,6 +26,7 @@ from edurise_backup.errors import BackupError
 from edurise_backup.operations.secrets import make_prefect_credential
 from flows.credentials import for_server
 from flows.processes import LOOPBACK, start, stop, wait_until
+from flows.telling import tell
 
 FLOWS_LOCK = "flows.lock"
 """Held while flows may run."""
@@ -132,8 +133,7 @@ def main(name: str) -> int:
     try:
         environment = service_environment(name, os.environ)
     except BackupError as error:
-        print("\n".join(error.lines()), file=sys.stderr)  # noqa: T201 - the supervisor shows it
-        return error.exit_status
+        return tell(error)
     # flows first, then whoever uses the catalog, then the catalog
     is_catalog = name == "catalog"
     awaited = lock_folder(environment) / (CLIENTS_LOCK if is_catalog else FLOWS_LOCK)

@@ -16,6 +16,7 @@ from edurise_backup.errors import BackupError, ConfigError
 from edurise_backup.operations.secrets import make_prefect_credential
 from flows.local import prefect_environment
 from flows.processes import make_private, require_free
+from flows.telling import tell
 
 PREFECT_PORT = "EDURISE_PREFECT_PORT"
 DASHBOARD_PORT = "EDURISE_DASHBOARD_PORT"
@@ -32,8 +33,7 @@ def main() -> NoReturn:
     try:
         environment = service_environment(root, os.environ)
     except BackupError as error:
-        print("\n".join(error.lines()), file=sys.stderr)  # noqa: T201 - the program's own words to its user
-        sys.exit(error.exit_status)
+        sys.exit(tell(error))
     os.chdir(root)
     os.execve(  # noqa: S606 - no shell is wanted: the supervisor takes this process's place
         sys.executable,

@@ -20,6 +20,7 @@ from edurise_backup import operations
 from edurise_backup.catalog.records import JobKind, JobRecord
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, NotFoundError
+from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.operations.secrets import credential_path, prefect_credential
 from flows.local import SERVER_SECONDS, served
 from flows.prefect_api import PrefectApi
@@ -93,7 +94,7 @@ def end_run(api: PrefectApi, run_id: UUID | None, reason: str) -> None:
 
 def say(text: str) -> None:
     """Write to the supervisor's log."""
-    print(text, flush=True)  # noqa: T201 - this is what the program is for
+    print(REDACTOR.clean(text), flush=True)  # noqa: T201 - this is what the program is for
 
 
 if __name__ == "__main__":

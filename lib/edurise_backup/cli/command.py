@@ -179,7 +179,9 @@ class Product:
     def settings(self) -> Settings:
         """Read the configuration; raises ConfigError."""
         from edurise_backup.config import load_settings
+        from edurise_backup.monitoring.redaction import protect_logs
 
+        protect_logs()
         return load_settings(self.config)
 
 

@@ -71,13 +71,22 @@ def run() -> NoReturn:
         app()
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
-    except BaseException:  # noqa: BLE001  what the interpreter would do with it
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:  # noqa: BLE001  what the interpreter would do with it
+        sys.stderr.write(_traceback(error))
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(status)
+
+
+def _traceback(error: BaseException) -> str:
+    """Return what the interpreter would print, without secrets that a foreign error may quote."""
+    import traceback
+
+    from edurise_backup.monitoring.redaction import REDACTOR
+
+    return REDACTOR.clean("".join(traceback.format_exception(error)))
 
 
 def _give_memory_back() -> None:

@@ -17,6 +17,9 @@ from edurise_backup.model.jobs import JobId, JobStatus, Phase
 from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.ports import Progress
 
+_UNEXPECTED = "an unexpected error ended the job"
+_REPORT = "see the log, and report it"
+
 
 def run_job(
     jobs: Jobs[RecordT],
@@ -52,6 +55,8 @@ def run_job(
         raise cause from error
     except BaseException as error:
         _end(jobs, reporter, _broken_off(started, error))
+        if isinstance(error, Exception) and REDACTOR.clean(str(error)) != str(error):
+            raise BackupError(f"{_UNEXPECTED}: {REDACTOR.clean(repr(error))}", hint=_REPORT) from None
         raise
     if not jobs.finish(done):
         raise ConflictError(
@@ -102,8 +107,7 @@ def _broken_off(job: RecordT, error: BaseException) -> RecordT:
     if isinstance(error, KeyboardInterrupt):  # the second request to stop, which waits for nothing
         safe = "what was published before it is whole"
         return _told(job, JobStatus.CANCELLED, CancelledError("the job was stopped at once", safe=safe))
-    unexpected = f"an unexpected error ended the job: {type(error).__name__}"
-    return _told(job, JobStatus.FAILED, BackupError(unexpected, hint="see the log, and report it"))
+    return _told(job, JobStatus.FAILED, BackupError(f"{_UNEXPECTED}: {type(error).__name__}", hint=_REPORT))
 
 
 def _told(job: RecordT, status: JobStatus, error: BackupError) -> RecordT:

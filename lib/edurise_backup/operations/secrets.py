@@ -191,22 +191,33 @@ def kept_secret(path: Path, *, prefix: str = "") -> str:
 
     Whoever comes second reads what the first has written: the file appears whole.
     """
+    if not path.exists():
+        try:
+            _keep(path, prefix)
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be written: {error.strerror}",
+                safe="nothing was done",
+                hint="set data_directory to a folder that this user may write",
+            ) from error
+    return read_secret_file(path, path.name)
+
+
+def _keep(path: Path, prefix: str) -> None:
     import secrets
 
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{prefix}{secrets.token_urlsafe(24)}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(FileExistsError):
-                path.hardlink_to(unfinished)  # unlike rename, link never replaces
-        finally:
-            unfinished.unlink()
-    return read_secret_file(path, path.name)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{prefix}{secrets.token_urlsafe(24)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            path.hardlink_to(unfinished)  # unlike rename, link never replaces
+    finally:
+        unfinished.unlink()
 
 
 def child_environment(settings: Settings, environment: Mapping[str, str] | None = None) -> dict[str, str]:
