@@ -82,7 +82,8 @@ def wait_until(
 
 def make_private(folder: Path) -> None:
     """Make a folder that only its owner enters: what Prefect writes below it is readable by others otherwise."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in (folder.parent, folder):  # `parents` makes what is missing above with the umask's mode
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
 
 

@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
         print("PREFECT_API_URL must say where the Prefect server is; `make up` starts one", file=sys.stderr)  # noqa: T201
         return 2
     try:
-        credential = prefect_credential(load_settings())
+        # who starts us may give it, and then there may be no settings yet
+        credential = None if PREFECT_AUTH in os.environ else prefect_credential(load_settings())
     except BackupError as error:
         return tell(error)
     return keep_runner(for_client(os.environ, credential))
