@@ -32,6 +32,7 @@ from edurise_backup.operations.backups import opened_repository, repository_plac
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.engine import open_store
 from edurise_backup.operations.safekeeping import DRILL
+from edurise_backup.operations.secrets import known
 from edurise_backup.repository.keys import RECOVERY_USER, KeyFile, new_recovery_key
 from edurise_backup.repository.repository import Repository
 
@@ -180,7 +181,7 @@ def drill_recovery_key(settings: Settings, typed: Secret, *, actor: Actor) -> Dr
     Raises WrongPassphraseError, and InputError for a passphrase that is no recovery
     key; both are recorded as refused.
     """
-    key = Secret(as_printed(typed.reveal()))
+    key = known(as_printed(typed.reveal()))
     with open_catalog(settings) as catalog, recorded(catalog, actor, DRILL) as told:
         repository = Repository.open(open_store(repository_place(settings)), key.reveal())
         told["subject"] = repository.key_id
