@@ -7,8 +7,8 @@ the run, the row is withdrawn, and the error says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,6 +21,7 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, InputError, NotFoundError, TransientError, UnreachableError
 from edurise_backup.model.jobs import BackupType, JobId, RecoveryTarget
 from edurise_backup.model.people import Actor, Permission
+from edurise_backup.operations.secrets import authorization, prefect_credential
 from reports import parse_period
 
 DEPLOYMENT = "edurise"
@@ -59,6 +60,7 @@ class Actions:
     def __init__(self, settings: Settings, *, withdraw: Callable[[str, JobId], object]) -> None:
         self._settings = settings
         self._url = settings.prefect_api_url.rstrip("/")
+        self._auth: dict[str, str] | None = None
         self._withdraw = withdraw
 
     def back_up(self, backup_type: BackupType) -> Launched:
@@ -138,6 +140,25 @@ class Actions:
             state = _call(client, "GET", f"/flow_runs/{flow_run_id}").get("state") or {}
         return RunState(state.get("type") or "PENDING", state.get("name") or "Pending", state.get("message") or "")
 
+    def start(self, kind: str, flow: str, queue: Callable[[], JobId], parameters: Mapping[str, object]) -> Launched:
+        """Queue a job by `queue` and start its run, for whoever has checked that it may be; raises as `back_up`."""
+        return self._launch(kind, flow, queue, parameters)
+
+    def parameters(self, flow_run_id: UUID) -> dict[str, Any]:
+        """Return with which words a run was started; raises UnreachableError, NotFoundError."""
+        with self._client() as client:
+            return dict(_call(client, "GET", f"/flow_runs/{flow_run_id}").get("parameters") or {})
+
+    def cancel(self, flow_run_id: UUID) -> None:
+        """Let Prefect end a run; one that nobody has taken up yet is cancelled at once. Raises as `state`."""
+        state = self.state(flow_run_id)
+        if state.ended:
+            return
+        wanted = "CANCELLED" if state.type in ("SCHEDULED", "PENDING") else "CANCELLING"
+        body = {"state": {"type": wanted, "name": wanted.capitalize(), "message": "cancelled on the dashboard"}}
+        with self._client() as client:
+            _call(client, "POST", f"/flow_runs/{flow_run_id}/set_state", {**body, "force": False})
+
     def _launch(
         self,
         kind: str,
@@ -160,9 +181,17 @@ class Actions:
                 raise
         return Launched(kind, job_id, UUID(run["id"]), run["name"])
 
-    def _client(self) -> httpx.Client:
+    @contextmanager
+    def _client(self) -> Iterator[httpx.Client]:
         here = httpx.URL(self._url).host in ("127.0.0.1", "::1", "localhost")
-        return httpx.Client(base_url=self._url, timeout=_SECONDS, trust_env=not here)
+        if self._auth is None and (credential := prefect_credential(self._settings)) is not None:
+            self._auth = {"Authorization": authorization(credential)}
+        try:
+            with httpx.Client(base_url=self._url, timeout=_SECONDS, trust_env=not here, headers=self._auth) as client:
+                yield client
+        except UnreachableError:
+            self._auth = None  # it may have changed: read again for the next request
+            raise
 
 
 # Prefect's SQLite database is busy at times (HTTP 503); every call may be repeated: a run has its job's key.
@@ -181,6 +210,12 @@ def _call(client: httpx.Client, method: str, path: str, body: Mapping[str, objec
             safe="nothing was started; backups and running jobs are not affected",
             hint="start it with `make up`, or run `edurise-backup backup` on the command line, which needs no Prefect",
         ) from error
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise UnreachableError(
+            f"Prefect at {client.base_url} refuses the dashboard's credential (HTTP 401)",
+            safe="nothing was started; backups and running jobs are not affected",
+            hint="set [prefect] auth_file to its credential: docs/operations/keys-and-secrets.md",
+        )
     if response.status_code == httpx.codes.NOT_FOUND:
         raise NotFoundError(
             f"Prefect does not know {path.removeprefix('/')}",

@@ -13,6 +13,7 @@ st.set_page_config(page_title="EduRise Backup", page_icon=":material/settings_ba
 PAGES = {
     "Operate": [
         st.Page("views/overview.py", title="Overview", icon=":material/dashboard:", default=True),
+        st.Page("views/activity.py", title="Activity", icon=":material/history:"),
         st.Page("views/repository.py", title="Repository", icon=":material/inventory_2:"),
         st.Page("views/schedules.py", title="Schedules and policies", icon=":material/event_repeat:"),
         st.Page("views/retention.py", title="Retention", icon=":material/event_repeat:"),

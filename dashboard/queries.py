@@ -28,6 +28,7 @@ from edurise_backup.errors import InputError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupStats, JobId, JobStatus
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
 from edurise_backup.model.schedules import ExpectedRun, Schedule
+from edurise_backup.monitoring.redaction import protect_logs
 from edurise_backup.operations import Catalog
 from edurise_backup.operations.schedules import PreviewedRun, previewed
 
@@ -82,6 +83,7 @@ class ScheduleState:
 @st.cache_resource(show_spinner=False)
 def settings() -> Settings:
     """Return the settings that this dashboard was started with; raises ConfigError."""
+    protect_logs()
     return load_settings()
 
 
@@ -160,14 +162,16 @@ def job(kind: str, job_id: UUID) -> JobRecord:
     return _rows(kind).get(job_id)
 
 
+def request_cancel(kind: str, job_id: JobId) -> bool:
+    """Ask a job to stop; False when it has ended. Raises NotFoundError."""
+    return _rows(kind).request_cancel(job_id)
+
+
 @st.cache_resource(show_spinner=False)
 def actions() -> Actions:
     """Return the door to Prefect; raises ConfigError."""
 
-    def withdraw(kind: str, job_id: JobId) -> bool:
-        return _rows(kind).request_cancel(job_id)
-
-    return Actions(settings(), withdraw=withdraw)
+    return Actions(settings(), withdraw=request_cancel)
 
 
 def _rows(kind: str) -> BackupJobs | Verifications | RecoveryJobs | MaintenanceJobs:

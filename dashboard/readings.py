@@ -14,6 +14,7 @@ import streamlit as st
 
 from dashboard.formatting import moment_text, plain
 from edurise_backup.errors import BackupError
+from edurise_backup.monitoring.redaction import REDACTOR
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def read_or_stale(name: str, read: Callable[[], T]) -> Reading[T] | None:
             show_error(error)
             return None
         st.warning(
-            f"**Not up to date: shown as of {moment_text(last.as_of)}.** {plain(error.message)}",
+            f"**Not up to date: shown as of {moment_text(last.as_of)}.** {plain(REDACTOR.clean(error.message))}",
             icon=":material/history:",
         )
         return last
@@ -62,9 +63,10 @@ def _attempt(read: Callable[[], T]) -> T:
 
 def show_error(error: BackupError) -> None:
     """Show what happened, what is safe and what to do."""
-    parts = [f"**{plain(error.message)}**"]
-    if error.safe:
-        parts.append(f"Safe: {plain(error.safe)}")
-    if error.hint:
-        parts.append(f"To do: {plain(error.hint)}")
+    message, safe, hint = map(REDACTOR.clean, (error.message, error.safe, error.hint))
+    parts = [f"**{plain(message)}**"]
+    if safe:
+        parts.append(f"Safe: {plain(safe)}")
+    if hint:
+        parts.append(f"To do: {plain(hint)}")
     st.error("\n\n".join(parts), icon=":material/error:")

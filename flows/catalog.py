@@ -15,6 +15,7 @@ from edurise_backup import operations
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.demonstration.platform import Platform
 from edurise_backup.errors import BackupError, NotFoundError
+from flows.telling import tell
 
 
 def main() -> int:
@@ -26,8 +27,7 @@ def main() -> int:
         with operations.open_catalog(settings), demonstrated(settings):
             signal.sigwait(wanted)
     except BackupError as error:
-        print("\n".join(error.lines()), file=sys.stderr)  # noqa: T201 - the supervisor shows it
-        return error.exit_status
+        return tell(error)
     return 0
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from uuid import UUID
 
 from edurise_backup.errors import BackupError, ToolError
+from flows.credentials import LocalApi, for_client, for_server, local_api, local_credential
 from flows.prefect_api import FlowRun, PrefectApi
-from flows.processes import LOOPBACK, free_port, running, wait_until
+from flows.processes import LOOPBACK, free_port, make_private, running, wait_until
 
 SERVER_SECONDS = 120.0
 """A new server makes its database first: 13 to 17 s on two idle cores."""
@@ -56,7 +57,9 @@ def prefect_environment(home: Path, port: int, settings_path: Path | None) -> di
     """Return the environment of a loopback server with its state in `home`, and of what talks to it.
 
     Prefect's own variables of the caller are left out: a profile that points
-    elsewhere must not take part.
+    elsewhere must not take part. The credential is not in it (`flows.credentials`).
+    Pages of other origins may not ask this server anything; a token against forged
+    requests would add nothing, because no browser sends the credential by itself.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {
@@ -64,6 +67,7 @@ def prefect_environment(home: Path, port: int, settings_path: Path | None) -> di
         "PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api",
         "PREFECT_SERVER_API_HOST": LOOPBACK,
         "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port},http://localhost:{port}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "10",
@@ -87,21 +91,25 @@ def serve_command() -> list[str]:
 
 
 @contextmanager
-def local_prefect(home: Path, settings_path: Path | None) -> Iterator[str]:
-    """Run a server with its state in `home` and serve the flows; yields the API's address.
+def local_prefect(home: Path, settings_path: Path | None) -> Iterator[LocalApi]:
+    """Run a server with its state in `home` and serve the flows; yields the API's address, with its credential.
 
     The runs read their settings from `settings_path`. Output goes to
     `home/server.log` and `home/flows.log`. Raises ToolError, naming the log,
     when it does not come up. At the end runs under way are cancelled first.
     The thread that enters the block must live until it is left: the server ends with it.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    make_private(home)
     environment = prefect_environment(home, free_port(), settings_path)
+    credential = local_credential(home, settings_path)
+    for_flows = for_client(environment, credential)
     server_log, flows_log = home / "server.log", home / "flows.log"
-    api_url = environment["PREFECT_API_URL"]
+    api_url = local_api(environment["PREFECT_API_URL"], credential)
     with (
-        running(server_command(), environment=environment, log_path=server_log, stop_seconds=10) as server,
-        running(serve_command(), environment=environment, log_path=flows_log, stop_seconds=25) as runner,
+        running(
+            server_command(), environment=for_server(environment, credential), log_path=server_log, stop_seconds=10
+        ) as server,
+        running(serve_command(), environment=for_flows, log_path=flows_log, stop_seconds=25) as runner,
         PrefectApi(api_url) as api,
     ):
         with _naming(server_log):

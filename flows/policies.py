@@ -21,6 +21,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from edurise_backup.errors import BackupError, CancelledError, TransientError
+from edurise_backup.monitoring.redaction import REDACTOR, protect_logs
 
 P = ParamSpec("P")
 
@@ -45,12 +46,13 @@ def told_in_full(flow_body: Callable[P, str | State[object]]) -> Callable[P, str
     def body(*args: P.args, **kwargs: P.kwargs) -> str | State[object]:
         if current_thread() is main_thread():
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # stock `restic unlock` asks so whether a lock's process lives
+        protect_logs()
         try:
             return flow_body(*args, **kwargs)
         except CancelledError as error:
-            return Cancelled(message="\n".join(error.lines()))
+            return Cancelled(message=REDACTOR.clean("\n".join(error.lines())))
         except BackupError as error:
-            raise type(error)("\n".join(error.lines())) from error
+            raise type(error)(REDACTOR.clean("\n".join(error.lines()))) from error
 
     return body
 

@@ -5,6 +5,7 @@ Plain httpx, because importing Prefect's own client takes seconds and 85 MB.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ import httpx
 import tenacity
 
 from edurise_backup.errors import InputError, NotFoundError, TransientError, UnreachableError
+from edurise_backup.model.database import Secret
+from edurise_backup.operations.secrets import PREFECT_AUTH, authorization, known
+from flows.credentials import LocalApi
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 """State types after which nothing more happens to a run."""
@@ -64,13 +68,22 @@ class ScheduledRun:
 
 
 class PrefectApi:
-    """A connection to one Prefect server; `url` ends with `/api`."""
+    """A connection to one Prefect server; `url` ends with `/api`.
 
-    def __init__(self, url: str) -> None:
+    The credential is `auth`, else the one that comes with a local server's
+    address, else the one in the environment of a process that `make up` runs.
+    """
+
+    def __init__(self, url: str, auth: Secret | None = None) -> None:
+        if auth is None and isinstance(url, LocalApi):
+            auth = url.auth
+        if auth is None and (given := os.environ.get(PREFECT_AUTH)):
+            auth = known(given)
         self.url = url.rstrip("/")
         here = httpx.URL(self.url).host in ("127.0.0.1", "::1", "localhost")
         # a proxy of the environment is for the way out, never for a server on this machine
-        self._client = httpx.Client(base_url=self.url, timeout=15.0, trust_env=not here)
+        headers = {} if auth is None else {"Authorization": authorization(auth)}
+        self._client = httpx.Client(base_url=self.url, timeout=15.0, trust_env=not here, headers=headers)
 
     def __enter__(self) -> PrefectApi:
         return self
@@ -173,6 +186,12 @@ class PrefectApi:
                 safe="nothing was started; existing backups are untouched",
                 hint="start it with `make up`, or set `prefect_api_url` to where it runs",
             ) from error
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            raise UnreachableError(
+                f"the Prefect server at {self.url} refuses our credential (HTTP 401)",
+                safe="nothing was started; existing backups are untouched",
+                hint="set [prefect] auth_file, or PREFECT_API_AUTH_STRING: docs/operations/keys-and-secrets.md",
+            )
         if response.status_code == httpx.codes.NOT_FOUND:
             raise NotFoundError(
                 f"the Prefect server at {self.url} does not know {path}",

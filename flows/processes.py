@@ -80,6 +80,13 @@ def wait_until(
         time.sleep(0.2)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner enters: what Prefect writes below it is readable by others otherwise."""
+    for place in (folder.parent, folder):  # `parents` makes what is missing above with the umask's mode
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
 def free_port() -> int:
     """Return a TCP port of the loopback address that nobody uses at the moment."""
     with socket.socket() as probe:

@@ -15,10 +15,14 @@ import time
 from collections.abc import Mapping
 from uuid import UUID
 
+from edurise_backup.config import load_settings
 from edurise_backup.errors import BackupError
+from edurise_backup.operations.secrets import PREFECT_AUTH, known, prefect_credential
+from flows.credentials import for_client
 from flows.prefect_api import PrefectApi
 from flows.processes import children, variable_of
 from flows.services import CLIENTS_LOCK, FLOWS_LOCK, SERVICES_LOCK, keep, lock_folder
+from flows.telling import tell
 
 LIMIT = 2
 """Runs at the same time on this machine; more would share the same cores."""
@@ -35,7 +39,12 @@ def main(arguments: list[str]) -> int:
     if "PREFECT_API_URL" not in os.environ:
         print("PREFECT_API_URL must say where the Prefect server is; `make up` starts one", file=sys.stderr)  # noqa: T201
         return 2
-    return keep_runner(os.environ)
+    try:
+        # who starts us may give it, and then there may be no settings yet
+        credential = None if PREFECT_AUTH in os.environ else prefect_credential(load_settings())
+    except BackupError as error:
+        return tell(error)
+    return keep_runner(for_client(os.environ, credential))
 
 
 def run_runner() -> None:
@@ -59,7 +68,8 @@ def run_runner() -> None:
 
 def keep_runner(environment: Mapping[str, str]) -> int:
     """Start the runner once the server answers; on SIGTERM or SIGINT end the runs, then the runner."""
-    with PrefectApi(environment["PREFECT_API_URL"]) as api:
+    auth = environment.get(PREFECT_AUTH)
+    with PrefectApi(environment["PREFECT_API_URL"], known(auth) if auth else None) as api:
         return keep(
             [sys.executable, "-m", "flows.serve", "--runner"],
             environment=environment,

@@ -21,7 +21,12 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 from threading import Event
 
+from edurise_backup.config import load_settings
+from edurise_backup.errors import BackupError
+from edurise_backup.operations.secrets import make_prefect_credential
+from flows.credentials import for_server
 from flows.processes import LOOPBACK, start, stop, wait_until
+from flows.telling import tell
 
 FLOWS_LOCK = "flows.lock"
 """Held while flows may run."""
@@ -113,9 +118,22 @@ def commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
     }
 
 
+def service_environment(name: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a service: the credential of Prefect's API for its server alone; raises ConfigError.
+
+    The flows get theirs from `flows.serve`; dashboard and watch read it from its file.
+    """
+    if name != "prefect":
+        return dict(given)
+    return for_server(given, make_prefect_credential(load_settings(environment=given)))
+
+
 def main(name: str) -> int:
     """Keep the service of this name; returns the exit status."""
-    environment = dict(os.environ)
+    try:
+        environment = service_environment(name, os.environ)
+    except BackupError as error:
+        return tell(error)
     # flows first, then whoever uses the catalog, then the catalog
     is_catalog = name == "catalog"
     awaited = lock_folder(environment) / (CLIENTS_LOCK if is_catalog else FLOWS_LOCK)

@@ -13,8 +13,10 @@ from typing import NoReturn
 
 from edurise_backup.config import load_settings
 from edurise_backup.errors import BackupError, ConfigError
+from edurise_backup.operations.secrets import make_prefect_credential
 from flows.local import prefect_environment
-from flows.processes import require_free
+from flows.processes import make_private, require_free
+from flows.telling import tell
 
 PREFECT_PORT = "EDURISE_PREFECT_PORT"
 DASHBOARD_PORT = "EDURISE_DASHBOARD_PORT"
@@ -31,8 +33,7 @@ def main() -> NoReturn:
     try:
         environment = service_environment(root, os.environ)
     except BackupError as error:
-        print("\n".join(error.lines()), file=sys.stderr)  # noqa: T201 - the program's own words to its user
-        sys.exit(error.exit_status)
+        sys.exit(tell(error))
     os.chdir(root)
     os.execve(  # noqa: S606 - no shell is wanted: the supervisor takes this process's place
         sys.executable,
@@ -48,8 +49,9 @@ def service_environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
     prefect_port, dashboard_port = port(given, PREFECT_PORT), port(given, DASHBOARD_PORT)
     require_free(prefect_port, what="the Prefect server", variable=PREFECT_PORT)
     require_free(dashboard_port, what="the dashboard", variable=DASHBOARD_PORT)
+    make_prefect_credential(settings)  # made here, so that no two services make one; kept in a file, not handed over
     home = settings.data_directory / "prefect"
-    home.mkdir(parents=True, exist_ok=True)
+    make_private(home)
     return prefect_environment(home, prefect_port, settings_path) | {
         "PYTHON": sys.executable,
         DASHBOARD_PORT: str(dashboard_port),

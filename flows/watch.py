@@ -22,6 +22,8 @@ from edurise_backup import operations
 from edurise_backup.catalog.records import JobKind, JobRecord
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, NotFoundError
+from edurise_backup.monitoring.redaction import REDACTOR
+from edurise_backup.operations.secrets import credential_path, prefect_credential
 from flows.local import SERVER_SECONDS, served
 from flows.prefect_api import PrefectApi
 from flows.processes import LOOPBACK, wait_until
@@ -35,7 +37,7 @@ def main() -> int:
     """Announce the addresses, then watch until a signal ends the process."""
     settings = load_settings()
     dashboard = f"http://{LOOPBACK}:{os.environ['EDURISE_DASHBOARD_PORT']}"
-    with PrefectApi(settings.prefect_api_url) as api:
+    with PrefectApi(settings.prefect_api_url, prefect_credential(settings)) as api:
         wait_until(api.healthy, "the Prefect server", seconds=SERVER_SECONDS)
         wait_until(lambda: served(api), "the flow runner", seconds=SERVER_SECONDS)
         wait_until(lambda: dashboard_answers(dashboard), "the dashboard", seconds=SERVER_SECONDS)
@@ -53,6 +55,7 @@ def announcement(settings: Settings, dashboard: str) -> str:
             "EduRise Backup is up.",
             f"  dashboard      {dashboard}",
             f"  Prefect        {settings.prefect_api_url.removesuffix('/api')}",
+            f"                 (it asks for {settings.prefect_auth or credential_path(settings.data_directory)})",
             f"  configuration  {settings.path}",
             f"  data           {settings.data_directory}",
             "Ctrl-C stops everything; the next `make up` goes on from here.",
@@ -123,7 +126,7 @@ def end_run(api: PrefectApi, run_id: UUID | None, reason: str) -> None:
 
 def say(text: str) -> None:
     """Write to the supervisor's log."""
-    print(text, flush=True)  # noqa: T201 - this is what the program is for
+    print(REDACTOR.clean(text), flush=True)  # noqa: T201 - this is what the program is for
 
 
 if __name__ == "__main__":

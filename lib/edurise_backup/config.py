@@ -2,8 +2,9 @@
 
 The file is the one that is named, else EDURISE_CONFIG, else `edurise-backup.toml`
 in the working directory, else none (then only the data directory is known).
-Relative paths are relative to the file. Secrets are named by file, never written
-into the configuration. A mistake is told with its key and its line.
+Relative paths are relative to the file. A secret is named by where it is kept (a
+file, a variable, a command, a key ring), never written into the configuration.
+A mistake is told with its key and its line.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import re
 import socket
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from edurise_backup.errors import ConfigError
 from edurise_backup.model.compression import WORDS
 from edurise_backup.model.location import SCHEME
+from edurise_backup.model.secrets import AuthSettings, PasswordSettings, SecretPlace, split_command, trouble_with
 from edurise_backup.ports import AROUND, Surroundings
 
 FILE_NAME = "edurise-backup.toml"
@@ -32,35 +35,32 @@ Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class RepositorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where backups are kept, and the file with the passphrase."""
+class RepositorySettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where backups are kept, and where their passphrase is."""
 
     location: str = ""
-    password_file: str = ""
     compression: Annotated[str, msgspec.Meta(pattern=WORDS)] = "auto"
     """`auto`, `off`, `max`, or a level from 1 to 19."""
 
 
-class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CatalogSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The catalog's database; without a URL an embedded server in the data directory."""
 
     url: str = ""
-    password_file: str = ""
     allow_plaintext: bool = False
 
 
-class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The Prefect server that runs flows."""
+class PrefectSettings(AuthSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The Prefect server that runs flows; without `auth` the credential that `make up` made."""
 
     api_url: str = PREFECT_API
 
 
-class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DatabaseSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A PostgreSQL server whose databases are dumped."""
 
     name: Name
     url: str
-    password_file: str = ""
     allow_plaintext: bool = False
     exclude: tuple[str, ...] = ()
     """Databases that are left out."""
@@ -139,7 +139,20 @@ class Settings:
     files: tuple[FilesSettings, ...]
     configuration: tuple[ConfigurationSettings, ...]
     objectives: ObjectivesSettings
+    prefect_auth: SecretPlace
+    """Where the API's credential is kept; nowhere: what `make up` made."""
     around: Surroundings = AROUND
+
+    @property
+    def secrets(self) -> tuple[SecretPlace, ...]:
+        """Every place of a secret that the configuration names."""
+        places = (
+            self.repository.password("repository"),
+            self.catalog.password("catalog"),
+            self.prefect_auth,
+            *(source.password(f"database {source.name}") for source in self.databases),
+        )
+        return tuple(place for place in places if place)
 
 
 def is_name(text: str) -> bool:
@@ -188,7 +201,21 @@ def _parse(text: str, path: Path) -> _File:
             key = f"{key}.{unknown[1]}".strip(".")
         raise _mistake(path, text, key, what) from error
     _check_names(found, path, text)
+    _check_secrets(found, path, text)
     return found
+
+
+def _check_secrets(found: _File, path: Path, text: str) -> None:
+    """Raise ConfigError for a secret that is kept in two places, or in one that cannot be."""
+    owners: list[tuple[str, SecretPlace]] = [
+        ("repository.password", found.repository.password("repository")),
+        ("catalog.password", found.catalog.password("catalog")),
+        ("prefect.auth", found.prefect.auth),
+        *((f"database[{number}].password", one.password(one.name)) for number, one in enumerate(found.database)),
+    ]
+    for key, place in owners:
+        if trouble := trouble_with(place):
+            raise _mistake(path, text, f"{key}_{trouble[0]}", trouble[1])
 
 
 def _check_names(found: _File, path: Path, text: str) -> None:
@@ -241,25 +268,23 @@ def _line_of(text: str, key: str) -> int | None:
 
 
 def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[str, str]) -> Settings:
-    def absolute(text: str) -> str:
-        return _absolute(text, base)
-
+    absolute = partial(_absolute, base=base)
     location = _place(environment.get("EDURISE_REPOSITORY", ""), Path.cwd()) or _place(found.repository.location, base)
-    password_file = _absolute(environment.get("EDURISE_PASSWORD_FILE", ""), Path.cwd()) or absolute(
-        found.repository.password_file
-    )
     data = absolute(found.data_directory) or str(_default_data_directory(environment))
     return Settings(
         path=path,
         data_directory=Path(data),
         host=found.host or socket.gethostname(),
-        repository=msgspec.structs.replace(found.repository, location=location, password_file=password_file),
-        catalog=msgspec.structs.replace(found.catalog, password_file=absolute(found.catalog.password_file)),
+        repository=_repository(msgspec.structs.replace(found.repository, location=location), base, environment),
+        catalog=_with_password(found.catalog, base),
         prefect_api_url=environment.get("PREFECT_API_URL") or found.prefect.api_url,
+        prefect_auth=replace(
+            found.prefect.auth,
+            file=absolute(found.prefect.auth_file),
+            command=_command(found.prefect.auth_command, base),
+        ),
         databases=tuple(
-            msgspec.structs.replace(
-                database, password_file=absolute(database.password_file), bindir=absolute(database.bindir)
-            )
+            msgspec.structs.replace(_with_password(database, base), bindir=absolute(database.bindir))
             for database in found.database
         ),
         files=tuple(msgspec.structs.replace(files, paths=tuple(map(absolute, files.paths))) for files in found.files),
@@ -268,6 +293,42 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
         ),
         objectives=found.objectives,
     )
+
+
+def _repository(found: RepositorySettings, base: Path, environment: Mapping[str, str]) -> RepositorySettings:
+    """Return the repository with its passphrase's place: the environment's in place of the file's."""
+    file, command = environment.get("EDURISE_PASSWORD_FILE", ""), environment.get("EDURISE_PASSWORD_COMMAND", "")
+    if file and command:
+        raise ConfigError(
+            "EDURISE_PASSWORD_FILE and EDURISE_PASSWORD_COMMAND are both set",
+            safe="nothing was done",
+            hint="set one of the two",
+        )
+    if not file and not command:
+        return _with_password(found, base)
+    return msgspec.structs.replace(
+        found,
+        password_file=_absolute(file, Path.cwd()),
+        password_command=split_command(command, "EDURISE_PASSWORD_COMMAND"),
+        password_env="",
+        password_keyring="",
+    )
+
+
+_Passworded = TypeVar("_Passworded", RepositorySettings, CatalogSettings, DatabaseSettings)
+
+
+def _with_password(found: _Passworded, base: Path) -> _Passworded:
+    return msgspec.structs.replace(
+        found,
+        password_file=_absolute(found.password_file, base),
+        password_command=_command(found.password_command, base),
+    )
+
+
+def _command(words: tuple[str, ...], base: Path) -> tuple[str, ...]:
+    """Return a command whose program, when it is named by a path, is found from anywhere."""
+    return (_absolute(words[0], base), *words[1:]) if words and "/" in words[0] else words
 
 
 def _absolute(text: str, base: Path) -> str:

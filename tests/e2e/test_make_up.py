@@ -17,7 +17,10 @@ import pytest
 
 from edurise_backup import operations
 from edurise_backup.config import load_settings
+from edurise_backup.model.database import Secret
 from edurise_backup.model.jobs import BackupJob, JobStatus
+from edurise_backup.operations.secrets import credential_path
+from flows.credentials import LocalApi, local_api
 from flows.local import run_deployment
 from flows.prefect_api import PrefectApi
 from flows.processes import LOOPBACK, children, free_port, wait_until
@@ -33,7 +36,7 @@ class Running:
 
     process: subprocess.Popen[bytes]
     log: Path
-    api_url: str
+    api_url: LocalApi
     dashboard: str
 
 
@@ -44,6 +47,12 @@ def environment_of(settings_path: Path) -> dict[str, str]:
         PREFECT_PORT: str(free_port()),
         DASHBOARD_PORT: str(free_port()),
     }
+
+
+def credential_of(environment: Mapping[str, str]) -> Secret:
+    """Return what `make up` made for its server."""
+    data = load_settings(Path(environment["EDURISE_CONFIG"])).data_directory
+    return Secret(credential_path(data).read_text().strip())
 
 
 @contextmanager
@@ -58,7 +67,7 @@ def make_up(environment: Mapping[str, str], log: Path) -> Iterator[Running]:
         yield Running(
             process,
             log,
-            f"http://{LOOPBACK}:{environment[PREFECT_PORT]}/api",
+            local_api(f"http://{LOOPBACK}:{environment[PREFECT_PORT]}/api", credential_of(environment)),
             f"http://{LOOPBACK}:{environment[DASHBOARD_PORT]}",
         )
     finally:

@@ -15,7 +15,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard import queries
+from dashboard import activity, queries
+from dashboard.people import current_actor
 from edurise_backup import operations
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, InputError, NotFoundError
@@ -61,7 +62,7 @@ def slow_source(product: Product) -> None:
 
 def quick_source(product: Product) -> None:
     """Undo `slow_source`."""
-    (Path(product.settings.files[0].paths[0]) / "large").unlink()
+    (Path(product.settings.files[0].paths[0]) / "large").unlink(missing_ok=True)
 
 
 def job_of(product: Product, run_id: UUID) -> BackupJob | None:
@@ -256,6 +257,44 @@ def test_the_page_of_reports_has_one_made_and_lists_it(product: Product, monkeyp
         assert (made.id, made.flow_run_id) == (launched.job_id, launched.flow_run_id)
         assert verify_report(product.settings, made) == ()
     finally:
+        st.cache_data.clear()
+        st.cache_resource.clear()
+
+
+def test_the_page_activity_starts_the_same_again_and_cancels_what_runs(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert product.settings.path
+    monkeypatch.setenv("EDURISE_CONFIG", str(product.settings.path))
+    monkeypatch.setenv("PREFECT_API_URL", product.api_url)
+    actions, settings, operator = queries.actions, product.settings, current_actor()
+    try:
+        first = operations.create_backup("files", settings=settings, source="uploads", tags=("nightly",))
+        again = activity.start_again(first, operator, actions=actions(), settings=settings)
+        wait_until(lambda: ended(product, again.flow_run_id), "the run", seconds=60)
+        job = queries.job("backup", again.job_id)
+        assert isinstance(job, BackupJob)
+        assert (job.status, job.source, job.tags) == (JobStatus.COMPLETED, "uploads", ("nightly",))
+
+        checked = actions().check("5%")
+        wait_until(lambda: ended(product, checked.flow_run_id), "the run", seconds=60)
+        repeated = activity.start_again(
+            queries.job("maintenance", checked.job_id), operator, actions=actions(), settings=settings
+        )
+        wait_until(lambda: ended(product, repeated.flow_run_id), "the run", seconds=60)
+        assert queries.job("maintenance", repeated.job_id).status.good
+
+        slow_source(product)
+        running = activity.start_again(first, operator, actions=actions(), settings=settings)
+        wait_until(lambda: started(product, running.flow_run_id), "the job", seconds=60)
+        said = activity.cancel("backup", queries.job("backup", running.job_id), operator, actions=actions())
+        assert "being cancelled" in said
+        wait_until(lambda: ended(product, running.flow_run_id), "the run", seconds=60)
+        assert queries.job("backup", running.job_id).status is JobStatus.CANCELLED
+        recorded = [row.action for row in queries.catalog().audit.newest(limit=4)]
+        assert recorded == ["job.cancel", "job.start", "job.start", "job.start"]
+    finally:
+        quick_source(product)
         st.cache_data.clear()
         st.cache_resource.clear()
 

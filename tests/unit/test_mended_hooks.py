@@ -97,3 +97,15 @@ def test_a_failing_post_hook_after_good_work_is_a_warning() -> None:
         pass
     assert len(warnings) == 1
     assert "post_hook of x ended with status 5" in warnings[0]
+
+
+def test_a_hook_sees_nothing_that_opens_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "edurise:canary")
+    monkeypatch.setenv("EDURISE_CONFIG", "/etc/edurise-backup.toml")
+    run_hook(shell(f"env > {tmp_path}/seen"), "pre_hook", patience=PATIENCE)
+    run_hook(shell(f"env > {tmp_path}/given"), "pre_hook", patience=PATIENCE, environment={"ONLY": "this"})
+    seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines() if "=" in line)
+    assert "PREFECT_API_AUTH_STRING" not in seen
+    assert {"PATH", "EDURISE_CONFIG"} <= set(seen)
+    given = {line.split("=", 1)[0] for line in (tmp_path / "given").read_text().splitlines()}
+    assert given <= {"ONLY", "PWD", "SHLVL", "_", "OLDPWD"}

@@ -67,22 +67,19 @@ def test_what_is_no_address_is_refused_without_showing_the_password(url: str) ->
         error = error.__cause__
 
 
-def test_a_password_comes_from_a_file_without_its_line_end(tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    file.write_text("s3cret \n")
-    assert parse_address("postgresql://ana@localhost/x", password_file=file).password == Secret("s3cret ")
+def test_a_password_that_is_kept_elsewhere_is_taken_as_it_is() -> None:
+    assert parse_address("postgresql://ana@localhost/x", password=Secret("s3cret ")).password == Secret("s3cret ")
 
 
-def test_a_password_in_two_places_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    with pytest.raises(ConfigError, match="cannot be read"):
-        parse_address("postgresql://ana@localhost/x", password_file=file)
-    file.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="not UTF-8") as caught:
-        parse_address("postgresql://ana@localhost/x", password_file=file)
-    assert caught.value.__cause__ is None
+def test_a_password_in_two_places_is_refused() -> None:
     with pytest.raises(ConfigError, match="although"):
-        parse_address("postgresql://ana:p@localhost/x", password_file=file)
+        parse_address("postgresql://ana:p@localhost/x", password=Secret("q"))
+
+
+@pytest.mark.parametrize("text", ["", "two\nlines", "nul\0"])
+def test_a_password_that_no_server_takes_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is empty, or holds"):
+        parse_address("postgresql://ana@localhost/x", password=Secret(text))
 
 
 def test_a_secret_shows_itself_only_when_asked() -> None:

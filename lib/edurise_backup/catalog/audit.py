@@ -51,6 +51,17 @@ class AuditTrail:
             )
         )
 
+    def last(self, action: str, *, outcome: Outcome = Outcome.DONE) -> AuditRow | None:
+        """Return the newest row of an action that ended so, or None."""
+        found = self._sessions.run(
+            lambda connection: _read(
+                connection,
+                "WHERE action = %(action)s AND outcome = %(outcome)s ORDER BY seq DESC LIMIT 1",
+                {"action": action, "outcome": outcome.value},
+            )
+        )
+        return found[0] if found else None
+
     def rows(self, *, after: int = 0) -> Iterator[AuditRow]:
         """Yield all rows whose number is greater than `after`, in their order."""
         while page := self._page(after):

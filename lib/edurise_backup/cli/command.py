@@ -75,6 +75,7 @@ class Engine:
     output: Output
     location: str
     password_file: Path | None
+    password_command: str = ""
     limit_upload: int = 0
     limit_download: int = 0
     profile: bool = False
@@ -90,6 +91,10 @@ class Engine:
             Path | None,
             typer.Option("--password-file", "-p", envvar="EDURISE_PASSWORD_FILE", help="File with its passphrase."),
         ] = None,
+        password_command: Annotated[
+            str,
+            typer.Option(envvar="EDURISE_PASSWORD_COMMAND", help="Command that prints its passphrase; no shell."),
+        ] = "",
         limit_upload: Annotated[
             int, typer.Option(min=0, metavar="KIB", help="Write at most so many KiB a second; 0: no limit.")
         ] = 0,
@@ -101,11 +106,13 @@ class Engine:
         profile: Profile = False,
     ) -> Engine:
         """Take the options of every engine command."""
-        return cls(Output(json, quiet), repository, password_file, limit_upload, limit_download, profile)
+        return cls(
+            Output(json, quiet), repository, password_file, password_command, limit_upload, limit_download, profile
+        )
 
     def begin(self) -> None:
         """Open the repository: deriving its key takes a third of a second, and no lock of Python's."""
-        if self.location and self.password_file is not None:
+        if self.location and (self.password_file is not None or self.password_command):
             self._opening.start(lambda: self.other_repository(self.place(), self.passphrase()))
 
     def repository(self) -> Repository:
@@ -126,12 +133,22 @@ class Engine:
         return self.location
 
     def passphrase(self) -> str:
-        """Read the passphrase from its file."""
-        from edurise_backup.operations.engine import read_passphrase
+        """Read the passphrase from its file, or from what its command prints."""
+        from edurise_backup.model.secrets import SecretPlace, split_command
+        from edurise_backup.operations.secrets import read_secret
 
-        if self.password_file is None:
+        if self.password_file is not None and self.password_command:
+            raise InputError(
+                "a password file and a password command are given",
+                safe="nothing was done",
+                hint="use one of the two; EDURISE_PASSWORD_FILE and EDURISE_PASSWORD_COMMAND count, too",
+            )
+        if self.password_file is None and not self.password_command:
             raise InputError("no password file is named", hint="use --password-file FILE or set EDURISE_PASSWORD_FILE")
-        return read_passphrase(self.password_file)
+        command = split_command(self.password_command, "--password-command")
+        return read_secret(
+            SecretPlace("the repository's passphrase", str(self.password_file or ""), "", command)
+        ).reveal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +179,9 @@ class Product:
     def settings(self) -> Settings:
         """Read the configuration; raises ConfigError."""
         from edurise_backup.config import load_settings
+        from edurise_backup.monitoring.redaction import protect_logs
 
+        protect_logs()
         return load_settings(self.config)
 
 

@@ -21,12 +21,12 @@ def begin_to_open(words: Sequence[str], environment: Mapping[str, str]) -> bool:
         return False
     location = _option(words, "-r", "--repository") or environment.get("EDURISE_REPOSITORY", "")
     password_file = _option(words, "-p", "--password-file") or environment.get("EDURISE_PASSWORD_FILE", "")
-    if not location or not password_file:
+    if not location or not password_file or _option(words, "", "--password-command"):
         return False
     try:
         if not Path(password_file).is_file():
             return False  # a pipe can be read once, and not by a guess
-        passphrase = Path(password_file).read_text(encoding="utf-8").strip()
+        passphrase = Path(password_file).read_text(encoding="utf-8-sig").strip()
         for path in Path(location.removeprefix("local:"), "keys").iterdir():
             key = json.loads(path.read_bytes())
             if key["username"] != derivation.RECOVERY_USER:

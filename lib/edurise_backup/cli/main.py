@@ -14,6 +14,7 @@ import typer
 from edurise_backup import __version__
 from edurise_backup.cli import (
     jobs,
+    keys,
     maintenance,
     plugged,
     protections,
@@ -42,6 +43,7 @@ jobs.add_commands(app)
 maintenance.add_commands(app)
 retention.add_commands(app)
 protections.add_commands(app)
+keys.add_commands(app)
 upkeep.add_commands(app)
 schedule.add_commands(app)
 repo_restore.add_commands(repo.app)
@@ -77,13 +79,22 @@ def run() -> NoReturn:
         app()
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
-    except BaseException:  # noqa: BLE001  what the interpreter would do with it
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:  # noqa: BLE001  what the interpreter would do with it
+        sys.stderr.write(_traceback(error))
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(status)
+
+
+def _traceback(error: BaseException) -> str:
+    """Return what the interpreter would print, without secrets that a foreign error may quote."""
+    import traceback
+
+    from edurise_backup.monitoring.redaction import REDACTOR
+
+    return REDACTOR.clean("".join(traceback.format_exception(error)))
 
 
 def _give_memory_back() -> None:

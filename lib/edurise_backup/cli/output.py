@@ -18,6 +18,7 @@ import msgspec
 
 from edurise_backup.errors import BackupError
 from edurise_backup.monitoring.progress import SilentProgress
+from edurise_backup.monitoring.redaction import REDACTOR
 
 if TYPE_CHECKING:
     from edurise_backup.machine.sampling import Spent
@@ -38,15 +39,16 @@ class Output:
         """Print the command's result: one JSON document, or text; with -q only what must not be missed."""
         shown = as_json(value) if self.json else even_quiet if self.quiet else text
         if shown:
-            _print(shown)
+            _print(REDACTOR.without_known(shown))
 
     def error(self, error: BackupError) -> None:
         """Print what happened, what is safe, what to do."""
+        clean = REDACTOR.clean
         if self.json:
-            parts = {"error": error.message, "safe": error.safe, "hint": error.hint, "exit_status": error.exit_status}
-            text = as_json(parts)
+            parts = {"error": clean(error.message), "safe": clean(error.safe), "hint": clean(error.hint)}
+            text = as_json({**parts, "exit_status": error.exit_status})
         else:
-            text = "\n".join(map(printable, error.lines()))
+            text = "\n".join(printable(clean(line)) for line in error.lines())
         with suppress(OSError):  # nobody is there to read it; the exit status says it, too
             sys.stderr.write(text + "\n")
 

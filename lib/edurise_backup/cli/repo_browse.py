@@ -41,12 +41,15 @@ def copy(
     What is there already is not read again: a copy that was interrupted goes on with the same command.
     """
     from edurise_backup.operations.browsing import choose_several, refuse_same_place
-    from edurise_backup.operations.engine import locked, read_passphrase, readable
+    from edurise_backup.operations.engine import locked, readable
+    from edurise_backup.operations.secrets import known, read_secret_file
     from edurise_backup.repository.copying import copy_snapshots
 
     with engine.output.progress() as progress:
         source = engine.repository()
-        destination = engine.other_repository(to, read_passphrase(to_password_file))
+        destination = engine.other_repository(
+            to, known(read_secret_file(to_password_file, "--to-password-file")).reveal()
+        )
         refuse_same_place(source, destination)
         with readable(source, lock=not no_lock), locked(destination) as lock:
             unreadable: list[str] = []

@@ -62,9 +62,10 @@ def add(
     new_password_file: Annotated[Path, typer.Option("--new-password-file", help="File with the new passphrase.")],
 ) -> None:
     """Let one more passphrase open the repository."""
-    from edurise_backup.operations.engine import read_passphrase
+    from edurise_backup.operations.secrets import known, read_secret_file
 
-    key_id = engine.repository().add_key(read_passphrase(new_password_file))
+    new = known(read_secret_file(new_password_file, "--new-password-file"))
+    key_id = engine.repository().add_key(new.reveal())
     engine.output.result({"id": key_id}, f"added key {key_id[:8]}")
 
 

@@ -28,6 +28,7 @@ import msgspec
 
 from edurise_backup.errors import BackupError, DamageError, SpaceError
 from edurise_backup.machine import sampling
+from edurise_backup.machine.environment import for_helpers
 from edurise_backup.machine.sampling import Sampler, Spent
 
 _LENGTH = 8
@@ -113,7 +114,11 @@ class Member:
             if self._sampler is not None:
                 command.append(_PROFILED)
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds={its_answers, shared}
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds={its_answers, shared},
+                env=for_helpers(os.environ),
             )
         except OSError as error:
             os.close(answers)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from uuid import UUID, uuid4
 
 from edurise_backup import __version__
@@ -19,10 +18,11 @@ from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, Platform, check_paths, choose_sources
-from edurise_backup.operations.engine import create_repository, locked, open_repository, read_passphrase
+from edurise_backup.operations.engine import create_repository, locked, open_repository
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.records import keep_record
+from edurise_backup.operations.secrets import read_secret
 from edurise_backup.operations.space import note_space
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.planning import walk_files
@@ -163,18 +163,25 @@ def opened_repository(settings: Settings) -> Repository:
     return open_repository(*_place(settings), around=settings.around.store)
 
 
-def _place(settings: Settings) -> tuple[str, str]:
+def repository_place(settings: Settings) -> str:
+    """Return where the configured repository is; raises ConfigError."""
     if not settings.repository.location:
         raise ConfigError(
             "no repository is configured",
             hint="name one in [repository] of the configuration, or set EDURISE_REPOSITORY",
         )
-    if not settings.repository.password_file:
+    return settings.repository.location
+
+
+def _place(settings: Settings) -> tuple[str, str]:
+    location = repository_place(settings)
+    place = settings.repository.password("repository")
+    if not place:
         raise ConfigError(
-            "no password file is configured",
+            "no password file is configured, nor another place of the repository's passphrase",
             hint="name one in [repository] of the configuration, or set EDURISE_PASSWORD_FILE",
         )
-    return settings.repository.location, read_passphrase(Path(settings.repository.password_file))
+    return location, read_secret(place).reveal()
 
 
 def set_checksum(snapshot_ids: Sequence[str]) -> str:

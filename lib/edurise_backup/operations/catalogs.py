@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings
 from edurise_backup.errors import InputError
-from edurise_backup.model.database import Secret
+from edurise_backup.operations.secrets import kept_secret, known, read_secret
 from edurise_backup.ports import Clock, utc_now
 from edurise_backup.postgres.connection import Address, parse_address
 from edurise_backup.postgres.server import Server
@@ -84,10 +83,9 @@ def open_catalog(settings: Settings) -> Catalog:
 
 def _address(settings: Settings, stack: ExitStack) -> Address:
     if settings.catalog.url:
-        password_file = Path(settings.catalog.password_file) if settings.catalog.password_file else None
-        return parse_address(
-            settings.catalog.url, password_file=password_file, allow_plaintext=settings.catalog.allow_plaintext
-        )
+        place = settings.catalog.password("catalog")
+        password = read_secret(place, spaces_count=True) if place else None
+        return parse_address(settings.catalog.url, password=password, allow_plaintext=settings.catalog.allow_plaintext)
     return stack.enter_context(_embedded(settings.data_directory))
 
 
@@ -96,7 +94,7 @@ def _embedded(data_directory: Path) -> Iterator[Address]:
     """Have the embedded server run; whoever leaves last stops it."""
     try:
         data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        password = Secret(_kept_password(data_directory / "catalog.password"))
+        password = known(kept_secret(data_directory / "catalog.password"))
         users = os.open(data_directory / "catalog.users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise InputError(
@@ -115,14 +113,3 @@ def _embedded(data_directory: Path) -> Iterator[Address]:
         server.stop()
     finally:
         os.close(users)
-
-
-def _kept_password(path: Path) -> str:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        password = secrets.token_urlsafe(24)
-        file.write(password + "\n")
-    return password

@@ -19,6 +19,7 @@ from edurise_backup.model.jobs import BackupType
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.engine import refuse_nested
 from edurise_backup.operations.hooks import hooked
+from edurise_backup.operations.secrets import child_environment
 from edurise_backup.operations.servers import database_address, database_tools, list_databases
 from edurise_backup.ports import Progress, Source
 from edurise_backup.sources.database import FOLDER, DatabaseSource
@@ -168,6 +169,7 @@ class Collector:
             source=source.name,
             progress=self._progress,
             warn=self.warnings.append,
+            environment=child_environment(self._settings),
         ):
             with _under_way():
                 files = _files_source(self._settings, source)

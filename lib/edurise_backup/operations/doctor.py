@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
 
 from edurise_backup.catalog.statistics import backup_stats
 from edurise_backup.config import Settings
@@ -49,12 +48,16 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything a recovery needs; a fault means that it would not work now. Raises nothing of its own."""
+    from edurise_backup.operations.safekeeping import prefect_findings, secret_findings  # they make findings, too
+
     looks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
         ("configuration", _configuration),
+        ("secrets", secret_findings),
         ("repository", _repository),
         ("catalog", _catalog),
         ("databases", _databases),
         ("files", _files),
+        ("prefect", prefect_findings),
     ]
     found: list[Finding] = []
     for subject, look in looks:
@@ -85,9 +88,6 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 
 def _repository(settings: Settings) -> Iterator[Finding]:
-    password_file = Path(settings.repository.password_file)
-    if settings.repository.password_file and password_file.exists() and password_file.stat().st_mode & 0o077:
-        yield Finding(Level.WARNING, "repository", f"others may read {password_file}", f"chmod 600 {password_file}")
     repository = opened_repository(settings)
     count = len(repository.snapshots())
     yield Finding(Level.FINE, "repository", f"{repository.store.address} opens, {count} snapshots")
@@ -103,8 +103,11 @@ def _repository(settings: Settings) -> Iterator[Finding]:
 
 
 def _catalog(settings: Settings) -> Iterator[Finding]:
+    from edurise_backup.operations.safekeeping import drill_findings
+
     with open_catalog(settings) as catalog:
         stats = backup_stats(catalog.sessions, catalog.clock())
+        yield from drill_findings(catalog, catalog.clock())
     yield Finding(Level.FINE, "catalog", "it answers, its schema is of this release")
     ages = [kind.last_good_age for kind in stats.types if kind.last_good_age is not None]
     if not ages:

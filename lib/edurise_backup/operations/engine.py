@@ -69,24 +69,6 @@ def open_store(
     )  # what is sent again goes over the line, too
 
 
-def read_passphrase(path: Path) -> str:
-    """Return the first line of a password file, as stock restic reads it; raises InputError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"the password file {path} cannot be read: {error.strerror}", hint="check EDURISE_PASSWORD_FILE"
-        ) from error
-    except UnicodeDecodeError:  # its text would hold a part of the secret
-        raise InputError(
-            f"the password file {path} is not UTF-8 text", hint="write the passphrase into it as text"
-        ) from None
-    passphrase = text.strip()
-    if not passphrase:
-        raise InputError(f"the password file {path} is empty", hint="put the passphrase into it")
-    return passphrase
-
-
 def create_repository(
     location: str, passphrase: str, *, around: Callable[[Store], Store] = AROUND.store
 ) -> tuple[Repository, str]:

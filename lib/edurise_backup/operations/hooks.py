@@ -7,12 +7,14 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import BinaryIO
 
 from edurise_backup.errors import BackupError, ToolError
+from edurise_backup.machine.environment import without_secrets
 from edurise_backup.ports import Progress
 
 PRE_PATIENCE = timedelta(hours=1)
@@ -26,23 +28,37 @@ _HINT = "run the command by hand as this user"
 
 @contextmanager
 def hooked(
-    pre: Sequence[str], post: Sequence[str], *, source: str, progress: Progress, warn: Callable[[str], None]
+    pre: Sequence[str],
+    post: Sequence[str],
+    *,
+    source: str,
+    progress: Progress,
+    warn: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """Run `pre` before the block and `post` after it, also when the block or `pre` failed.
 
-    A request to stop ends `pre`; `post` gives back what `pre` took, so it runs
-    to its end. Raises ToolError when `pre` fails; a `post` that fails is a
-    warning, or is added to what to do about the block's own error.
+    `environment` is all that they see of ours. A request to stop ends `pre`;
+    `post` gives back what `pre` took, so it runs to its end. Raises ToolError
+    when `pre` fails; a `post` that fails is a warning, or is added to what to do
+    about the block's own error.
     """
+    after = partial(run_hook, post, f"post_hook of {source}", patience=POST_PATIENCE, environment=environment)
     try:
-        run_hook(pre, f"pre_hook of {source}", patience=PRE_PATIENCE, keep_on=progress.raise_if_cancelled)
+        run_hook(
+            pre,
+            f"pre_hook of {source}",
+            patience=PRE_PATIENCE,
+            keep_on=progress.raise_if_cancelled,
+            environment=environment,
+        )
         yield
     except BaseException as error:
         with _added_to(error):
-            run_hook(post, f"post_hook of {source}", patience=POST_PATIENCE)
+            after()
         raise
     try:
-        run_hook(post, f"post_hook of {source}", patience=POST_PATIENCE)
+        after()
     except ToolError as error:
         warn(f"{error.message} (the snapshot of {source} is published and whole)")
 
@@ -57,9 +73,16 @@ def _added_to(first: BaseException) -> Iterator[None]:
 
 
 def run_hook(
-    command: Sequence[str], name: str, *, patience: timedelta, keep_on: Callable[[], None] = lambda: None
+    command: Sequence[str],
+    name: str,
+    *,
+    patience: timedelta,
+    keep_on: Callable[[], None] = lambda: None,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run a command to its end; `keep_on` is called now and then, and may raise to stop it.
+
+    Without an `environment` it sees ours, without what opens anything.
 
     Raises ToolError when it cannot be run, ends with another status than 0, or
     takes longer than `patience`. Whatever stops it stops its whole process group.
@@ -70,7 +93,12 @@ def run_hook(
     with tempfile.TemporaryFile() as said:
         try:
             process = subprocess.Popen(
-                list(command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, process_group=0
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                process_group=0,
+                env=without_secrets(os.environ) if environment is None else dict(environment),
             )
         except OSError as error:
             raise ToolError(

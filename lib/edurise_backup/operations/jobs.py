@@ -13,7 +13,11 @@ from edurise_backup.catalog.lifecycle import Jobs
 from edurise_backup.catalog.rows import RecordT
 from edurise_backup.errors import BackupError, CancelledError, ConflictError, ToolError
 from edurise_backup.model.jobs import JobId, JobStatus, Phase
+from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.ports import Progress
+
+_UNEXPECTED = "an unexpected error ended the job"
+_REPORT = "see the log, and report it"
 
 
 def run_job(
@@ -42,7 +46,7 @@ def run_job(
         done = _final(jobs, reporter, done)
         keep(done)
     except BackupError as error:
-        cause = _cause(reporter, error)
+        cause = _without_secrets(_cause(reporter, error))
         status = JobStatus.CANCELLED if isinstance(cause, CancelledError) else JobStatus.FAILED
         _end(jobs, reporter, _told(started, status, cause))
         if cause is error:
@@ -50,6 +54,8 @@ def run_job(
         raise cause from error
     except BaseException as error:
         _end(jobs, reporter, _broken_off(started, error))
+        if isinstance(error, Exception) and REDACTOR.clean(str(error)) != str(error):
+            raise BackupError(f"{_UNEXPECTED}: {REDACTOR.clean(repr(error))}", hint=_REPORT) from None
         raise
     if not jobs.finish(done):
         raise ConflictError(
@@ -75,8 +81,8 @@ def told_in_row(jobs: Jobs[RecordT], job_id: JobId | None) -> Iterator[None]:
 
 
 def storable(sentence: str) -> str:
-    """Return a sentence as a row can hold it: a byte of a file's name that is not UTF-8 becomes `\\xNN`."""
-    return sentence.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return a sentence as a row may hold it: without secrets; a byte of a name that is not UTF-8 becomes `\\xNN`."""
+    return REDACTOR.clean(sentence).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _cause(reporter: JobReporter, error: BackupError) -> BackupError:
@@ -89,12 +95,18 @@ def _cause(reporter: JobReporter, error: BackupError) -> BackupError:
     return error
 
 
+def _without_secrets(error: BackupError) -> BackupError:
+    """Clean an error where it leaves the job: from here it goes to rows, logs, Prefect and people."""
+    error.message, error.safe, error.hint = map(REDACTOR.clean, (error.message, error.safe, error.hint))
+    error.args = (error.message,)
+    return error
+
+
 def _broken_off(job: RecordT, error: BaseException) -> RecordT:
     if isinstance(error, KeyboardInterrupt):  # the second request to stop, which waits for nothing
         safe = "what was published before it is whole"
         return _told(job, JobStatus.CANCELLED, CancelledError("the job was stopped at once", safe=safe))
-    unexpected = f"an unexpected error ended the job: {type(error).__name__}"
-    return _told(job, JobStatus.FAILED, BackupError(unexpected, hint="see the log, and report it"))
+    return _told(job, JobStatus.FAILED, BackupError(f"{_UNEXPECTED}: {type(error).__name__}", hint=_REPORT))
 
 
 def _told(job: RecordT, status: JobStatus, error: BackupError) -> RecordT:

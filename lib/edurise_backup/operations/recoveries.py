@@ -37,6 +37,7 @@ from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.recovery_target import (
     Needs,
     NewDatabase,
+    make_private_directory,
     part_directory,
     refuse_names,
     refuse_taken,
@@ -233,6 +234,7 @@ class _Recovery:
         directory = part_directory(Path(self._target.directory), part)
         plan = plan_restore(self._repository, shot.tree, paths=shot.paths)
         progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
+        make_private_directory(Path(self._target.directory))
         restored = restore(self._repository, plan, directory, progress=progress)
         self._bytes += restored.bytes
         self._warnings += restored.problems

@@ -74,6 +74,19 @@ def refuse_used_directory(directory: Path) -> None:
         raise ConflictError(f"{directory} is not an empty directory", safe=_SAFE, hint="choose a new directory")
 
 
+def make_private_directory(directory: Path) -> None:
+    """Make the target unless it is there, for its owner only: what is restored is as secret as what was backed up.
+
+    A directory that somebody has made keeps its mode. Raises InputError.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{directory} cannot be made: {error.strerror}", safe=_SAFE, hint="choose another directory"
+        ) from error
+
+
 def part_directory(directory: Path, part: PartResult) -> Path:
     """Return where a part's files go: DIRECTORY/PART/SOURCE.
 

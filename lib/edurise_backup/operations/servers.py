@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 
 from edurise_backup.config import DatabaseSettings
+from edurise_backup.operations.secrets import read_secret
 from edurise_backup.postgres.connection import Address, connect, parse_address
 from edurise_backup.postgres.session import fetch, translated
 from edurise_backup.postgres.tools import Tools, find_tools
@@ -25,8 +26,9 @@ _PLACE = """
 
 def database_address(source: DatabaseSettings) -> Address:
     """Return where a configured server is; raises ConfigError."""
-    password_file = Path(source.password_file) if source.password_file else None
-    return parse_address(source.url, password_file=password_file, allow_plaintext=source.allow_plaintext)
+    place = source.password(f"database {source.name}")
+    password = read_secret(place, spaces_count=True) if place else None
+    return parse_address(source.url, password=password, allow_plaintext=source.allow_plaintext)
 
 
 def database_tools(source: DatabaseSettings, address: Address) -> Tools:

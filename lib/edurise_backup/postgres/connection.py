@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
@@ -60,7 +59,7 @@ class Address:
         return replace(self, database=name)
 
 
-def parse_address(url: str, *, password_file: Path | None = None, allow_plaintext: bool = False) -> Address:
+def parse_address(url: str, *, password: Secret | None = None, allow_plaintext: bool = False) -> Address:
     """Return the address that a `postgresql://` URL (or a `key=value` string) names.
 
     Over a network the connection is TLS with the server's name proved
@@ -85,7 +84,7 @@ def parse_address(url: str, *, password_file: Path | None = None, allow_plaintex
         port=_port(parts.get("port") or "5432"),
         user=parts.get("user") or pwd.getpwuid(os.geteuid()).pw_name,
         database=parts.get("dbname") or "postgres",
-        password=_password(parts.get("password"), password_file),
+        password=_password(parts.get("password"), password),
         sslrootcert=parts.get("sslrootcert"),
     )
     return replace(address, sslmode=_ssl_mode(address, parts.get("sslmode"), allow_plaintext))
@@ -103,24 +102,15 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _password(given: str | None, file: Path | None) -> Secret | None:
-    if file is not None:
-        if given is not None:
-            raise ConfigError("the database address holds a password although a password file is set")
-        try:
-            given = file.read_text("utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the password file {file} cannot be read: {_reason(error)}") from None
+def _password(in_url: str | None, kept: Secret | None) -> Secret | None:
+    if kept is not None and in_url is not None:
+        raise ConfigError("the database address holds a password although another place of it is set")
+    given = kept if in_url is None else Secret(in_url)
     if given is None:
         return None
-    if not given or re.search(r"[\0\r\n]", given):
+    if not given.reveal() or re.search(r"[\0\r\n]", given.reveal()):
         raise ConfigError("the database password is empty, or holds a line break or a NUL")
-    return Secret(given)
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    # a decoding error carries the bytes it could not decode, which may be the password
-    return (error.strerror or "no reason given") if isinstance(error, OSError) else "it is not UTF-8 text"
+    return given
 
 
 def _ssl_mode(address: Address, asked: str | None, allow_plaintext: bool) -> str:

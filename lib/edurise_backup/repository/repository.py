@@ -141,23 +141,28 @@ class Repository:
         """Return one key file; raises NotFoundError, DamageError."""
         return key_ring.load_key(self.store, key_id)
 
-    def add_key(self, passphrase: str, *, cost: keys.ScryptCost | None = None) -> str:
+    def add_key(self, passphrase: str, *, cost: keys.ScryptCost | None = None, username: str | None = None) -> str:
         """Let one more passphrase open the repository; return the key file's id."""
         if not passphrase:
             raise InputError("an empty passphrase protects nothing", hint="put the new passphrase into a file")
         now = int(datetime.now(UTC).timestamp() * 1e9)
-        content = keys.wrap(self.box.key, passphrase, cost=cost or keys.ScryptCost(), now=now)
+        content = keys.wrap(self.box.key, passphrase, cost=cost or keys.ScryptCost(), now=now, username=username)
         return key_ring.put_key(self.store, content)
 
-    def remove_key(self, word: str) -> str:
-        """Take a passphrase away; the one in use stays. A leaked master key is not answered by this."""
+    def find_key(self, word: str) -> str:
+        """Return the id of the one key that begins so; raises NotFoundError."""
         found = [key_id for key_id in self.key_ids() if word and key_id.startswith(word)]
         if len(found) != 1:
             raise NotFoundError(f"{len(found)} keys begin with {word!r}", hint="`key list` shows the ids")
-        if found[0] == self.key_id:
-            raise ConflictError("this is the key in use", hint="open with another passphrase to remove this one")
-        self.store.delete(object_name(Kind.KEY, found[0]))
         return found[0]
+
+    def remove_key(self, word: str, *, in_use: bool = False) -> str:
+        """Take a passphrase away; the one in use stays unless said. A leaked master key is not answered by this."""
+        found = self.find_key(word)
+        if found == self.key_id and not in_use:
+            raise ConflictError("this is the key in use", hint="open with another passphrase to remove this one")
+        self.store.delete(object_name(Kind.KEY, found))
+        return found
 
     def key_ids(self) -> list[str]:
         """Return the ids of all key files, readable or not."""
