@@ -22,6 +22,7 @@ import msgspec
 from edurise_backup.errors import ConfigError
 from edurise_backup.model.compression import WORDS
 from edurise_backup.model.location import SCHEME
+from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
 
 FILE_NAME = "edurise-backup.toml"
 PREFECT_API = "http://127.0.0.1:4200/api"
@@ -116,6 +117,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     catalog: CatalogSettings = CatalogSettings()
     prefect: PrefectSettings = PrefectSettings()
     objectives: ObjectivesSettings = ObjectivesSettings()
+    sign_in: SignInSettings = SignInSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     database: tuple[DatabaseSettings, ...] = ()
     files: tuple[FilesSettings, ...] = ()
     configuration: tuple[ConfigurationSettings, ...] = ()
@@ -136,6 +139,8 @@ class Settings:
     files: tuple[FilesSettings, ...]
     configuration: tuple[ConfigurationSettings, ...]
     objectives: ObjectivesSettings
+    sign_in: SignInSettings
+    approvals: ApprovalSettings
 
 
 def is_name(text: str) -> bool:
@@ -263,6 +268,8 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
             msgspec.structs.replace(source, paths=tuple(map(absolute, source.paths))) for source in found.configuration
         ),
         objectives=found.objectives,
+        sign_in=found.sign_in,
+        approvals=found.approvals,
     )
 
 

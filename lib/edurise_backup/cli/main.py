@@ -13,6 +13,8 @@ import typer
 
 from edurise_backup import __version__
 from edurise_backup.cli import (
+    approvals,
+    audit,
     jobs,
     maintenance,
     repo,
@@ -22,6 +24,7 @@ from edurise_backup.cli import (
     repo_restore,
     repo_upkeep,
     upkeep,
+    users,
 )
 
 _M_MMAP_THRESHOLD = -3
@@ -43,6 +46,9 @@ repo_browse.add_commands(repo.app)
 repo_check.add_commands(repo.app)
 repo_prune.add_commands(repo.app)
 app.add_typer(repo.app, name="repo")
+app.add_typer(users.app, name="user")
+app.add_typer(approvals.app, name="approval")
+app.add_typer(audit.app, name="audit")
 
 
 def _version(wanted: bool) -> None:

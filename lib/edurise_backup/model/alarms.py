@@ -40,6 +40,7 @@ class AlarmKind(StrEnum):
     RETENTION_DRIFT = "retention_drift"
     UNUSUAL_CHANGE = "unusual_change"
     AUDIT_BROKEN = "audit_broken"
+    BREAK_GLASS = "break_glass"
     SERVICE_DOWN = "service_down"
 
 

@@ -17,10 +17,12 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConfigError, InputError, NotFoundError
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
+from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, Platform, check_paths, choose_sources
 from edurise_backup.operations.engine import create_repository, locked, open_repository, read_passphrase
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
+from edurise_backup.operations.people import acting
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.planning import walk_files
@@ -78,7 +80,7 @@ def create_backup(
             def work(reporter: JobReporter, started: BackupJob) -> BackupJob:
                 return _Backup(settings, catalog, repository, reporter, started).run()
 
-            return run_job(
+            done = run_job(
                 catalog.jobs,
                 job,
                 work,
@@ -87,6 +89,8 @@ def create_backup(
                 progress=progress,
                 stop=stop,
             )
+            record_backup(catalog, repository, acting(flow_run_id), COMPLETE, done)
+            return done
 
 
 def queue_backup(

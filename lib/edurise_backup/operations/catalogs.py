@@ -12,7 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from edurise_backup.catalog.accounts import Accounts
 from edurise_backup.catalog.alarms import Alarms
+from edurise_backup.catalog.approvals import Approvals
 from edurise_backup.catalog.audit import AuditTrail
 from edurise_backup.catalog.jobs import BackupJobs
 from edurise_backup.catalog.leases import Leases
@@ -21,6 +23,7 @@ from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.reconcile import EndedJob, reconcile_dead
 from edurise_backup.catalog.recoveries import RecoveryJobs
 from edurise_backup.catalog.sessions import Sessions
+from edurise_backup.catalog.signed_in import SignedIn
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings
 from edurise_backup.errors import InputError
@@ -44,6 +47,9 @@ class Catalog:
         self.audit = AuditTrail(sessions)
         self.alarms = Alarms(sessions)
         self.leases = Leases(sessions)
+        self.accounts = Accounts(sessions)
+        self.signed_in = SignedIn(sessions)
+        self.approvals = Approvals(sessions)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:

@@ -15,8 +15,10 @@ from edurise_backup.errors import BackupError, DamageError
 from edurise_backup.model.content import nanoseconds
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus, PartResult, Verdict, Verification
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
+from edurise_backup.operations.audit import note_predecessors
 from edurise_backup.operations.backups import opened_repository, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.people import local_actor
 from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.records import kept_records
 from edurise_backup.repository.forgetting import read_forgotten
@@ -67,6 +69,8 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
     with open_catalog(settings) as catalog:
         result = import_rows(catalog.sessions, [*alone, *_with_verdicts(records)], now=datetime.now(UTC))
         remarks += look_for_backups(catalog, repository).missing_sentences()
+        catalog.audit.add(local_actor(), "catalog.rebuild", repository.config.id, detail={"written": result.written})
+        note_predecessors(catalog, repository, local_actor())
     return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))
 
 
