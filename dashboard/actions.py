@@ -17,9 +17,12 @@ import httpx
 import tenacity
 
 from edurise_backup import operations
+from edurise_backup.catalog.audit import AuditTrail
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, InputError, NotFoundError, TransientError, UnreachableError
+from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import BackupType, JobId, RecoveryTarget
+from edurise_backup.model.people import Actor, Permission
 
 DEPLOYMENT = "edurise"
 _SECONDS = 10.0
@@ -51,16 +54,32 @@ class RunState:
 
 
 class Actions:
-    """What a person may start; `withdraw` ends a queued row (of a kind, by its id) that no run took up."""
+    """What a person may start.
 
-    def __init__(self, settings: Settings, *, withdraw: Callable[[str, JobId], object]) -> None:
+    `withdraw` ends a queued row (of a kind, by its id) that no run took up.
+    `permitted` returns who acts, or writes a refusal and raises ForbiddenError;
+    it is asked for every action, whatever page shows the button. `audit` is the
+    trail: what cannot be written there is not started.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        withdraw: Callable[[str, JobId], object],
+        permitted: Callable[[Permission, str, str], Actor],
+        audit: Callable[[], AuditTrail],
+    ) -> None:
         self._settings = settings
         self._url = settings.prefect_api_url.rstrip("/")
         self._withdraw = withdraw
+        self._permitted = permitted
+        self._audit = audit
 
     def back_up(self, backup_type: BackupType) -> Launched:
-        """Queue a backup and start its run; raises UnreachableError, NotFoundError, ConfigError."""
+        """Queue a backup and start its run; raises ForbiddenError, UnreachableError, NotFoundError, ConfigError."""
         return self._launch(
+            Permission.OPERATE,
             "backup",
             "backup",
             lambda: operations.queue_backup(backup_type, settings=self._settings),
@@ -70,6 +89,7 @@ class Actions:
     def verify(self, backup_id: JobId) -> Launched:
         """Queue a verification of the backup and start its run; raises as `back_up`."""
         return self._launch(
+            Permission.OPERATE,
             "verification",
             "verify",
             lambda: operations.queue_verification(backup_id, settings=self._settings),
@@ -79,6 +99,7 @@ class Actions:
     def recover(self, backup_id: JobId, target: RecoveryTarget) -> Launched:
         """Queue a recovery into a fresh target and start its run; raises as `back_up`."""
         return self._launch(
+            Permission.RESTORE,
             "recovery",
             "recover",
             lambda: operations.queue_recovery(backup_id, target, settings=self._settings),
@@ -92,6 +113,7 @@ class Actions:
     def check(self, budget: str) -> Launched:
         """Queue a check of the repository within a budget (empty: of its structure) and start its run."""
         return self._launch(
+            Permission.OPERATE,
             "maintenance",
             "check",
             lambda: operations.queue_check(settings=self._settings, budget=budget),
@@ -101,6 +123,7 @@ class Actions:
     def prune(self, *, dry_run: bool) -> Launched:
         """Queue a prune, or the dry run of one, and start its run; raises as `back_up`."""
         return self._launch(
+            Permission.OPERATE if dry_run else Permission.ADMINISTER,
             "maintenance",
             "prune",
             lambda: operations.queue_prune(settings=self._settings, dry_run=dry_run),
@@ -113,13 +136,39 @@ class Actions:
             state = _call(client, "GET", f"/flow_runs/{flow_run_id}").get("state") or {}
         return RunState(state.get("type") or "PENDING", state.get("name") or "Pending", state.get("message") or "")
 
-    def _launch(self, kind: str, flow: str, queue: Callable[[], JobId], parameters: Mapping[str, object]) -> Launched:
+    def _launch(
+        self,
+        permission: Permission,
+        kind: str,
+        flow: str,
+        queue: Callable[[], JobId],
+        parameters: Mapping[str, object],
+    ) -> Launched:
+        action = f"{flow}.start"
+        actor = self._permitted(permission, action, str(parameters.get("backup_id", "")))
+        try:
+            return self._start(actor, action, kind, flow, queue, parameters)
+        except BackupError as error:
+            detail = {**parameters, "error": error.message}
+            self._audit().add(actor, action, outcome=Outcome.FAILED, detail=detail)
+            raise
+
+    def _start(
+        self,
+        actor: Actor,
+        action: str,
+        kind: str,
+        flow: str,
+        queue: Callable[[], JobId],
+        parameters: Mapping[str, object],
+    ) -> Launched:
         with self._client() as client:
             # asked first: without Prefect nothing is queued
             deployment = _call(client, "GET", f"/deployments/name/{flow}/{DEPLOYMENT}")["id"]
             job_id = queue()
             body = {"parameters": {**parameters, "job_id": str(job_id)}, "idempotency_key": str(job_id)}
             try:
+                self._audit().add(actor, action, str(job_id), detail=parameters)
                 run = _call(client, "POST", f"/deployments/{deployment}/create_flow_run", body)
             except BackupError:
                 with suppress(BackupError):  # the reconciler ends a row that nobody starts, only later

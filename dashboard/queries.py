@@ -134,7 +134,9 @@ def actions() -> Actions:
     def withdraw(kind: str, job_id: JobId) -> bool:
         return _rows(kind).request_cancel(job_id)
 
-    return Actions(settings(), withdraw=withdraw)
+    from dashboard import people  # which reads the catalog through this module
+
+    return Actions(settings(), withdraw=withdraw, permitted=people.permitted, audit=lambda: catalog().audit)
 
 
 def _rows(kind: str) -> BackupJobs | Verifications | RecoveryJobs | MaintenanceJobs:
