@@ -28,7 +28,9 @@ from edurise_backup.model.sign_in import SignInSettings, actor_of_claims
 from edurise_backup.operations import accounts
 
 TOKEN = "signed in"  # noqa: S105  the name of a place in the session, not what lies there
+NOBODY = "nobody is signed in"
 _LAST = "last visitor"
+_ENDED = "why the session ended"
 UNNAMED_ROLES = frozenset({Role.VIEWER, Role.OPERATOR, Role.RESTORER, Role.AUDITOR})
 """What the person at the machine may do before there is an account: nothing that removes, weakens or lets in."""
 NO_ACCOUNT = """\
@@ -60,7 +62,7 @@ def visitor(*, touch: bool = False) -> Visitor:
     if token is not None:
         return _of_session(token, settings, touch=touch)
     if queries.catalog().accounts.any():
-        return Visitor(None, "nobody is signed in")
+        return Visitor(None, st.session_state.get(_ENDED, NOBODY))
     if not only_this_machine(_listens_on(), _headers()):
         return Visitor(None, _NOT_HERE)
     return Visitor(Actor(f"unnamed@{socket.gethostname()}", Via.DASHBOARD, UNNAMED_ROLES), unnamed=True)
@@ -82,7 +84,7 @@ def admitted() -> Visitor:
     if there.actor is not None:
         st.session_state[_LAST] = (there, now)
     else:
-        st.session_state.pop(_LAST, None)
+        _forget(_ENDED)
     return there
 
 
@@ -110,6 +112,7 @@ def sign_in(name: str, password: Secret) -> Account:
     """Begin a session of this browser; raises ForbiddenError."""
     session = accounts.sign_in(queries.catalog(), name, password)
     st.session_state[TOKEN] = session.token
+    st.session_state.pop(_ENDED, None)
     return session.account
 
 
@@ -120,12 +123,19 @@ def change_password(name: str, old: Secret, new: Secret) -> None:
 
 def sign_out() -> None:
     """End this browser's session."""
-    token: Secret | None = st.session_state.pop(TOKEN, None)
-    st.session_state.pop(_LAST, None)
+    token: Secret | None = st.session_state.get(TOKEN)
+    _forget()
     if token is not None:
         accounts.sign_out(queries.catalog(), token)
     if queries.settings().sign_in.provider == "oidc":
         st.logout()
+
+
+def _forget(*kept: str) -> None:
+    """Leave nothing of what was read or typed to whoever sits there next."""
+    for name in list(st.session_state):
+        if name not in kept:
+            del st.session_state[name]
 
 
 def only_this_machine(address: str | None, headers: Mapping[str, str]) -> bool:
@@ -165,8 +175,10 @@ def _headers() -> Mapping[str, str]:
 def _of_session(token: Secret, settings: SignInSettings, *, touch: bool) -> Visitor:
     found = accounts.session_account(queries.catalog(), token, settings, touch=touch)
     if not isinstance(found, Account):
+        why = f"this session has ended: {found.reason}"
         st.session_state.pop(TOKEN, None)
-        return Visitor(None, f"this session has ended: {found.reason}")
+        st.session_state[_ENDED] = why  # until somebody signs in: the page that says it comes next
+        return Visitor(None, why)
     if found.must_change:
         return Visitor(None, "the password must be changed first", must_change=found.name)
     return Visitor(found.actor(Via.DASHBOARD))
@@ -175,7 +187,7 @@ def _of_session(token: Secret, settings: SignInSettings, *, touch: bool) -> Visi
 def _of_provider() -> Visitor:
     settings = load_settings(queries.settings().path).sign_in  # grants count as the file says them now
     if not getattr(st.user, "is_logged_in", False):
-        return Visitor(None, "nobody is signed in")
+        return Visitor(None, NOBODY)
     return provider_visitor(st.user.to_dict(), settings, datetime.now(UTC))
 
 

@@ -15,6 +15,7 @@ from prefect import Flow
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
+from flows.anchor import anchor
 from flows.backup import backup
 from flows.check import check
 from flows.prune import prune
@@ -77,6 +78,12 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         description="Remove what no backup refers to from the repository.",
         tags=("edurise", "prune"),
         parameters=MappingProxyType({"wait": "1h"}),
+    ),
+    Deployment(
+        flow=anchor,
+        entrypoint="flows.anchor.anchor",
+        description="Prove the audit trail and seal its newest row into the repository.",
+        tags=("edurise", "audit"),
     ),
 )
 

@@ -23,7 +23,7 @@ def main() -> None:
     if there.must_change:
         show_change(there.must_change)
         return
-    if there.why != "nobody is signed in":
+    if there.why != people.NOBODY:
         st.warning(words.plain(there.why), icon=":material/lock:")
     if queries.settings().sign_in.provider == "oidc":
         show_provider()

@@ -26,6 +26,7 @@ from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
 
 FILE_NAME = "edurise-backup.toml"
 PREFECT_API = "http://127.0.0.1:4200/api"
+DASHBOARD_PORT = 8501
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
@@ -141,6 +142,7 @@ class Settings:
     objectives: ObjectivesSettings
     sign_in: SignInSettings
     approvals: ApprovalSettings
+    dashboard_port: int
 
 
 def is_name(text: str) -> bool:
@@ -270,7 +272,13 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
         objectives=found.objectives,
         sign_in=found.sign_in,
         approvals=found.approvals,
+        dashboard_port=_port(environment.get("EDURISE_DASHBOARD_PORT", "")),
     )
+
+
+def _port(text: str) -> int:
+    """Return the dashboard's port; what is none is told by `make up`, which would listen there."""
+    return int(text) if text.isascii() and text.isdigit() else DASHBOARD_PORT
 
 
 def _absolute(text: str, base: Path) -> str:

@@ -23,6 +23,8 @@ from edurise_backup.ports import Clock, utc_now
 
 SIGNED_OUT = "signed out"
 IDLE = "idle for too long"
+KEPT = timedelta(days=90)
+"""Older sessions are removed at the next sign-in; the audit trail keeps theirs."""
 TOO_LONG = "its longest time was over"
 
 
@@ -62,6 +64,7 @@ class SignedIn:
                    VALUES (%s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING""",
                 (session_id, hashed(token), account.id, now, now),
             )
+            connection.execute("DELETE FROM dashboard_sessions WHERE started_at < %s", (now - KEPT,))
             add_row(connection, Actor(account.name, Via.DASHBOARD), "user.sign_in", account.name, at=now)
 
         self._sessions.run(work)

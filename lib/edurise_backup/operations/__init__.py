@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edurise_backup.operations.approvals import authorise
+    from edurise_backup.operations.audit import anchor_audit, verify_audit
     from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
     from edurise_backup.operations.catalogs import Catalog, open_catalog
     from edurise_backup.operations.forgetting import accept_gone, bring_backups_back, forget_backups
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Catalog": "catalogs",
     "accept_gone": "forgetting",
+    "anchor_audit": "audit",
+    "authorise": "approvals",
     "bring_backups_back": "forgetting",
     "check_repository": "maintenance",
     "create_backup": "backups",
@@ -39,12 +43,15 @@ _HOMES = {
     "queue_recovery": "recoveries",
     "queue_verification": "verifications",
     "rebuild_catalog": "rebuilding",
+    "verify_audit": "audit",
     "verify_backup": "verifications",
 }
 
 __all__ = [
     "Catalog",
     "accept_gone",
+    "anchor_audit",
+    "authorise",
     "bring_backups_back",
     "check_repository",
     "create_backup",
@@ -61,6 +68,7 @@ __all__ = [
     "queue_recovery",
     "queue_verification",
     "rebuild_catalog",
+    "verify_audit",
     "verify_backup",
 ]
 

@@ -49,12 +49,15 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything a recovery needs; a fault means that it would not work now. Raises nothing of its own."""
+    from edurise_backup.operations.doctor_people import examine_people  # which makes findings of this module
+
     looks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
         ("configuration", _configuration),
         ("repository", _repository),
         ("catalog", _catalog),
         ("databases", _databases),
         ("files", _files),
+        ("people", examine_people),
     ]
     found: list[Finding] = []
     for subject, look in looks:
