@@ -83,8 +83,8 @@ def admitted() -> Visitor:
         return last[0]
     if there.actor is not None:
         st.session_state[_LAST] = (there, now)
-    else:
-        _forget(_ENDED)
+    elif _LAST in st.session_state:
+        _forget(_ENDED, TOKEN)
     return there
 
 
