@@ -132,6 +132,12 @@ def forget_at_once(product: Product) -> Callable[[], object]:
     return lambda: operations.forget_backups([job.id], settings=product.settings, grace="0")
 
 
+def forget_almost_at_once(product: Product) -> Callable[[], object]:
+    job = backup(product)
+    backup(product)
+    return lambda: operations.forget_backups([job.id], settings=product.settings, grace="23h59m")
+
+
 def accept_as_gone(product: Product) -> Callable[[], object]:
     job = backup(product)
     backup(product)
@@ -147,7 +153,7 @@ def prune_most(product: Product) -> Callable[[], object]:
     job = backup(product)
     film.unlink()
     backup(product)
-    operations.forget_backups([job.id], settings=product.settings, grace="1s")
+    operations.forget_backups([job.id], settings=product.settings, grace="1d")
     engine_note_over(product)
     return lambda: operations.prune_repository(settings=product.settings, grace="0", max_unused="0", max_removed="100%")
 
@@ -158,7 +164,7 @@ def engine_note_over(product: Product) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("destructive", [forget_at_once, accept_as_gone, prune_most])
+@pytest.mark.parametrize("destructive", [forget_at_once, forget_almost_at_once, accept_as_gone, prune_most])
 def test_a_destructive_act_is_done_once_two_people_want_it(
     product: Product, destructive: Callable[[Product], Callable[[], object]]
 ) -> None:
@@ -240,7 +246,7 @@ def test_the_way_through_the_command_line(product: Product) -> None:
     refused = run(product, "forget", str(job.id), "--grace", "0")
     assert refused.returncode == 2
     (waiting,) = run_json(product, "approval", "list", "--waiting")  # type: ignore[misc]  # a list of one
-    assert waiting["plan"] == {"backups": [str(job.id)]}
+    assert waiting["plan"] == {"backups": [str(job.id)], "grace_seconds": 0}
     short = str(waiting["id"])[:8]
     assert short in refused.stderr
     for name, path, told in (

@@ -81,8 +81,8 @@ def forget_backups(
 
     A policy judges the restorable backups of each host, type and source apart;
     those that no job of ours made (known by their snapshot alone) stay. Until
-    `grace` is over what went can be brought back; with `0` it cannot, and that
-    needs a second person. `actor` is who asks, the person at this process
+    `grace` is over what went can be brought back; with `0` it cannot. Less than
+    a day needs a second person. `actor` is who asks, the person at this process
     unless named. Raises InputError for a wish that means nothing,
     NotFoundError, AmbiguousError, ForbiddenError, and DamageError when a policy
     is to judge and a snapshot is not readable.
@@ -100,8 +100,7 @@ def forget_backups(
         if dry_run or not chosen:
             return ForgottenBackups(gone, decisions, None, None)
         until = datetime.now(UTC) + length if length > timedelta(0) else None
-        if until is None:
-            authorise_forgetting(catalog, settings, who, gone)
+        authorise_forgetting(catalog, settings, who, gone, length)
 
         def act(repository: Repository, progress: Progress) -> ForgetFigures:
             return forget_whole(catalog, repository, chosen, progress, grace=length, by=who)

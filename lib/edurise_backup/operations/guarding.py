@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from edurise_backup.config import Settings
 from edurise_backup.model.jobs import JobId
@@ -25,6 +26,8 @@ PRUNE = "repository.prune"
 FORGET = "backup.forget_at_once"
 ACCEPT_GONE = "backup.accept_gone"
 REMOVE_KEY = "key.remove"
+SHORTEST_GRACE = timedelta(days=1)
+"""A shorter one counts as none: nobody would notice in time what goes."""
 _ROOM = 0.01
 """By so much of the data may a prune differ from the plan that was approved."""
 
@@ -67,9 +70,13 @@ def authorised_prune(
     return replace(options, max_removed=min(options.max_removed, share + _ROOM))
 
 
-def authorise_forgetting(catalog: Catalog, settings: Settings, actor: Actor, backups: Iterable[JobId]) -> None:
-    """Raise ForbiddenError unless these backups may be forgotten so that nothing brings them back."""
-    _authorise(catalog, settings, actor, FORGET, {"backups": sorted(map(str, backups))})
+def authorise_forgetting(
+    catalog: Catalog, settings: Settings, actor: Actor, backups: Iterable[JobId], grace: timedelta
+) -> None:
+    """Raise ForbiddenError unless these backups may be forgotten with a grace that is none, or next to none."""
+    if grace < SHORTEST_GRACE:
+        plan = {"backups": sorted(map(str, backups)), "grace_seconds": int(grace.total_seconds())}
+        _authorise(catalog, settings, actor, FORGET, plan)
 
 
 def authorise_acceptance(catalog: Catalog, settings: Settings, actor: Actor, backups: Iterable[JobId]) -> None:
