@@ -17,8 +17,10 @@ import httpx
 import tenacity
 
 from edurise_backup import operations
+from edurise_backup.catalog.audit import AuditTrail
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, InputError, NotFoundError, TransientError, UnreachableError
+from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import BackupType, JobId, RecoveryTarget
 from edurise_backup.model.people import Actor, Permission
 from edurise_backup.operations.secrets import authorization, prefect_credential
@@ -55,17 +57,33 @@ class RunState:
 
 
 class Actions:
-    """What a person may start; `withdraw` ends a queued row (of a kind, by its id) that no run took up."""
+    """What a person may start.
 
-    def __init__(self, settings: Settings, *, withdraw: Callable[[str, JobId], object]) -> None:
+    `withdraw` ends a queued row (of a kind, by its id) that no run took up.
+    `permitted` returns who acts, or writes a refusal and raises ForbiddenError;
+    it is asked for every action, whatever page shows the button. `audit` is the
+    trail: what cannot be written there is not started.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        withdraw: Callable[[str, JobId], object],
+        permitted: Callable[[Permission, str, str], Actor],
+        audit: Callable[[], AuditTrail],
+    ) -> None:
         self._settings = settings
         self._url = settings.prefect_api_url.rstrip("/")
         self._auth: dict[str, str] | None = None
         self._withdraw = withdraw
+        self._permitted = permitted
+        self._audit = audit
 
     def back_up(self, backup_type: BackupType) -> Launched:
-        """Queue a backup and start its run; raises UnreachableError, NotFoundError, ConfigError."""
+        """Queue a backup and start its run; raises ForbiddenError, UnreachableError, NotFoundError, ConfigError."""
         return self._launch(
+            Permission.OPERATE,
             "backup",
             "backup",
             lambda: operations.queue_backup(backup_type, settings=self._settings),
@@ -75,6 +93,7 @@ class Actions:
     def verify(self, backup_id: JobId) -> Launched:
         """Queue a verification of the backup and start its run; raises as `back_up`."""
         return self._launch(
+            Permission.OPERATE,
             "verification",
             "verify",
             lambda: operations.queue_verification(backup_id, settings=self._settings),
@@ -84,6 +103,7 @@ class Actions:
     def recover(self, backup_id: JobId, target: RecoveryTarget) -> Launched:
         """Queue a recovery into a fresh target and start its run; raises as `back_up`."""
         return self._launch(
+            Permission.RESTORE,
             "recovery",
             "recover",
             lambda: operations.queue_recovery(backup_id, target, settings=self._settings),
@@ -97,6 +117,7 @@ class Actions:
     def check(self, budget: str) -> Launched:
         """Queue a check of the repository within a budget (empty: of its structure) and start its run."""
         return self._launch(
+            Permission.OPERATE,
             "maintenance",
             "check",
             lambda: operations.queue_check(settings=self._settings, budget=budget),
@@ -106,32 +127,34 @@ class Actions:
     def prune(self, *, dry_run: bool) -> Launched:
         """Queue a prune, or the dry run of one, and start its run; raises as `back_up`."""
         return self._launch(
+            Permission.OPERATE if dry_run else Permission.ADMINISTER,
             "maintenance",
             "prune",
             lambda: operations.queue_prune(settings=self._settings, dry_run=dry_run),
             {"dry_run": dry_run},
         )
 
-    def retain(self, actor: Actor, *, dry_run: bool) -> Launched:
-        """Queue a retention, or the dry run of one, and start its run; raises as `back_up`, and ForbiddenError."""
-        actor.require(Permission.OPERATE if dry_run else Permission.ADMINISTER)
+    def retain(self, *, dry_run: bool) -> Launched:
+        """Queue a retention, or the dry run of one, and start its run; raises as `back_up`."""
         return self._launch(
+            Permission.OPERATE if dry_run else Permission.ADMINISTER,
             "maintenance",
             "retain",
             lambda: operations.queue_retention(settings=self._settings, dry_run=dry_run),
             {"dry_run": dry_run},
         )
 
-    def report(self, period: str, source: str, zone: str, *, actor: Actor) -> Launched:
-        """Start a run that makes a report; raises ForbiddenError, InputError for a wrong period, else as `back_up`."""
-        actor.require(Permission.AUDIT)
+    def report(self, period: str, source: str, zone: str) -> Launched:
+        """Start a run that makes a report; raises InputError for a wrong period, else as `back_up`."""
         parse_period(period, zone=zone)  # asked first: a run that can only fail is not started
         return self._launch(
+            Permission.AUDIT,
             "report",
             "report",
             lambda: JobId(uuid4()),
-            {"period": period.strip(), "source": source, "zone": zone, "made_by": actor.name},
+            {"period": period.strip(), "source": source, "zone": zone},
             id_parameter="report_id",
+            name_parameter="made_by",
         )
 
     def state(self, flow_run_id: UUID) -> RunState:
@@ -140,9 +163,16 @@ class Actions:
             state = _call(client, "GET", f"/flow_runs/{flow_run_id}").get("state") or {}
         return RunState(state.get("type") or "PENDING", state.get("name") or "Pending", state.get("message") or "")
 
-    def start(self, kind: str, flow: str, queue: Callable[[], JobId], parameters: Mapping[str, object]) -> Launched:
-        """Queue a job by `queue` and start its run, for whoever has checked that it may be; raises as `back_up`."""
-        return self._launch(kind, flow, queue, parameters)
+    def start(
+        self,
+        permission: Permission,
+        kind: str,
+        flow: str,
+        queue: Callable[[], JobId],
+        parameters: Mapping[str, object],
+    ) -> Launched:
+        """Queue a job by `queue` and start its run, for whoever has the permission; raises as `back_up`."""
+        return self._launch(permission, kind, flow, queue, parameters)
 
     def parameters(self, flow_run_id: UUID) -> dict[str, Any]:
         """Return with which words a run was started; raises UnreachableError, NotFoundError."""
@@ -161,12 +191,36 @@ class Actions:
 
     def _launch(
         self,
+        permission: Permission,
         kind: str,
         flow: str,
         queue: Callable[[], JobId],
         parameters: Mapping[str, object],
         *,
         id_parameter: str = "job_id",
+        name_parameter: str = "",
+    ) -> Launched:
+        action = f"{flow}.start"
+        actor = self._permitted(permission, action, str(parameters.get("backup_id", "")))
+        if name_parameter:
+            parameters = {**parameters, name_parameter: actor.name}
+        try:
+            return self._start(actor, action, kind, flow, queue, parameters, id_parameter=id_parameter)
+        except BackupError as error:
+            detail = {**parameters, "error": error.message}
+            self._audit().add(actor, action, outcome=Outcome.FAILED, detail=detail)
+            raise
+
+    def _start(
+        self,
+        actor: Actor,
+        action: str,
+        kind: str,
+        flow: str,
+        queue: Callable[[], JobId],
+        parameters: Mapping[str, object],
+        *,
+        id_parameter: str,
     ) -> Launched:
         with self._client() as client:
             # asked first: without Prefect nothing is queued
@@ -174,6 +228,7 @@ class Actions:
             job_id = queue()
             body = {"parameters": {**parameters, id_parameter: str(job_id)}, "idempotency_key": str(job_id)}
             try:
+                self._audit().add(actor, action, str(job_id), detail=parameters)
                 run = _call(client, "POST", f"/deployments/{deployment}/create_flow_run", body)
             except BackupError:
                 with suppress(BackupError):  # the reconciler ends a row that nobody starts, only later

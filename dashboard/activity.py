@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 import streamlit as st
 
 from dashboard import queries
 from dashboard.actions import Actions, Launched
+from dashboard.people import permitted
 from edurise_backup import operations
 from edurise_backup.catalog.activity import Activity, ActivityFilters, Place, backed_up_sources, list_activity
 from edurise_backup.catalog.records import JobRecord
@@ -21,7 +21,7 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, ConflictError, InputError
 from edurise_backup.model.jobs import BackupJob, JobId, RecoveryJob, RecoveryTarget, Verification
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
-from edurise_backup.model.people import Actor, Permission
+from edurise_backup.model.people import Permission
 
 PAGE_ROWS = 50
 _FRESH = timedelta(seconds=2)
@@ -54,26 +54,23 @@ class Again:
     permission: Permission
 
 
-def start_again(job: JobRecord, actor: Actor, *, actions: Actions, settings: Settings) -> Launched:
+def start_again(job: JobRecord, *, actions: Actions, settings: Settings) -> Launched:
     """Start what a job did once more, as a job of its own; raises ForbiddenError, InputError, UnreachableError."""
     if not job.status.ended:
         raise ConflictError("it has not ended yet", safe="nothing was started", hint="cancel it first, or wait")
     again = _again(job, actions, settings)
-    actor.require(again.permission)
-    launched = actions.start(again.kind, again.flow, again.queue, again.parameters)
-    _record(actor, "job.start", launched.job_id, {"kind": again.kind, "again": str(job.id)})
-    return launched
+    return actions.start(again.permission, again.kind, again.flow, again.queue, again.parameters)
 
 
-def cancel(kind: str, job: JobRecord, actor: Actor, *, actions: Actions) -> str:
+def cancel(kind: str, job: JobRecord, *, actions: Actions) -> str:
     """Ask a job and its flow run to stop; return what will happen. Raises ForbiddenError, ConflictError.
 
     The row decides: it is told first, and work on the command line hears it, too.
     """
-    actor.require(Permission.OPERATE)
+    actor = permitted(Permission.OPERATE, "job.cancel", str(job.id))
     if not queries.request_cancel(kind, job.id):
         raise ConflictError("it has ended already", safe="nothing was changed", hint="refresh the page")
-    _record(actor, "job.cancel", job.id, {"kind": kind})
+    queries.catalog().audit.add(actor, "job.cancel", str(job.id), detail={"kind": kind})
     if job.flow_run_id is None:
         return "It is asked to stop, and does at its next sign of life."
     try:
@@ -169,10 +166,6 @@ def _maintenance_again(job: MaintenanceJob, actions: Actions, settings: Settings
         return operations.queue_prune(settings=settings, dry_run=job.dry_run, **words)
 
     return Again("maintenance", job.kind.value, queue, given, permission_to_start(job))
-
-
-def _record(actor: Actor, action: str, job_id: UUID, detail: Mapping[str, object]) -> None:
-    queries.catalog().audit.add(actor, action, str(job_id), detail=detail)
 
 
 def since_of(word: str, now: datetime) -> datetime | None:

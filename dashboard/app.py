@@ -1,12 +1,16 @@
 """The frame of the dashboard: title, navigation, the page that was chosen.
 
 Run by `streamlit run dashboard/app.py`; `make up` does so. A page is a file in
-`views/`: to add one, write the file and name it here.
+`views/`: to add one, write the file and name it here. Who sees it is in `frame.NEEDS`.
 """
 
 from __future__ import annotations
 
 import streamlit as st
+
+from dashboard import frame, people
+from dashboard.readings import show_error
+from edurise_backup.errors import BackupError
 
 st.set_page_config(page_title="EduRise Backup", page_icon=":material/settings_backup_restore:", layout="wide")
 
@@ -25,6 +29,27 @@ PAGES = {
     "Prove": [
         st.Page("views/reports.py", title="Reports", icon=":material/summarize:"),
     ],
+    "Govern": [
+        st.Page("views/administration.py", title="Audit and administration", icon=":material/policy:"),
+    ],
 }
+SIGN_IN = [st.Page("views/sign_in.py", title="Sign in", icon=":material/login:", default=True)]
 
-st.navigation(PAGES).run()
+
+def main() -> None:
+    """Show the page that was chosen to whoever may see it, and the sign-in to everybody else."""
+    try:
+        visitor = people.admitted()
+    except BackupError as error:
+        st.navigation(SIGN_IN, position="hidden")
+        show_error(error)
+        return
+    if visitor.actor is None:
+        st.navigation(SIGN_IN, position="hidden").run()
+        return
+    chosen = st.navigation(frame.pages_for(visitor.actor, PAGES))
+    frame.show_visitor(visitor)
+    chosen.run()
+
+
+main()

@@ -171,7 +171,9 @@ def request_cancel(kind: str, job_id: JobId) -> bool:
 def actions() -> Actions:
     """Return the door to Prefect; raises ConfigError."""
 
-    return Actions(settings(), withdraw=request_cancel)
+    from dashboard import people  # which reads the catalog through this module
+
+    return Actions(settings(), withdraw=request_cancel, permitted=people.permitted, audit=lambda: catalog().audit)
 
 
 def _rows(kind: str) -> BackupJobs | Verifications | RecoveryJobs | MaintenanceJobs:

@@ -13,7 +13,6 @@ import streamlit as st
 from dashboard import formatting as words
 from dashboard import queries
 from dashboard.launching import launch, ticketed
-from dashboard.people import current_actor
 from dashboard.readings import read_or_stale, show_error
 from edurise_backup.catalog.policies import read_policies
 from edurise_backup.catalog.protections import ProtectionRow
@@ -209,8 +208,8 @@ def show_start() -> None:
     st.subheader("Apply now")
     st.caption(WHAT_IT_DOES)
     if st.button("Dry run", key=ticketed("retain dry run"), icon=":material/visibility:", help="Changes nothing"):
-        launch(lambda actions: actions.retain(current_actor(), dry_run=True))
+        launch(lambda actions: actions.retain(dry_run=True))
     typed = st.text_input(f"Type {CONFIRMATION} to confirm", key="retention confirmation")
     wanted = typed.strip() == CONFIRMATION
     if st.button("Forget now", key=ticketed("retain"), icon=":material/event_busy:", disabled=not wanted) and wanted:
-        launch(lambda actions: actions.retain(current_actor(), dry_run=False))
+        launch(lambda actions: actions.retain(dry_run=False))

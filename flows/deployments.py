@@ -15,6 +15,7 @@ from prefect import Flow
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
+from flows.anchor import anchor
 from flows.backup import backup
 from flows.check import check
 from flows.prune import prune
@@ -100,6 +101,12 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         description="Make a report of a period, last month's unless it is named.",
         tags=("edurise", "report"),
         parameters=MappingProxyType({"period": "", "source": ""}),
+    ),
+    Deployment(
+        flow=anchor,
+        entrypoint="flows.anchor.anchor",
+        description="Prove the audit trail and seal its newest row into the repository.",
+        tags=("edurise", "audit"),
     ),
 )
 

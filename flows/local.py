@@ -33,6 +33,7 @@ DEPLOYMENT_NAMES = (
     "scheduled/edurise",
     "retain/edurise",
     "report/edurise",
+    "anchor/edurise",
 )
 """Written out, because importing the flows costs seconds; a test holds it to `deployments`."""
 

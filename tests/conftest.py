@@ -2,4 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
 pytest_plugins = ["tests.support.postgres", "tests.support.catalog"]
+
+# as `make up` starts it: before there is an account, a dashboard lets in people of its own machine only
+os.environ.setdefault("STREAMLIT_SERVER_ADDRESS", "127.0.0.1")

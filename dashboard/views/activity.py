@@ -204,14 +204,12 @@ def show_buttons(kind: str, job: JobRecord) -> None:
     if job.status.ended:
         may = actor.may(activity.permission_to_start(job))
         if again.button("Start again", key=ticketed(f"again {job.id}"), icon=":material/replay:", disabled=not may):
-            launch(
-                lambda actions: activity.start_again(job, current_actor(), actions=actions, settings=queries.settings())
-            )
+            launch(lambda actions: activity.start_again(job, actions=actions, settings=queries.settings()))
         if not may:
             st.caption("Your roles do not let you start this.")
     elif stop.button("Cancel", key=ticketed(f"cancel {job.id}"), icon=":material/cancel:"):
         try:
-            st.success(words.plain(activity.cancel(kind, job, current_actor(), actions=queries.actions())))
+            st.success(words.plain(activity.cancel(kind, job, actions=queries.actions())))
         except BackupError as error:
             show_error(error)
 

@@ -9,7 +9,6 @@ import streamlit as st
 from dashboard import formatting as words
 from dashboard import queries, trends
 from dashboard.actions import Launched
-from dashboard.people import current_actor
 from dashboard.readings import read_or_stale, show_error
 from edurise_backup.errors import BackupError
 from edurise_backup.model.reports import ControlResult, ControlStatus, Report, ReportFile
@@ -63,7 +62,7 @@ def show_form() -> None:
     if not st.button("Make report", key=f"make report {ticket}", type="primary", icon=":material/summarize:"):
         return
     try:
-        launched = queries.actions().report(asked, chosen or ALL, place, actor=current_actor())
+        launched = queries.actions().report(asked, chosen or ALL, place)
     except BackupError as error:
         show_error(error)
         return

@@ -25,10 +25,12 @@ from edurise_backup.errors import ConfigError
 from edurise_backup.model.compression import WORDS
 from edurise_backup.model.location import SCHEME
 from edurise_backup.model.secrets import AuthSettings, PasswordSettings, SecretPlace, split_command, trouble_with
+from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
 from edurise_backup.ports import AROUND, Surroundings
 
 FILE_NAME = "edurise-backup.toml"
 PREFECT_API = "http://127.0.0.1:4200/api"
+DASHBOARD_PORT = 8501
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
@@ -119,6 +121,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     catalog: CatalogSettings = CatalogSettings()
     prefect: PrefectSettings = PrefectSettings()
     objectives: ObjectivesSettings = ObjectivesSettings()
+    sign_in: SignInSettings = SignInSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     database: tuple[DatabaseSettings, ...] = ()
     files: tuple[FilesSettings, ...] = ()
     configuration: tuple[ConfigurationSettings, ...] = ()
@@ -141,6 +145,9 @@ class Settings:
     objectives: ObjectivesSettings
     prefect_auth: SecretPlace
     """Where the API's credential is kept; nowhere: what `make up` made."""
+    sign_in: SignInSettings
+    approvals: ApprovalSettings
+    dashboard_port: int
     around: Surroundings = AROUND
 
     @property
@@ -292,6 +299,9 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
             msgspec.structs.replace(source, paths=tuple(map(absolute, source.paths))) for source in found.configuration
         ),
         objectives=found.objectives,
+        sign_in=found.sign_in,
+        approvals=found.approvals,
+        dashboard_port=_port(environment.get("EDURISE_DASHBOARD_PORT", "")),
     )
 
 
@@ -329,6 +339,11 @@ def _with_password(found: _Passworded, base: Path) -> _Passworded:
 def _command(words: tuple[str, ...], base: Path) -> tuple[str, ...]:
     """Return a command whose program, when it is named by a path, is found from anywhere."""
     return (_absolute(words[0], base), *words[1:]) if words and "/" in words[0] else words
+
+
+def _port(text: str) -> int:
+    """Return the dashboard's port; what is none is told by `make up`, which would listen there."""
+    return int(text) if text.isascii() and text.isdigit() else DASHBOARD_PORT
 
 
 def _absolute(text: str, base: Path) -> str:

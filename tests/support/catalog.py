@@ -166,6 +166,7 @@ def configure(home: Path, *, catalog: Address | None, database: Address | None) 
     text += '\n[[files]]\nname = "uploads"\npaths = ["storage"]\n'
     text += 'objects_of = "school"\n' if database else ""
     text += '\n[[configuration]]\nname = "settings"\npaths = ["configuration"]\n'
+    text += "\n[approvals]\nbreak_glass = true\n"  # one person; tests of approvals take it out
     (home / SETTINGS).write_text(text)
     product = Product(home, home / SETTINGS, database)
     _fill(product)

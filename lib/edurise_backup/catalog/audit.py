@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import msgspec
 from psycopg.rows import dict_row
 
 from edurise_backup.catalog.sessions import Connection, Sessions
-from edurise_backup.model.audit import NOTHING, AuditRow, Outcome, chained_hash, detail_text
+from edurise_backup.model.audit import NOTHING, AuditFilters, AuditRow, Outcome, chained_hash, detail_text
 from edurise_backup.model.people import Actor
 from edurise_backup.ports import Clock, utc_now
 
 _LOCK = 0x456475617564
 """Whoever adds a row holds this advisory lock until the commit: the order of rows is the order of commits."""
 _PAGE = 5000
+_FILTERED = """
+WHERE (%(before)s::bigint IS NULL OR seq < %(before)s)
+  AND (%(actor)s = '' OR strpos(lower(actor), lower(%(actor)s)) > 0)
+  AND (%(action)s = '' OR starts_with(action, %(action)s))
+  AND (%(subject)s = '' OR strpos(lower(subject), lower(%(subject)s)) > 0)
+  AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
+  AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
+ORDER BY seq DESC LIMIT %(limit)s
+"""
 
 
 class AuditTrail:
@@ -41,15 +52,12 @@ class AuditTrail:
             )
         )
 
-    def newest(self, *, limit: int = 100, before: int | None = None) -> tuple[AuditRow, ...]:
+    def newest(
+        self, *, limit: int = 100, before: int | None = None, filters: AuditFilters | None = None
+    ) -> tuple[AuditRow, ...]:
         """Return the newest rows first; `before`: only those with a smaller number."""
-        return self._sessions.run(
-            lambda connection: _read(
-                connection,
-                "WHERE (%(before)s::bigint IS NULL OR seq < %(before)s) ORDER BY seq DESC LIMIT %(limit)s",
-                {"before": before, "limit": limit},
-            )
-        )
+        values = {"before": before, "limit": limit, **asdict(filters or AuditFilters())}
+        return self._sessions.run(lambda connection: _read(connection, _FILTERED, values))
 
     def last(self, action: str, *, outcome: Outcome = Outcome.DONE) -> AuditRow | None:
         """Return the newest row of an action that ended so, or None."""

@@ -13,6 +13,8 @@ import typer
 
 from edurise_backup import __version__
 from edurise_backup.cli import (
+    approvals,
+    audit,
     jobs,
     keys,
     maintenance,
@@ -27,6 +29,7 @@ from edurise_backup.cli import (
     retention,
     schedule,
     upkeep,
+    users,
 )
 
 _M_MMAP_THRESHOLD = -3
@@ -53,6 +56,9 @@ repo_check.add_commands(repo.app)
 repo_prune.add_commands(repo.app)
 app.add_typer(repo.app, name="repo")
 plugged.add_commands(app)
+app.add_typer(users.app, name="user")
+app.add_typer(approvals.app, name="approval")
+app.add_typer(audit.app, name="audit")
 
 
 def _version(wanted: bool) -> None:

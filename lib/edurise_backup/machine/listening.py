@@ -1,33 +1,39 @@
-"""On which addresses of this machine somebody listens, as the kernel tells it."""
+"""On which addresses of this machine somebody listens: /proc/net/tcp and tcp6 (proc_net_tcp.rst of the kernel)."""
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 _LISTENS = "0A"
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+Listening = IPv4Address | IPv6Address
 
 
-def listening_on(port: int) -> list[IPv4Address | IPv6Address]:
-    """Return the addresses on which the port is open, the whole machine as 0.0.0.0 or ::; empty when it is unknown."""
-    found = []
-    for table in _TABLES:
-        try:
-            lines = table.read_text("ascii").splitlines()[1:]
-        except OSError:  # another system, or no IPv6
-            continue
-        for line in lines:
-            _, local, _, state = line.split()[:4]
-            address, _, number = local.partition(":")
-            if state == _LISTENS and int(number, 16) == port:
-                found.append(_address(address))
-    return sorted(set(found), key=str)
+def listeners(port: int, *, tables: tuple[Path, ...] = _TABLES) -> list[Listening]:
+    """Return the addresses on which the port is open, the whole machine as 0.0.0.0 or ::.
+
+    None where the system does not tell. An IPv4 address in IPv6's clothes comes as what it is.
+    """
+    found: set[Listening] = set()
+    for table in tables:
+        with suppress(OSError):  # another system, or no IPv6
+            found.update(_of_table(table.read_text("ascii"), port))
+    return sorted(found, key=str)
 
 
-def _address(text: str) -> IPv4Address | IPv6Address:
-    words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
-    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
-    found = ip_address(socket.inet_ntop(family, b"".join(words)))
-    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
+def open_to_others(port: int) -> bool:
+    """Whether another machine could reach the port, as far as this one's sockets tell."""
+    return any(not address.is_loopback for address in listeners(port))
+
+
+def _of_table(text: str, port: int) -> Iterator[Listening]:
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        where, _, number = fields[1].partition(":")
+        if fields[3] == _LISTENS and int(number, 16) == port:
+            words = bytes.fromhex(where)  # 32-bit words, each in this machine's order (little-endian)
+            address = ip_address(b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4)))
+            yield address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

@@ -42,6 +42,7 @@ class AlarmKind(StrEnum):
     """The note of a pin or hold is gone from the repository, and nobody released it."""
     UNUSUAL_CHANGE = "unusual_change"
     AUDIT_BROKEN = "audit_broken"
+    BREAK_GLASS = "break_glass"
     SERVICE_DOWN = "service_down"
 
 

@@ -22,6 +22,20 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class AuditFilters:
+    """Which rows of the trail to show; what is empty chooses nothing out."""
+
+    actor: str = ""
+    """A part of the name, in whatever case; so is `subject`."""
+    action: str = ""
+    """How the action begins: `user`, `approval.use`."""
+    subject: str = ""
+    outcome: Outcome | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditRow:
     """A row of `audit_log`."""
 

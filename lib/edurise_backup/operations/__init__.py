@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edurise_backup.operations.approvals import authorise
+    from edurise_backup.operations.audit import anchor_audit, verify_audit
     from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
     from edurise_backup.operations.catalogs import Catalog, open_catalog
     from edurise_backup.operations.forgetting import accept_gone, bring_backups_back, forget_backups
@@ -47,7 +49,9 @@ _HOMES = {
     "Catalog": "catalogs",
     "ScheduleConfig": "schedule_config",
     "accept_gone": "forgetting",
+    "anchor_audit": "audit",
     "apply_retention": "retention",
+    "authorise": "approvals",
     "begin_run": "schedule_runs",
     "bring_backups_back": "forgetting",
     "check_repository": "maintenance",
@@ -83,6 +87,7 @@ _HOMES = {
     "schedule_backup": "schedules",
     "schedule_status": "schedules",
     "simulate_retention": "retention_simulation",
+    "verify_audit": "audit",
     "verify_backup": "verifications",
 }
 
@@ -90,7 +95,9 @@ __all__ = [
     "Catalog",
     "ScheduleConfig",
     "accept_gone",
+    "anchor_audit",
     "apply_retention",
+    "authorise",
     "begin_run",
     "bring_backups_back",
     "check_repository",
@@ -126,6 +133,7 @@ __all__ = [
     "schedule_backup",
     "schedule_status",
     "simulate_retention",
+    "verify_audit",
     "verify_backup",
 ]
 

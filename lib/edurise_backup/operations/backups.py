@@ -16,11 +16,13 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConfigError, InputError, NotFoundError
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
+from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, Platform, check_paths, choose_sources
 from edurise_backup.operations.engine import create_repository, locked, open_repository
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
+from edurise_backup.operations.people import acting
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.operations.space import note_space
@@ -94,6 +96,7 @@ def create_backup(
                     stop=stop,
                 )
             note_space(catalog.sessions, settings, catalog.clock())
+            record_backup(catalog, repository, acting(flow_run_id), COMPLETE, done)
             return done
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from edurise_backup.catalog.accounts import Accounts
 from edurise_backup.catalog.alarms import Alarms
+from edurise_backup.catalog.approvals import Approvals
 from edurise_backup.catalog.audit import AuditTrail
 from edurise_backup.catalog.expected_runs import ExpectedRuns
 from edurise_backup.catalog.jobs import BackupJobs
@@ -22,6 +24,7 @@ from edurise_backup.catalog.reconcile import EndedJob, reconcile_dead
 from edurise_backup.catalog.recoveries import RecoveryJobs
 from edurise_backup.catalog.schedules import Schedules
 from edurise_backup.catalog.sessions import Sessions
+from edurise_backup.catalog.signed_in import SignedIn
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings
 from edurise_backup.errors import InputError
@@ -50,6 +53,9 @@ class Catalog:
         self.schedules = Schedules(sessions)
         self.expected_runs = ExpectedRuns(sessions)
         self.protections = Protections(sessions)
+        self.accounts = Accounts(sessions, clock=clock)
+        self.signed_in = SignedIn(sessions, clock=clock)
+        self.approvals = Approvals(sessions, clock=clock)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:

@@ -48,6 +48,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything a recovery needs; a fault means that it would not work now. Raises nothing of its own."""
+    from edurise_backup.operations.doctor_people import examine_people  # which makes findings of this module
     from edurise_backup.operations.safekeeping import prefect_findings, secret_findings  # they make findings, too
 
     looks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
@@ -58,6 +59,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("databases", _databases),
         ("files", _files),
         ("prefect", prefect_findings),
+        ("people", examine_people),
     ]
     found: list[Finding] = []
     for subject, look in looks:

@@ -18,14 +18,18 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, JobId, JobStatus
 from edurise_backup.model.maintenance import ForgetFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
+from edurise_backup.model.people import SYSTEM, Actor
 from edurise_backup.model.policy import Decision, RetentionPolicy
 from edurise_backup.model.protections import Protection
 from edurise_backup.model.retention import always_kept
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
+from edurise_backup.operations.audited import ACCEPT_GONE, BRING_BACK, FORGET, record_backup
 from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.engine import choose_forgotten
+from edurise_backup.operations.guarding import authorise_acceptance, authorise_forgetting
 from edurise_backup.operations.maintenance import run_maintenance
+from edurise_backup.operations.people import local_actor
 from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.protections import kept_here
 from edurise_backup.operations.pruning import bring_back, parse_duration
@@ -76,6 +80,7 @@ def forget_backups(
     keep_within: str = "",
     grace: str = "7d",
     dry_run: bool = False,
+    actor: Actor | None = None,
     progress: Progress | None = None,
 ) -> ForgottenBackups:
     """Forget backups, named by ids or chosen by a policy, each with all of its snapshots.
@@ -84,11 +89,14 @@ def forget_backups(
     those that no job of ours made (known by their snapshot alone) stay, as do
     the newest, the newest verified and the newest complete one of each type and
     source, and what is pinned or held (ConflictError when it is named). Until
-    `grace` is over what went can be brought back; with `0` it cannot. Raises
-    InputError for a wish that means nothing, NotFoundError, AmbiguousError, and
-    DamageError when a policy is to judge and a snapshot is not readable.
+    `grace` is over what went can be brought back; with `0` it cannot. Less than
+    a day needs a second person. `actor` is who asks, the person at this process
+    unless named. Raises InputError for a wish that means nothing,
+    NotFoundError, AmbiguousError, ForbiddenError, and DamageError when a policy
+    is to judge and a snapshot is not readable.
     """
     settings, length = settings or load_settings(), parse_duration(grace)
+    who = actor or local_actor()
     with open_catalog(settings) as catalog:
         decisions: tuple[BackupDecision, ...] = ()
         repository = opened_repository(settings)
@@ -100,9 +108,10 @@ def forget_backups(
         if dry_run or not chosen:
             return ForgottenBackups(gone, decisions, None, None)
         until = catalog.clock() + length if length > timedelta(0) else None
+        authorise_forgetting(catalog, settings, who, gone, length)
 
         def act(repository: Repository, progress: Progress) -> ForgetFigures:
-            return forget_whole(catalog, repository, chosen, progress, grace=length)
+            return forget_whole(catalog, repository, chosen, progress, grace=length, by=who)
 
         asked = f"grace {grace}, " + ("named" if not decisions else "by policy")
         job = _run(catalog, settings, asked, act, progress)
@@ -124,19 +133,25 @@ def bring_backups_back(
         def act(repository: Repository, progress: Progress) -> ForgetFigures:
             for backup in chosen:
                 bring_whole_back(catalog, repository, backup, progress)
+                record_backup(catalog, repository, local_actor(), BRING_BACK, backup)
             return ForgetFigures(tuple(backup.id for backup in chosen))
 
         return _run(catalog, settings, "undo", act, progress)
 
 
 def accept_gone(
-    backups: Sequence[UUID | str], *, settings: Settings | None = None, progress: Progress | None = None
+    backups: Sequence[UUID | str],
+    *,
+    settings: Settings | None = None,
+    actor: Actor | None = None,
+    progress: Progress | None = None,
 ) -> MaintenanceJob:
     """Note that missing backups are meant to be gone, so that a prune does not refuse any more.
 
-    Only the catalog is changed. Raises InputError for a backup whose snapshots are all there, or forgotten.
+    Only the catalog is changed, and that needs a second person (ForbiddenError).
+    Raises InputError for a backup whose snapshots are all there, or forgotten.
     """
-    settings = settings or load_settings()
+    settings, who = settings or load_settings(), actor or local_actor()
     with open_catalog(settings) as catalog:
         chosen = [find_backup(catalog, word) for word in _given(backups)]
 
@@ -150,6 +165,9 @@ def accept_gone(
                         hint="`edurise-backup list` says which ones are",
                     )
             ids = tuple(backup.id for backup in chosen)
+            authorise_acceptance(catalog, settings, who, ids)
+            for backup in chosen:
+                record_backup(catalog, repository, who, ACCEPT_GONE, backup)
             mark_forgotten(catalog.sessions, ids, at=catalog.clock(), until=None)
             return ForgetFigures(ids)
 
@@ -261,6 +279,7 @@ def forget_whole(
     grace: timedelta,
     now: datetime | None = None,
     wait: timedelta = timedelta(0),
+    by: Actor = SYSTEM,
 ) -> ForgetFigures:
     """Forget each backup as a whole; a cancelled job stops between two. May be repeated after a crash.
 
@@ -279,6 +298,7 @@ def forget_whole(
                 continue  # forgotten before: its grace goes on as it was
             kept = kept_here(catalog, repository, moment)
             refuse_protected([part.snapshot_id for part in backup.parts], kept)
+            record_backup(catalog, repository, by, FORGET, backup)
             mark_forgotten(catalog.sessions, [backup.id], at=moment, until=until)
             for part in reversed(backup.parts):  # the metadata first: a set that has it looks whole
                 if part.snapshot_id in listed:

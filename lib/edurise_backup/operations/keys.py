@@ -31,6 +31,7 @@ from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.operations.backups import opened_repository, repository_place
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.engine import open_store
+from edurise_backup.operations.guarding import authorise_key_removal
 from edurise_backup.operations.safekeeping import DRILL
 from edurise_backup.operations.secrets import known
 from edurise_backup.repository.keys import RECOVERY_USER, KeyFile, new_recovery_key
@@ -137,8 +138,9 @@ def remove_key(settings: Settings, word: str, *, actor: Actor, current: bool = F
     plan = plan_removal(repository, word)
     told = {"name": plan.name, "left": plan.left}
     with open_catalog(settings) as catalog, recorded(catalog, actor, "key.remove", plan.key_id, told):
-        authorise_removal(catalog, actor, plan)
+        actor.require(Permission.ADMINISTER)
         refuse_removal(plan, current=current)
+        authorise_key_removal(catalog, settings, actor, repository, plan.key_id)
         # what cannot be recorded is not done: this row is there before the key goes
         catalog.audit.add(actor, "key.remove", plan.key_id, detail={"name": plan.name, "step": "begins"})
         repository.remove_key(plan.key_id, in_use=current)
@@ -152,11 +154,6 @@ def plan_removal(repository: Repository, word: str) -> KeyRemoval:
     key = next(key for key in listed if key.id == wanted)
     left = sum(1 for other in listed if other.id != wanted and not other.trouble)
     return KeyRemoval(repository.config.id, wanted, key.name, key.current, left)
-
-
-def authorise_removal(catalog: Catalog, actor: Actor, plan: KeyRemoval) -> None:
-    """Raise ForbiddenError unless the actor may remove this key: the one place where that is decided."""
-    actor.require(Permission.ADMINISTER)
 
 
 def refuse_removal(plan: KeyRemoval, *, current: bool) -> None:

@@ -17,10 +17,13 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConflictError, InputError
 from edurise_backup.model.jobs import JobId, JobStatus, Verdict
 from edurise_backup.model.maintenance import MaintenanceFigures, MaintenanceJob, MaintenanceKind
+from edurise_backup.model.people import Actor
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.figures import checked_figures, planned_figures, pruned_figures
+from edurise_backup.operations.guarding import PRUNE, authorised_prune
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
+from edurise_backup.operations.people import acting
 from edurise_backup.operations.presence import Presence, look_for_backups
 from edurise_backup.operations.protections import look_for_protections, refuse_vanished
 from edurise_backup.operations.pruning import (
@@ -49,6 +52,7 @@ def prune_repository(
     max_repack_size: str = "",
     max_removed: str = "50%",
     wait: str = "0",
+    actor: Actor | None = None,
     job_id: JobId | None = None,
     flow_run_id: UUID | None = None,
     progress: Progress | None = None,
@@ -58,9 +62,11 @@ def prune_repository(
 
     A dry run only says what would go, in the same figures. `grace`: how long
     packs wait, out of the index, before they are deleted; `wait`: how long to
-    wait for running backups. Raises InputError for an option that means
-    nothing, ConflictError when the prune refuses (nothing was removed),
-    LockedError, DamageError.
+    wait for running backups. To remove more than the site's threshold needs a
+    second person: `actor` is who asks, unless named the person at this process,
+    and nobody behind a flow run. Raises InputError for an option that means
+    nothing, ForbiddenError, ConflictError when the prune refuses (nothing was
+    removed), LockedError, DamageError.
     """
     wish = prune_wish(grace, max_unused, max_repack_size, max_removed, wait)
     job = _new_prune(job_id, dry_run, _prune_words(grace, max_unused, max_repack_size, max_removed))
@@ -69,8 +75,17 @@ def prune_repository(
 
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
             refuse_vanished(look_for_protections(catalog, repository))
-            present = look_for_backups(catalog, repository)
-            return _prune(repository, present, wish, reporter, started, now=catalog.clock)
+            present, who = look_for_backups(catalog, repository), actor or acting(flow_run_id)
+            _refuse_missing(present)
+            options = wish.options
+            if not dry_run:
+                options = authorised_prune(
+                    catalog, settings, who, repository, options, known=present.known, progress=reporter
+                )
+            done = _prune(repository, present, replace(wish, options=options), reporter, started, now=catalog.clock)
+            if not dry_run:
+                catalog.audit.add(who, PRUNE, str(started.id), detail={"asked": started.asked})
+            return done
 
         return run_maintenance(
             catalog, settings, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop, queued=job_id
@@ -197,7 +212,6 @@ def _prune(
     *,
     now: Clock,
 ) -> MaintenanceJob:
-    _refuse_missing(present)
     if job.dry_run:
         plan = show_prune(repository, wish.options, progress=progress, known=present.known, now=now)
         return _told(job, planned_figures(plan), plan.warnings)

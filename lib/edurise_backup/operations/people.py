@@ -1,10 +1,11 @@
-"""Who acts: the person at this command line."""
+"""Who acts: the person at this command line, or nobody that could be named."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import socket
+from uuid import UUID
 
 from edurise_backup.model.people import Actor, Role, Via
 
@@ -21,3 +22,8 @@ def local_actor() -> Actor:
         except KeyError:
             name = f"uid {os.getuid()}"
     return Actor(f"{name}@{socket.gethostname()}", Via.COMMAND_LINE, frozenset(Role))
+
+
+def acting(flow_run_id: UUID | None) -> Actor:
+    """Return who acts: for a flow run nobody in particular, since Prefect does not say who started it."""
+    return Actor("Prefect", Via.FLOW, frozenset(Role)) if flow_run_id is not None else local_actor()

@@ -25,9 +25,11 @@ from edurise_backup.model.jobs import (
     Verification,
 )
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
+from edurise_backup.operations.audit import note_predecessors
 from edurise_backup.operations.backups import opened_repository, set_checksum
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import CATALOG_EXPORT
+from edurise_backup.operations.people import local_actor
 from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.protections import look_for_protections, vanished_sentence
 from edurise_backup.operations.records import kept_records
@@ -85,6 +87,8 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
         result = import_rows(catalog.sessions, [*rows, *alone, *_with_verdicts(records)], now=catalog.clock())
         remarks += look_for_backups(catalog, repository).missing_sentences()
         remarks += _protections(catalog, repository)
+        catalog.audit.add(local_actor(), "catalog.rebuild", repository.config.id, detail={"written": result.written})
+        note_predecessors(catalog, repository, local_actor())
     return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from edurise_backup.config import Settings
 from edurise_backup.errors import ConfigError
-from edurise_backup.machine.listening import listening_on
+from edurise_backup.machine.listening import listeners
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.database import Secret
 from edurise_backup.operations.doctor import Finding, Level
@@ -117,7 +117,7 @@ def _exposed(host: str, port: int) -> list[str]:
             local = False
         if not local:
             return [host]
-    return [str(address) for address in listening_on(port) if not address.is_loopback]
+    return [str(address) for address in listeners(port) if not address.is_loopback]
 
 
 def _answer(url: str, credential: Secret | None) -> int | None:
