@@ -20,6 +20,7 @@ from typing import Annotated
 import msgspec
 
 from edurise_backup.errors import ConfigError
+from edurise_backup.model.alarm_targets import AlarmTargetSettings, target_mistakes
 from edurise_backup.model.compression import WORDS
 from edurise_backup.model.location import SCHEME
 
@@ -119,6 +120,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     database: tuple[DatabaseSettings, ...] = ()
     files: tuple[FilesSettings, ...] = ()
     configuration: tuple[ConfigurationSettings, ...] = ()
+    alarm_target: tuple[AlarmTargetSettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class Settings:
     files: tuple[FilesSettings, ...]
     configuration: tuple[ConfigurationSettings, ...]
     objectives: ObjectivesSettings
+    alarm_targets: tuple[AlarmTargetSettings, ...] = ()
 
 
 def is_name(text: str) -> bool:
@@ -184,6 +187,8 @@ def _parse(text: str, path: Path) -> _File:
             key = f"{key}.{unknown[1]}".strip(".")
         raise _mistake(path, text, key, what) from error
     _check_names(found, path, text)
+    for key, what in target_mistakes(found.alarm_target):
+        raise _mistake(path, text, key, what)
     return found
 
 
@@ -263,6 +268,9 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
             msgspec.structs.replace(source, paths=tuple(map(absolute, source.paths))) for source in found.configuration
         ),
         objectives=found.objectives,
+        alarm_targets=tuple(
+            msgspec.structs.replace(target, url_file=absolute(target.url_file)) for target in found.alarm_target
+        ),
     )
 
 

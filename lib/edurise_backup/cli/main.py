@@ -13,6 +13,7 @@ import typer
 
 from edurise_backup import __version__
 from edurise_backup.cli import (
+    alarms,
     jobs,
     maintenance,
     repo,
@@ -22,6 +23,7 @@ from edurise_backup.cli import (
     repo_restore,
     repo_upkeep,
     upkeep,
+    watching,
 )
 
 _M_MMAP_THRESHOLD = -3
@@ -37,6 +39,8 @@ app = typer.Typer(
 jobs.add_commands(app)
 maintenance.add_commands(app)
 upkeep.add_commands(app)
+alarms.add_commands(app)
+watching.add_commands(app)
 repo_restore.add_commands(repo.app)
 repo_upkeep.add_commands(repo.app)
 repo_browse.add_commands(repo.app)

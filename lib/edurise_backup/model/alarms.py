@@ -41,6 +41,7 @@ class AlarmKind(StrEnum):
     UNUSUAL_CHANGE = "unusual_change"
     AUDIT_BROKEN = "audit_broken"
     SERVICE_DOWN = "service_down"
+    TARGET_UNREACHABLE = "target_unreachable"
 
 
 @dataclass(frozen=True, slots=True)
