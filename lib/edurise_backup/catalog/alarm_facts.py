@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import dict_row
 
+from edurise_backup.catalog.reconcile import DIED
 from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.catalog.signs import read_signs
 from edurise_backup.model.alarm_change import WINDOW
@@ -23,8 +24,6 @@ JOBS_SINCE = timedelta(days=30)
 SIZES_SINCE = timedelta(days=90)
 _SIZES = 120
 _CHANGES = 4 * WINDOW
-_DIED = ("%ended without finishing the job%", "no sign of life for %", "was never started%")
-"""How `reconcile` begins or words the error of a job that it ends."""
 _STOLEN = "%lease on % has gone to somebody else%"
 """How `Leases` words that a lease is lost."""
 
@@ -188,7 +187,7 @@ def _facts(connection: Connection, now: datetime) -> Facts:
     return Facts(
         now=now,
         last_good=_read(connection, _LAST_GOOD, {}, LastGood),
-        ended=_read(connection, _ENDED, {**since, "died": list(_DIED), "stolen": _STOLEN}, Ended),
+        ended=_read(connection, _ENDED, {**since, "died": list(DIED), "stolen": _STOLEN}, Ended),
         failed_proofs=_read(connection, _PROOFS, since, FailedProof),
         missing=tuple(row.id for row in _read(connection, _MISSING, {}, _Id)),
         newest_moment=_read(connection, _NEWEST, {}, _Moment)[0].moment,

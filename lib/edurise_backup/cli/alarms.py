@@ -80,7 +80,7 @@ def test(
     """Send a test message to a target, or to all; exit status 1 when one does not take it."""
     from edurise_backup.operations.catalogs import open_catalog
     from edurise_backup.operations.people import local_actor
-    from edurise_backup.operations.telling import find_target, test_target
+    from edurise_backup.operations.telling import find_target, try_target
 
     settings, actor = product.settings(), local_actor()
     names = [find_target(settings, target).name] if target else [one.name for one in settings.alarm_targets]
@@ -94,7 +94,7 @@ def test(
     with open_catalog(settings) as catalog:
         for name in names:
             try:
-                test_target(settings, catalog, actor, name)
+                try_target(settings, catalog, actor, name)
             except BackupError as error:
                 failed[name] = error
     if target and failed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TextIO
 from uuid import UUID
@@ -52,9 +53,10 @@ def log_json(stream: TextIO | None = None) -> None:
     logger.setLevel(logging.INFO)
 
 
-def wants_json(value: str) -> bool:
-    """Whether the variable's value asks for it."""
-    return value.strip().lower() in ("1", "true", "yes", "on")
+def log_json_where_asked(environment: Mapping[str, str]) -> None:
+    """Do `log_json` when the environment asks for it."""
+    if environment.get(VARIABLE, "").strip().lower() in ("1", "true", "yes", "on"):
+        log_json()
 
 
 def log_event(event: str, message: str, **fields: object) -> None:

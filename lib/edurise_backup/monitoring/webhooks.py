@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import httpx
 
@@ -76,9 +76,10 @@ def parse_webhook(url: Secret) -> Webhook:
             "the URL of a webhook is not one", safe=_SAFE, hint="write https://HOST/PATH into the target's url_file"
         ) from None
     pairs = parse_qsl(parts.query, keep_blank_values=True)
-    headers = {name[1:]: Secret(value) for name, value in pairs if name.startswith("+")}
-    query = urlencode([(name, value) for name, value in pairs if not name.startswith("+")])
-    login = (parts.username, Secret(parts.password or "")) if parts.username else None
+    marks = ("+", " ")  # in a query a plus sign stands for a space
+    headers = {name[1:]: Secret(value) for name, value in pairs if name.startswith(marks)}
+    query = urlencode([(name, value) for name, value in pairs if not name.startswith(marks)])
+    login = (unquote(parts.username), Secret(unquote(parts.password or ""))) if parts.username else None
     return Webhook(
         scheme, format_, host, port, Secret((parts.path or "/") + (f"?{query}" if query else "")), login, headers
     )

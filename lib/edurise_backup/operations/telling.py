@@ -83,7 +83,7 @@ def deliver(
     return Delivered(sent, tuple(f"{name}: {why}" for name, why in failed.items()))
 
 
-def test_target(
+def try_target(
     settings: Settings,
     catalog: Catalog,
     actor: Actor,
