@@ -13,6 +13,7 @@ st.set_page_config(page_title="EduRise Backup", page_icon=":material/settings_ba
 PAGES = {
     "Operate": [
         st.Page("views/overview.py", title="Overview", icon=":material/dashboard:", default=True),
+        st.Page("views/alarms.py", title="Alarms", icon=":material/notifications:"),
         st.Page("views/repository.py", title="Repository", icon=":material/inventory_2:"),
     ],
 }

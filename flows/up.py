@@ -18,7 +18,8 @@ from flows.processes import require_free
 
 PREFECT_PORT = "EDURISE_PREFECT_PORT"
 DASHBOARD_PORT = "EDURISE_DASHBOARD_PORT"
-_DEFAULT_PORTS = {PREFECT_PORT: 4200, DASHBOARD_PORT: 8501}
+METRICS_PORT = "EDURISE_METRICS_PORT"
+_DEFAULT_PORTS = {PREFECT_PORT: 4200, DASHBOARD_PORT: 8501, METRICS_PORT: 9464}
 _EMPTY = """\
 # Nothing is configured yet: `edurise-backup --help` and README.md say how a source and a repository are named.
 data_directory = "data"
@@ -48,11 +49,14 @@ def service_environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
     prefect_port, dashboard_port = port(given, PREFECT_PORT), port(given, DASHBOARD_PORT)
     require_free(prefect_port, what="the Prefect server", variable=PREFECT_PORT)
     require_free(dashboard_port, what="the dashboard", variable=DASHBOARD_PORT)
+    metrics_port = port(given, METRICS_PORT)
+    require_free(metrics_port, what="metrics", variable=METRICS_PORT)
     home = settings.data_directory / "prefect"
     home.mkdir(parents=True, exist_ok=True)
     return prefect_environment(home, prefect_port, settings_path) | {
         "PYTHON": sys.executable,
         DASHBOARD_PORT: str(dashboard_port),
+        METRICS_PORT: str(metrics_port),
         PREFECT_PORT: str(prefect_port),
     }
 
