@@ -43,6 +43,6 @@ def banner_text(rows: list[AlarmRow]) -> str:
 def silent_text(state: AlarmState) -> str:
     """Return that nobody watches, and since when; pure."""
     return (
-        f"**Nobody watches since {words.moment_text(state.watched_at)}**: alarms may be missing here, and nobody is told. "
-        "Start it: `edurise-backup watch`, or `make up`."
+        f"**Nobody watches since {words.moment_text(state.watched_at)}**: alarms may be missing here, "
+        "and nobody is told. Start it: `edurise-backup watch`, or `make up`."
     )

@@ -72,13 +72,17 @@ def show_targets(state: AlarmState) -> None:
         st.warning(NO_TARGETS, icon=":material/notifications_off:")
         return
     for target in state.targets:
-        name, routes, last, button = st.columns([2, 3, 4, 1])
-        name.markdown(f"**{words.plain(target.settings.name)}**")
-        routes.caption(words.plain(route_text(target)))
-        last.caption(words.plain(last_text(target.last)))
-        if button.button("Test", key=f"test {target.settings.name}", icon=":material/send:"):
-            wanted = target.settings.name
-            act(lambda: alarming.send_test(wanted), "The watch sends a test message at its next round.")
+        show_target(target)
+
+
+def show_target(target: TargetState) -> None:
+    """Show one target."""
+    name, routes, last, button = st.columns([2, 3, 4, 1])
+    name.markdown(f"**{words.plain(target.settings.name)}**")
+    routes.caption(words.plain(route_text(target)))
+    last.caption(words.plain(last_text(target.last)))
+    if button.button("Test", key=f"test {target.settings.name}", icon=":material/send:"):
+        act(lambda: alarming.send_test(target.settings.name), "The watch sends a test message at its next round.")
 
 
 def show_history(state: AlarmState) -> None:
