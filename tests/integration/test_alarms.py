@@ -358,6 +358,25 @@ def test_a_message_that_nobody_takes_for_a_week_and_one_to_a_target_that_is_gone
         assert Notices(catalog.sessions).waiting() == 0
 
 
+def test_a_target_that_is_taken_away_or_mended_is_no_alarm_any_more(
+    catalog: Catalog, settings: Settings, tmp_path: Path
+) -> None:
+    raise_one(catalog)
+    with http_receiver() as hook:
+        there = with_targets(settings, tmp_path, hook=hook.url)
+        hook.status = 500
+        deliver(there, catalog, NOW)
+        assert kinds(catalog)["hook"] is AlarmKind.TARGET_UNREACHABLE
+        hook.status = 200
+        try_target(there, catalog, SYSTEM, "hook")
+        assert "hook" not in kinds(catalog)
+        hook.status = 500
+        deliver(there, catalog, NOW + HOUR)
+        assert "hook" in kinds(catalog)
+        deliver(settings, catalog, NOW + HOUR)
+        assert "hook" not in kinds(catalog)
+
+
 def test_a_url_that_cannot_be_read_is_told_and_stops_nothing(
     catalog: Catalog, settings: Settings, tmp_path: Path
 ) -> None:

@@ -128,7 +128,7 @@ def test_a_catalog_that_comes_back_is_watched_again(catalog: Catalog, empty_data
             raise answer
         return Catalog(catalog.sessions, ExitStack())
 
-    watch = Watch(settings_for(tmp_path, empty_database), _opener=opener)
+    watch = Watch(settings_for(tmp_path, empty_database), opener=opener)
     assert isinstance(watch.round(), BackupError)
     assert not isinstance(watch.round(), BackupError)
     watch.close()

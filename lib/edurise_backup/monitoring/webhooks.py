@@ -39,6 +39,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 """Gives the addresses of a host; raises OSError."""
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 _NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*\.?", re.IGNORECASE)
 _SAFE = "nothing was sent"
 
@@ -121,7 +122,7 @@ def is_public(address: str) -> bool:
             return is_public(str(inner))
         if int(parsed) >> 32 == 0:  # ::a.b.c.d
             return False
-        if parsed.is_site_local:
+        if parsed.is_site_local or parsed in _LOCAL_NAT64:
             return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 

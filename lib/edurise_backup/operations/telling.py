@@ -61,12 +61,16 @@ def deliver(
     """
     notices, alarms = Notices(catalog.sessions), Alarms(catalog.sessions, clock=lambda: now)
     routes = [route_of(target) for target in settings.alarm_targets]
-    notices.give_up([route.target for route in routes], now)
+    names = [route.target for route in routes]
+    notices.give_up(names, now)
+    for row in alarms.open():
+        if row.kind is AlarmKind.TARGET_UNREACHABLE and row.subject not in names:
+            alarms.settle(row.kind, row.subject)
     sent, failed = 0, dict[str, str]()
     for _ in range(_ROUNDS):
         found, ledger = notices.to_tell(now)
         notices.queue(wanted(found, routes, ledger, now), now)
-        claimed = notices.claim([route.target for route in routes if route.target not in failed], now)
+        claimed = notices.claim([name for name in names if name not in failed], now)
         if not claimed:
             break
         known = notices.alarms([notice.alarm_id for notice in claimed if notice.alarm_id])
@@ -97,6 +101,7 @@ def try_target(
     target = find_target(settings, name)
     catalog.audit.add(actor, "alarm_target.test", name)
     send_message(opened_target(target, environment), message_of(Event.TEST, None, Severity.INFO, settings.host))
+    catalog.alarms.settle(AlarmKind.TARGET_UNREACHABLE, name)
 
 
 def queue_test(settings: Settings, catalog: Catalog, actor: Actor, name: str, now: datetime) -> UUID:

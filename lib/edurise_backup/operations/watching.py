@@ -78,10 +78,10 @@ class Watch:
     settings: Settings
     clock: Clock = utc_now
     send_message: Send = send
+    opener: Callable[[Settings], Catalog] = open_catalog
     _catalog: Catalog | None = None
     _away_since: datetime | None = None
     _told_at: datetime | None = None
-    _opener: Callable[[Settings], Catalog] = field(default=open_catalog)
 
     def round(self) -> Watched | BackupError:
         """Do one round; return what it found, or why it could not be done. The next one tries again."""
@@ -97,7 +97,7 @@ class Watch:
     def catalog(self) -> Catalog:
         """Return the catalog, opened when it is not; raises UnreachableError and its kin."""
         if self._catalog is None:
-            self._catalog = self._opener(self.settings)
+            self._catalog = self.opener(self.settings)
         return self._catalog
 
     def close(self) -> None:
