@@ -71,20 +71,26 @@ def deliver(
         found, ledger = notices.to_tell(now)
         notices.queue(wanted(found, routes, ledger, now), now)
         claimed = notices.claim([name for name in names if name not in failed], now)
-        if not claimed:
-            break
         known = notices.alarms([notice.alarm_id for notice in claimed if notice.alarm_id])
         for notice in claimed:
+            # who did not answer once is not asked again in this round: that may have taken half a minute
             problem = failed.get(notice.target) or _tell(settings, notice, known, send_message, environment)
+            _note(notices, alarms, notice, problem, now)
             if problem:
                 failed[notice.target] = problem
-                notices.note_failure(notice, problem, now)
-                alarms.raise_alarm(_unreachable(notice.target, problem))
             else:
                 sent += 1
-                notices.note_sent(notice, now)
-                alarms.settle(AlarmKind.TARGET_UNREACHABLE, notice.target)
     return Delivered(sent, tuple(f"{name}: {why}" for name, why in failed.items()))
+
+
+def _note(notices: Notices, alarms: Alarms, notice: Notice, problem: str, now: datetime) -> None:
+    """Write down how a message went; a target that does not take one is an alarm until it takes one."""
+    if problem:
+        notices.note_failure(notice, problem, now)
+        alarms.raise_alarm(_unreachable(notice.target, problem))
+    else:
+        notices.note_sent(notice, now)
+        alarms.settle(AlarmKind.TARGET_UNREACHABLE, notice.target)
 
 
 def try_target(
