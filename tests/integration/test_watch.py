@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,9 +28,10 @@ from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.watching import CATALOG_AGAIN, CATALOG_PATIENCE, Watch, watch_catalog, watch_once
 from edurise_backup.postgres.connection import Address
 from flows.prefect_api import PrefectApi
+from flows.processes import wait_until
 from flows.watch import end_zombies, look_once
 from tests.support import planted
-from tests.support.catalog import Product, quote_address, run, write_private
+from tests.support.catalog import Product, command_line, environment, opened, quote_address, run, write_private
 from tests.support.receivers import http_receiver
 
 NOW = datetime(2026, 11, 27, 7, 0, tzinfo=UTC)
@@ -283,6 +286,26 @@ def test_the_command_watches_lists_and_acknowledges(files_product: Product, tmp_
     assert (done.returncode, "looks after" in done.stdout) == (0, True)
     again = run(files_product, "alarm", "list")
     assert (again.returncode, "looks after it" in again.stdout) == (0, True)
+
+
+def test_the_command_watches_until_it_is_told_to_end(files_product: Product, empty_database: Address) -> None:
+    watch = subprocess.Popen(
+        command_line("watch", "--every", "1"),
+        env=environment(files_product.settings_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        with opened(files_product) as catalog:
+            wait_until(lambda: bool(read_signs(catalog.sessions)), "a sign of the watch", seconds=60, process=watch)
+            first = read_signs(catalog.sessions)[0].at
+            wait_until(lambda: read_signs(catalog.sessions)[0].at > first, "a second round", seconds=60, process=watch)
+    finally:
+        watch.send_signal(signal.SIGTERM)
+        said, complained = watch.communicate(timeout=60)
+    assert (watch.returncode, complained) == (0, "")
+    assert said.count("there is no good backup of full set") == 1
 
 
 def test_the_command_tests_targets_and_refuses_what_cannot_be(files_product: Product) -> None:

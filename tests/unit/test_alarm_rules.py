@@ -337,3 +337,21 @@ def _sources() -> list[str]:
 
 def test_nothing_known_and_nothing_configured_is_no_alarm() -> None:
     assert rules.judge(Facts(NOW)) == ()
+
+
+def test_remedies_name_commands_and_options_that_exist() -> None:
+    from typer.main import get_command
+
+    from edurise_backup.cli.main import app
+
+    top = get_command(app)
+    for words in re.findall(r"`edurise-backup ([a-z -]+)", "".join(_sources())):
+        command, options = top, [word for word in words.split() if word.startswith("--")]
+        for word in words.split():
+            inner = getattr(command, "commands", {}).get(word)
+            if inner is None:
+                assert command is not top or word == "schedule", words  # which comes with schedules
+                break
+            command = inner
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert command is top or set(options) <= known, words

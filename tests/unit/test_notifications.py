@@ -215,6 +215,15 @@ def test_a_mail_that_is_refused_is_an_error_that_says_what_to_do() -> None:
     assert "alarm test ops" in error.value.hint
 
 
+def test_a_mail_server_that_is_away_shows_no_credentials_in_any_log(caplog: pytest.LogCaptureFixture) -> None:
+    with mail_receiver() as receiver:
+        closed = receiver.port
+    url = f"mailto://user:{CANARY}@127.0.0.1:{closed}?from=a@b.org&to=c@d.org"
+    with caplog.at_level(logging.DEBUG), pytest.raises(TransientError) as error:
+        send(target(url), MESSAGE)
+    assert CANARY not in caplog.text + str(error.value.lines())
+
+
 @pytest.mark.parametrize(
     "url",
     [

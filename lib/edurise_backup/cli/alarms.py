@@ -146,8 +146,9 @@ def _targets_text(found: Sequence[TargetState]) -> str:
     rows = []
     for one in found:
         told = one.settings
-        last = "nothing yet"
+        last, failing = "nothing yet", ""
         if one.last is not None:
+            failing = "" if one.last.sent_at else one.last.error
             state = "sent" if one.last.sent_at else "given up" if one.last.given_up_at else "waits"
             last = f"{one.last.event.value} {state} {one.last.sent_at or one.last.created_at:%Y-%m-%d %H:%M} UTC"
         rows.append(
@@ -158,7 +159,7 @@ def _targets_text(found: Sequence[TargetState]) -> str:
                 f"after {told.after_minutes} min" if told.after_minutes else "at once",
                 f"{told.quiet_hours} {told.zone}" if told.quiet_hours else "-",
                 last,
-                one.problem or "fine",
+                one.problem or failing or "fine",
             ]
         )
     return table(["Target", "Severities", "Kinds", "When", "Quiet hours", "Last message", "State"], rows)

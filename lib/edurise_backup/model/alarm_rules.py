@@ -104,7 +104,7 @@ def catalog_disagrees(facts: Facts) -> Iterator[Alarm]:
             f"{len(facts.missing)} good backups are gone from the repository, and nobody has forgotten them: "
             f"{names}{more}",
             "find out who removed them before anything else is removed (pause prunes); "
-            "when it was meant: `edurise-backup forget --accept-gone`",
+            "when it was meant: `edurise-backup forget --gone ID`",
         )
 
 

@@ -11,12 +11,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from edurise_backup.errors import BackupError, ConfigError, ForbiddenError, TransientError
 from edurise_backup.model.alarms import Severity
 from edurise_backup.model.database import Secret
 from edurise_backup.monitoring.webhooks import SCHEMES, Resolve, parse_webhook, resolve, send_webhook
+
+if TYPE_CHECKING:
+    from apprise import NotifyBase
 
 LONGEST = timedelta(seconds=30)
 """A target that has not taken the message by then is left alone."""
@@ -113,7 +117,7 @@ def _send_by_service(target: Target, message: Message) -> None:
         )
 
 
-def _service(target: Target):  # type: ignore[no-untyped-def]  # apprise has no types
+def _service(target: Target) -> NotifyBase:
     import apprise
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # its log lines hold addresses

@@ -16,6 +16,7 @@ from edurise_backup.model.alarm_rules import KINDS, judge
 from edurise_backup.model.alarms import Alarm, AlarmRow
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import BackupType
+from edurise_backup.model.location import SCHEME
 from edurise_backup.model.people import Actor, Permission
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import choose_sources
@@ -109,8 +110,8 @@ def allowed(catalog: Catalog, actor: Actor, permission: Permission, action: str,
 
 def _store(settings: Settings, catalog: Catalog, now: datetime) -> Store | None:
     location = settings.repository.location
-    if not location:
-        return None
+    if not location or (SCHEME.match(location) and not location.startswith("local:")):
+        return None  # what lies elsewhere has no disk that could be seen to fill
     return Store(location, free_bytes(location), read_sizes(catalog.sessions, now))
 
 
