@@ -23,6 +23,7 @@ from edurise_backup.errors import ConfigError
 from edurise_backup.model.alarm_targets import AlarmTargetSettings, target_mistakes
 from edurise_backup.model.compression import WORDS
 from edurise_backup.model.location import SCHEME
+from edurise_backup.ports import AROUND, Surroundings
 
 FILE_NAME = "edurise-backup.toml"
 PREFECT_API = "http://127.0.0.1:4200/api"
@@ -139,6 +140,7 @@ class Settings:
     configuration: tuple[ConfigurationSettings, ...]
     objectives: ObjectivesSettings
     alarm_targets: tuple[AlarmTargetSettings, ...] = ()
+    around: Surroundings = AROUND
 
 
 def is_name(text: str) -> bool:

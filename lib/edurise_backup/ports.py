@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
@@ -23,6 +24,19 @@ class Clock(Protocol):
 def utc_now() -> datetime:
     """The system's clock."""
     return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a process finds around it; whoever lets months pass in a minute brings his own."""
+
+    clock: Clock = utc_now
+    store: Callable[[Store], Store] = lambda store: store
+    """What is put around every store that is opened."""
+
+
+AROUND = Surroundings()
+"""The system's clock, and stores as they are."""
 
 
 class Progress(Protocol):

@@ -146,31 +146,23 @@ def test_forgotten_and_missing_backups_do_not_count_and_missing_ones_are_told_of
     assert str(missing)[:8] in {row.subject: row.message for row in catalog.alarms.open()}["repository"]
 
 
-def test_a_job_that_the_reconciler_ended_died_and_one_that_lost_its_lease_says_so(
-    catalog: Catalog, settings: Settings
-) -> None:
+def test_a_job_that_the_reconciler_ended_has_died(catalog: Catalog, settings: Settings) -> None:
     job = BackupJob(id=JobId(uuid4()), type=BackupType.FILES, status=JobStatus.QUEUED, source="uploads")
     catalog.jobs.create(job)
     catalog.sessions.run(lambda c: c.execute("UPDATE backup_jobs SET created_at = now() - interval '7 hours'"))
     assert [one.id for one in catalog.reconcile()] == [job.id]
-    first, second = catalog.leases.acquire(["configuration/settings"], uuid4()), uuid4()
-    catalog.sessions.run(
-        lambda c: c.execute("UPDATE leases SET renewed_at = 'epoch', acquired_at = 'epoch', expires_at = '2000-01-01'")
-    )
-    catalog.leases.acquire(["configuration/settings"], second)
-    with pytest.raises(ConflictError) as lost:
-        catalog.leases.confirm(first)
-    planted.backup(
-        catalog.sessions,
-        datetime.now(UTC),
-        kind=BackupType.CONFIGURATION,
-        status=JobStatus.FAILED,
-        error=lost.value.message,
-        parts=(),
-    )
+    failed = {"status": JobStatus.FAILED, "error": "the disk is full", "parts": ()}
+    planted.backup(catalog.sessions, datetime.now(UTC), kind=BackupType.CONFIGURATION, **failed)
     look(settings, catalog, datetime.now(UTC))
     assert kinds(catalog)["backup files/uploads"] is AlarmKind.JOB_DIED
-    assert kinds(catalog)["backup configuration"] is AlarmKind.LEASE_STOLEN
+    assert kinds(catalog)["backup configuration"] is AlarmKind.JOB_FAILED
+
+
+def test_what_others_raise_is_left_to_them(catalog: Catalog, settings: Settings) -> None:
+    for kind in (AlarmKind.LEASE_STOLEN, AlarmKind.RUN_MISSED, AlarmKind.SCHEDULE_DRIFT, AlarmKind.AUDIT_BROKEN):
+        catalog.alarms.raise_alarm(Alarm(kind, "theirs", Severity.WARNING, "m"))
+    look(settings, catalog, NOW)
+    assert len([row for row in catalog.alarms.open() if row.subject == "theirs"]) == 4
 
 
 def test_a_check_within_a_budget_does_not_settle_what_another_one_found(catalog: Catalog, settings: Settings) -> None:

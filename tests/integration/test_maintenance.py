@@ -474,7 +474,7 @@ def test_phases_of_jobs_before_this_release_keep_their_job(empty_database: Addre
                 "INSERT INTO job_phases (backup_id, ordinal, name, started_at) VALUES (%s, 0, 'files', now())",
                 (backup,),
             )
-        assert migrate(sessions) == (3,)
+        assert migrate(sessions, packaged_migrations()[:3]) == (3,)
         with sessions.transaction() as connection:
             assert connection.execute("SELECT job_id, name FROM job_phases").fetchall() == [(backup, "files")]
 

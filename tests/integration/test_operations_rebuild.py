@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from psycopg import sql
@@ -11,7 +12,9 @@ from psycopg import sql
 from edurise_backup import operations
 from edurise_backup.catalog.export import export
 from edurise_backup.errors import BackupError
+from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.jobs import BackupType, JobStatus, RecoveryTarget, Verdict
+from edurise_backup.model.people import SYSTEM
 from edurise_backup.postgres.connection import Address
 from edurise_backup.stores.local import LocalStore
 from tests.support import engine
@@ -49,6 +52,44 @@ def test_s07_every_kept_job_comes_back_exactly_as_it_was(
     again = operations.rebuild_catalog(settings=settings)
     assert (again.written, again.kept) == (0, 4)
     assert exported(product) == before
+
+
+def test_what_no_job_tells_comes_from_the_newest_metadata(files_product: Product, empty_database: Address) -> None:
+    settings = files_product.settings
+    with opened(files_product) as catalog:
+        catalog.audit.add(SYSTEM, "test.add", "first", detail={"grüße": [1, None]})
+        catalog.audit.add(SYSTEM, "test.add", "second")
+        catalog.alarms.raise_alarm(Alarm(AlarmKind.CLOCK_OFF, "here", Severity.WARNING, "it is late"))
+        audited, alarms = list(catalog.audit.rows()), catalog.alarms.newest()
+    storage = files_product.storage.rename(files_product.home / "away")
+    with pytest.raises(BackupError):
+        operations.create_backup("files", settings=settings, flow_run_id=uuid4())
+    storage.rename(files_product.storage)
+    operations.create_backup("metadata", settings=settings)
+    lose_catalog(empty_database)
+    assert operations.rebuild_catalog(settings=settings).remarks == ()
+    with opened(files_product) as catalog:
+        assert list(catalog.audit.rows())[: len(audited)] == audited
+        assert catalog.alarms.newest() == alarms
+        assert [job.status for job in catalog.jobs.newest()] == [JobStatus.COMPLETED, JobStatus.FAILED]
+    assert operations.rebuild_catalog(settings=settings).written == 0
+
+
+def test_an_audit_trail_that_has_begun_anew_is_not_mixed_with_the_lost_one(
+    files_product: Product, empty_database: Address
+) -> None:
+    settings = files_product.settings
+    with opened(files_product) as catalog:
+        catalog.audit.add(SYSTEM, "test.add", "before the loss")
+    operations.create_backup("metadata", settings=settings)
+    lose_catalog(empty_database)
+    with opened(files_product) as catalog:
+        catalog.audit.add(SYSTEM, "test.add", "after the loss")
+    remarks = operations.rebuild_catalog(settings=settings).remarks
+    assert any("another has begun here" in remark for remark in remarks)
+    with opened(files_product) as catalog:
+        assert "after the loss" in [row.subject for row in catalog.audit.rows()]
+        assert "before the loss" not in [row.subject for row in catalog.audit.rows()]
 
 
 @pytest.mark.slow

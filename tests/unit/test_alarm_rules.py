@@ -29,7 +29,7 @@ def good(age: timedelta, *, verified: timedelta | None = None, first: timedelta 
 
 def ended(status: str, ago: timedelta = HOUR, **changes: object) -> Ended:
     well = status in ("completed", "completed_with_warnings")
-    job = Ended("backup", "files", "uploads", JOB, status, NOW - ago, well, False, False, 0, "", "")
+    job = Ended("backup", "files", "uploads", JOB, status, NOW - ago, well, False, 0, "", "")
     return replace(job, **changes)  # type: ignore[arg-type]
 
 
@@ -100,7 +100,6 @@ def test_a_source_that_was_never_backed_up_is_not_said_to_be_unverified_as_well(
     [
         (ended("failed"), AlarmKind.JOB_FAILED),
         (ended("failed", died=True), AlarmKind.JOB_DIED),
-        (ended("failed", stolen=True), AlarmKind.LEASE_STOLEN),
         (ended("completed_with_warnings", warnings=3), AlarmKind.JOB_PARTIAL),
     ],
 )

@@ -24,8 +24,6 @@ JOBS_SINCE = timedelta(days=30)
 SIZES_SINCE = timedelta(days=90)
 _SIZES = 120
 _CHANGES = 4 * WINDOW
-_STOLEN = "%lease on % has gone to somebody else%"
-"""How `Leases` words that a lease is lost."""
 
 _LAST_GOOD = """
 WITH good AS (
@@ -61,7 +59,7 @@ WITH ended AS (
 SELECT DISTINCT ON (kind, type, source, status)
        kind, type, source, id, status, completed_at AS ended_at,
        status IN ('completed', 'completed_with_warnings') AS good,
-       coalesce(error LIKE ANY (%(died)s), false) AS died, coalesce(error LIKE %(stolen)s, false) AS stolen,
+       coalesce(error LIKE ANY (%(died)s), false) AS died,
        warnings, coalesce(error, '') AS error, coalesce(hint, '') AS hint
 FROM ended WHERE status <> 'cancelled'
 ORDER BY kind, type, source, status, completed_at DESC, id
@@ -187,7 +185,7 @@ def _facts(connection: Connection, now: datetime) -> Facts:
     return Facts(
         now=now,
         last_good=_read(connection, _LAST_GOOD, {}, LastGood),
-        ended=_read(connection, _ENDED, {**since, "died": list(DIED), "stolen": _STOLEN}, Ended),
+        ended=_read(connection, _ENDED, {**since, "died": list(DIED)}, Ended),
         failed_proofs=_read(connection, _PROOFS, since, FailedProof),
         missing=tuple(row.id for row in _read(connection, _MISSING, {}, _Id)),
         newest_moment=_read(connection, _NEWEST, {}, _Moment)[0].moment,

@@ -54,6 +54,11 @@ class Jobs(Generic[RecordT]):
         self._table = table
         self._clock = clock
 
+    @property
+    def clock(self) -> Clock:
+        """Where the times come from that are written."""
+        return self._clock
+
     def create(self, job: RecordT) -> bool:
         """Write a new job; False when a job of this id exists, which is then left as it is."""
         return self._sessions.run(

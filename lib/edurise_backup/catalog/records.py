@@ -7,7 +7,6 @@ file's name that are not UTF-8, NUL) is written with a backslash escape.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -16,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from edurise_backup.errors import DamageError, UnsupportedVersionError
-from edurise_backup.model.jobs import BackupJob, BackupType, JobStatus, RecoveryJob, Verification
+from edurise_backup.model.jobs import BackupJob, JobStatus, RecoveryJob, Verification
 from edurise_backup.model.maintenance import MaintenanceJob
 
 T = TypeVar("T")
@@ -33,22 +32,6 @@ class JobKind(StrEnum):
     VERIFICATION = "verification"
     RECOVERY = "recovery"
     MAINTENANCE = "maintenance"
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """A row of `backup_schedules`."""
-
-    id: UUID
-    name: str
-    type: BackupType
-    frequency: str
-    retention: int
-    """Days."""
-    last_run: datetime | None
-    next_run: datetime | None
-    is_active: bool
-    created_at: datetime
 
 
 _RECORDS: dict[JobKind, type[BackupJob] | type[Verification] | type[RecoveryJob] | type[MaintenanceJob]] = {
@@ -82,11 +65,6 @@ def record_from_json(text: bytes) -> JobRecord:
         raise DamageError(f"a job record is of an unknown kind: {kind}")
     decoded: JobRecord = _decoded(record, _RECORDS[JobKind(kind)])
     return _aware(decoded)
-
-
-def schedule_from_json(record: bytes) -> Schedule:
-    """Return the schedule in an opened envelope; raises DamageError."""
-    return _aware(_decoded(record, Schedule))
 
 
 def envelope(kind: str, content: object) -> bytes:

@@ -47,8 +47,6 @@ class Ended:
     good: bool
     died: bool
     """Whether somebody else found it dead."""
-    stolen: bool
-    """Whether it failed because its lease had gone to somebody else."""
     warnings: int
     error: str
     hint: str

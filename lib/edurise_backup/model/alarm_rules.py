@@ -70,7 +70,7 @@ def not_verified(facts: Facts) -> Iterator[Alarm]:
 
 
 def jobs_that_ended_badly(facts: Facts) -> Iterator[Alarm]:
-    """The newest job of a series failed, died, lost its lease or left something out; nothing later made up for it."""
+    """The newest job of a series failed, died or left something out; nothing later made up for it."""
     for job in facts.ended:
         bad = not job.good or job.status == "completed_with_warnings"
         if bad and not any(_makes_up_for(other, job) for other in facts.ended):
@@ -167,7 +167,6 @@ KINDS = frozenset(
         AlarmKind.JOB_FAILED,
         AlarmKind.JOB_PARTIAL,
         AlarmKind.JOB_DIED,
-        AlarmKind.LEASE_STOLEN,
         AlarmKind.VERIFICATION_FAILED,
         AlarmKind.CATALOG_DISAGREES,
         AlarmKind.STORE_FILLING,
@@ -214,12 +213,12 @@ def _ended_alarm(job: Ended) -> Alarm:
             if job.kind == "backup"
             else "read the job's warnings",
         )
-    kind = AlarmKind.LEASE_STOLEN if job.stolen else AlarmKind.JOB_DIED if job.died else AlarmKind.JOB_FAILED
+    kind = AlarmKind.JOB_DIED if job.died else AlarmKind.JOB_FAILED
     happened = "died" if job.died else "failed"
     return Alarm(
         kind,
         job.series,
-        Severity.CRITICAL if kind is AlarmKind.LEASE_STOLEN else Severity.WARNING,
+        Severity.WARNING,
         f"the last {job.series} ({str(job.id)[:8]}) {happened}: {shown(job.error) or 'no reason was written'}",
         shown(job.hint) or "start it again, and read its log when it fails again",
     )

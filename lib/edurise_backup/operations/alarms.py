@@ -20,26 +20,26 @@ from edurise_backup.model.location import SCHEME
 from edurise_backup.model.people import Actor, Permission
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import choose_sources
-from edurise_backup.ports import Clock, utc_now
+from edurise_backup.ports import Clock
 
 
-def look(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock = utc_now) -> tuple[Alarm, ...]:
+def look(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock | None = None) -> tuple[Alarm, ...]:
     """Judge everything by the rules, open and settle alarms accordingly; return those that are new.
 
-    `clock` is compared with the catalog server's.
+    `clock` (the settings' own unless given) is compared with the catalog server's.
     """
     facts = gather(settings, catalog, now, clock=clock)
     return Alarms(catalog.sessions, clock=lambda: now).replace(KINDS, judge(facts))
 
 
-def gather(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock = utc_now) -> Facts:
+def gather(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock | None = None) -> Facts:
     """Return everything that the rules look at; the repository is not opened."""
     return replace(
         read_facts(catalog.sessions, now),
         aims=aims_of(settings),
         expected=expected_sources(settings),
         store=_store(settings, catalog, now),
-        clock_offset=clock_offset(catalog.sessions, clock),
+        clock_offset=clock_offset(catalog.sessions, clock or settings.around.clock),
     )
 
 

@@ -21,6 +21,7 @@ from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, Platform, check_paths, choose_sources
 from edurise_backup.operations.engine import create_repository, locked, open_repository, read_passphrase
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
+from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.planning import walk_files
@@ -53,6 +54,7 @@ def create_backup(
     `job_id` names a row that `queue_backup` made; what it says of the source is
     done. Raises InputError (nothing was changed) for what cannot be done: before
     a job exists, or, for a queued job and a flow run, told in its row, too.
+    Raises ConflictError while another backup of one of the sources is under way.
     Raises BackupError after the job's row says failed or cancelled; what was
     published before stays whole.
     """
@@ -75,18 +77,21 @@ def create_backup(
         with told_in_row(catalog.jobs, job_id):
             job, repository = prepared or prepare()
 
-            def work(reporter: JobReporter, started: BackupJob) -> BackupJob:
-                return _Backup(settings, catalog, repository, reporter, started).run()
+            names = [f"{part.value}/{name}" for part, name in choose_sources(settings, job.type, job.source or None)]
+            with holding(catalog, names, job.id) as held:
 
-            return run_job(
-                catalog.jobs,
-                job,
-                work,
-                keep=partial(keep_record, repository),
-                flow_run_id=flow_run_id,
-                progress=progress,
-                stop=stop,
-            )
+                def work(reporter: JobReporter, started: BackupJob) -> BackupJob:
+                    return _Backup(settings, catalog, repository, reporter, started, held).run()
+
+                return run_job(
+                    catalog.jobs,
+                    job,
+                    work,
+                    keep=partial(keep_record, repository),
+                    flow_run_id=flow_run_id,
+                    progress=progress,
+                    stop=stop,
+                )
 
 
 def queue_backup(
@@ -146,13 +151,13 @@ def backup_type(word: BackupType | str) -> BackupType:
 
 def make_repository(settings: Settings) -> tuple[str, str]:
     """Make the configured repository; return its id and its recovery key, to be shown once. Raises ConflictError."""
-    repository, recovery_key = create_repository(*_place(settings))
+    repository, recovery_key = create_repository(*_place(settings), around=settings.around.store)
     return repository.config.id, recovery_key
 
 
 def opened_repository(settings: Settings) -> Repository:
     """Open the configured repository; raises ConfigError, WrongPassphraseError, NotARepositoryError."""
-    return open_repository(*_place(settings))
+    return open_repository(*_place(settings), around=settings.around.store)
 
 
 def _place(settings: Settings) -> tuple[str, str]:
@@ -208,11 +213,13 @@ class _Backup:
         repository: Repository,
         progress: Progress,
         job: BackupJob,
+        leases: HeldLeases,
     ) -> None:
         self._settings = settings
         self._repository = repository
         self._progress = progress
         self._job = job
+        self._leases = leases
         self._collector = Collector(settings, catalog, progress)
         self._parts: list[PartResult] = []
         self._warnings: list[str] = []
@@ -222,6 +229,7 @@ class _Backup:
         chosen = choose_sources(self._settings, self._job.type, self._job.source or None)
         everything = not self._job.incremental
         with locked(self._repository) as lock:
+            lock.tie(self._leases.confirm)
             for part, name in chosen:
                 self._progress.phase(part.value if len(chosen) <= len(BackupType) else f"{part.value} {name}")
                 with self._collector.open(part, name) as collected:
@@ -238,6 +246,7 @@ class _Backup:
             progress=self._progress,
             read_everything=read_everything,
             settings=WriterSettings(compression=parse_compression(self._settings.repository.compression)),
+            now=self._settings.around.clock,
         )
         self._warnings += saved.archived.problems
         self._sent += saved.added.sent_bytes
@@ -274,7 +283,6 @@ class _Backup:
         return replace(
             self._job,
             status=JobStatus.COMPLETED_WITH_WARNINGS if warnings else JobStatus.COMPLETED,
-            completed_at=datetime.now(UTC),
             size=sum(part.source_bytes for part in self._parts),
             location=f"{self._repository.store.address} {','.join(ids)}",
             checksum=set_checksum(ids),

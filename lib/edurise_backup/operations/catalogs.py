@@ -7,7 +7,6 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +24,7 @@ from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings
 from edurise_backup.errors import InputError
 from edurise_backup.model.database import Secret
+from edurise_backup.ports import Clock, utc_now
 from edurise_backup.postgres.connection import Address, parse_address
 from edurise_backup.postgres.server import Server
 from edurise_backup.postgres.tools import find_server
@@ -35,20 +35,21 @@ _USER = "edurise_catalog"
 class Catalog:
     """The job tables; jobs whose process has died are ended when it is opened."""
 
-    def __init__(self, sessions: Sessions, held: ExitStack) -> None:
+    def __init__(self, sessions: Sessions, held: ExitStack, *, clock: Clock = utc_now) -> None:
         self.sessions = sessions
-        self.jobs = BackupJobs(sessions)
-        self.verifications = Verifications(sessions)
-        self.recoveries = RecoveryJobs(sessions)
-        self.maintenance = MaintenanceJobs(sessions)
-        self.audit = AuditTrail(sessions)
-        self.alarms = Alarms(sessions)
-        self.leases = Leases(sessions)
+        self.clock = clock
+        self.jobs = BackupJobs(sessions, clock=clock)
+        self.verifications = Verifications(sessions, clock=clock)
+        self.recoveries = RecoveryJobs(sessions, clock=clock)
+        self.maintenance = MaintenanceJobs(sessions, clock=clock)
+        self.audit = AuditTrail(sessions, clock=clock)
+        self.alarms = Alarms(sessions, clock=clock)
+        self.leases = Leases(sessions, clock=clock)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:
         """Mark jobs as failed whose process died or that were never started; return them."""
-        return reconcile_dead(self.sessions, datetime.now(UTC))
+        return reconcile_dead(self.sessions, self.clock())
 
     def close(self) -> None:
         """Let go of the connections; an embedded server that nobody else uses is stopped."""
@@ -70,7 +71,7 @@ def open_catalog(settings: Settings) -> Catalog:
         sessions = Sessions.to(address)
         stack.callback(sessions.close)
         migrate(sessions)
-        catalog = Catalog(sessions, stack.pop_all())
+        catalog = Catalog(sessions, stack.pop_all(), clock=settings.around.clock)
     catalog.reconcile()
     return catalog
 

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ VAULT_KEYS = ("/etc/postgresql-custom/pgsodium_root.key",)
 """Without this key nothing in a Supabase vault can be read again."""
 SERVERS = "/.edurise/servers"
 INVENTORY = "/.edurise/inventory"
+CATALOG_EXPORT = f"{INVENTORY}/catalog.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ class Collector:
             found = read_configuration(address, list_databases(address, source.exclude))
             files[f"{SERVERS}/{source.name}.json"] = partial(_once, found.to_json())
             problems += [f"{source.name}: {problem}" for problem in found.problems]
-        return GeneratedSource(files, moment=_now(), problems=problems)
+        return GeneratedSource(files, moment=self._now(), problems=problems)
 
     def _metadata(self) -> Collected:
         servers: dict[str, object] = {}
@@ -219,10 +220,13 @@ class Collector:
         files: dict[str, Produce] = {
             f"{INVENTORY}/inventory.json": partial(_once, to_json({"servers": servers, "files": self.platform.files})),
             f"{INVENTORY}/versions.json": versions,
-            f"{INVENTORY}/catalog.jsonl": catalog,
+            CATALOG_EXPORT: catalog,
         }
-        generated = GeneratedSource(files, moment=_now(), problems=problems)
+        generated = GeneratedSource(files, moment=self._now(), problems=problems)
         return Collected(BackupType.METADATA, "platform", generated, (INVENTORY,))
+
+    def _now(self) -> int:
+        return int(self._settings.around.clock().timestamp()) * 1_000_000_000
 
     def _tool_version(self, source: DatabaseSettings) -> str:
         return str(database_tools(source, database_address(source)).version)
@@ -269,7 +273,3 @@ def _under_way() -> Iterator[None]:
 
 def _once(content: bytes) -> Iterator[bytes]:
     yield content
-
-
-def _now() -> int:
-    return int(datetime.now(UTC).timestamp()) * 1_000_000_000

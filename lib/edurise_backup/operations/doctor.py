@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError
@@ -66,7 +65,7 @@ def _repository(settings: Settings) -> Iterator[Finding]:
     if not any(key.username == RECOVERY_USER for key in repository.key_files().values()):
         yield Finding(Level.WARNING, "repository", "it has no recovery key", "add a second passphrase: `repo key add`")
     locks = read_locks(repository.box)
-    dead = sum(lock.dead(datetime.now(UTC)) for lock in locks.values())
+    dead = sum(lock.dead(settings.around.clock()) for lock in locks.values())
     if dead:
         yield Finding(Level.WARNING, "repository", f"{dead} locks of dead processes", "`repo unlock` removes them")
 

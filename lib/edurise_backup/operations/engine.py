@@ -15,7 +15,7 @@ from edurise_backup.model.location import SCHEME
 from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy, group_snapshots
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
-from edurise_backup.ports import Progress, Source, Store
+from edurise_backup.ports import AROUND, Progress, Source, Store
 from edurise_backup.recovery.planning import EVERYTHING, Selection
 from edurise_backup.repository.forgetting import FUTURE, moment_of
 from edurise_backup.repository.locks import Lock
@@ -47,7 +47,9 @@ class Limits:
         return LimitedStore(store, upload=up, download=down, stop=self.stop)
 
 
-def open_store(location: str, limits: Limits | None = None) -> Store:
+def open_store(
+    location: str, limits: Limits | None = None, *, around: Callable[[Store], Store] = AROUND.store
+) -> Store:
     """Return the store at `location`: a directory, as a path or with stock restic's prefix `local:`."""
     path = location.removeprefix("local:")
     if not path:
@@ -59,7 +61,7 @@ def open_store(location: str, limits: Limits | None = None) -> Store:
             safe="nothing was done",
             hint="use a directory; write local: before one whose name looks like this",
         )
-    store: Store = LocalStore(Path(path))
+    store = around(LocalStore(Path(path)))
     return RetryingStore(
         store if limits is None else limits.around(store)
     )  # what is sent again goes over the line, too
@@ -83,14 +85,18 @@ def read_passphrase(path: Path) -> str:
     return passphrase
 
 
-def create_repository(location: str, passphrase: str) -> tuple[Repository, str]:
+def create_repository(
+    location: str, passphrase: str, *, around: Callable[[Store], Store] = AROUND.store
+) -> tuple[Repository, str]:
     """Make a repository; return it and its recovery key, shown once. Raises ConflictError over an existing one."""
-    return Repository.create(open_store(location), passphrase)
+    return Repository.create(open_store(location, around=around), passphrase)
 
 
-def open_repository(location: str, passphrase: str, limits: Limits | None = None) -> Repository:
+def open_repository(
+    location: str, passphrase: str, limits: Limits | None = None, *, around: Callable[[Store], Store] = AROUND.store
+) -> Repository:
     """Open the repository at `location`."""
-    return Repository.open(open_store(location, limits), passphrase)
+    return Repository.open(open_store(location, limits, around=around), passphrase)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def forget_backups(
         gone = tuple(backup.id for backup in chosen)
         if dry_run or not chosen:
             return ForgottenBackups(gone, decisions, None, None)
-        until = datetime.now(UTC) + length if length > timedelta(0) else None
+        until = catalog.clock() + length if length > timedelta(0) else None
 
         def act(repository: Repository, progress: Progress) -> ForgetFigures:
             return forget_whole(catalog, repository, chosen, progress, grace=length)
@@ -142,7 +142,7 @@ def accept_gone(
                         hint="`edurise-backup list` says which ones are",
                     )
             ids = tuple(backup.id for backup in chosen)
-            mark_forgotten(catalog.sessions, ids, at=datetime.now(UTC), until=None)
+            mark_forgotten(catalog.sessions, ids, at=catalog.clock(), until=None)
             return ForgetFigures(ids)
 
         return _run(catalog, settings, "accepted as gone", act, progress)
@@ -188,7 +188,7 @@ def _judged(
         list(map(str, words)),
         policy,
         within=parse_span(keep_within) if keep_within else None,
-        now=datetime.now(UTC),
+        now=catalog.clock(),
     )
     foreign = [BackupDecision(job, ("no job of ours made it: not judged",)) for job in jobs if by_snapshot_alone(job)]
     return (
@@ -233,7 +233,7 @@ def forget_whole(
     """Forget each backup as a whole; a cancelled job stops between two. May be repeated after a crash."""
     progress.phase("forget")
     done: list[JobId] = []
-    moment = datetime.now(UTC)
+    moment = catalog.clock()
     until = moment + grace if grace > timedelta(0) else None
     with repository.lock(at_once=True):
         listed = set(repository.box.ids(Kind.SNAPSHOT))

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from uuid import UUID
 
 from edurise_backup.catalog.heartbeat import JobReporter
@@ -39,11 +38,12 @@ def run_job(
         jobs.attach_flow_run(job.id, flow_run_id)
     started = jobs.start(job.id)
     log_event("job_started", f"{kind_of(job)} {job.id} started", **_named(job, flow_run_id))
-    reporter = JobReporter(jobs, job.id, also=LoggedProgress(job.id, kind_of(job).value, progress), stop=stop)
+    logged = LoggedProgress(job.id, kind_of(job).value, progress)
+    reporter = JobReporter(jobs, job.id, also=logged, stop=stop, clock=jobs.clock)
     try:
         with reporter:
             done = work(reporter, started)
-        done = _final(reporter, done)
+        done = _final(jobs, reporter, done)
         keep(done)
     except BackupError as error:
         cause = _cause(reporter, error)
@@ -109,7 +109,7 @@ def _told(job: RecordT, status: JobStatus, error: BackupError) -> RecordT:
 
 def _end(jobs: Jobs[RecordT], reporter: JobReporter, job: RecordT) -> None:
     _log_end(job)
-    jobs.finish(_final(reporter, job))
+    jobs.finish(_final(jobs, reporter, job))
 
 
 def _log_end(job: JobRecord) -> None:
@@ -124,9 +124,9 @@ def _named(job: JobRecord, flow_run_id: UUID | None) -> dict[str, object]:
     return {"job_id": str(job.id), "kind": kind_of(job).value, **run}
 
 
-def _final(reporter: JobReporter, job: RecordT) -> RecordT:
+def _final(jobs: Jobs[RecordT], reporter: JobReporter, job: RecordT) -> RecordT:
     """Return the job as its row will be once it has ended."""
-    now, phases = datetime.now(UTC), reporter.phases()
+    now, phases = jobs.clock(), reporter.phases()
     last = phases[-1] if phases else None
     return replace(
         job,

@@ -28,7 +28,7 @@ from edurise_backup.operations.pruning import (
     show_prune,
 )
 from edurise_backup.operations.records import keep_record
-from edurise_backup.ports import Progress
+from edurise_backup.ports import Clock, Progress
 from edurise_backup.repository.pruner import prune
 from edurise_backup.repository.repository import Repository
 from edurise_backup.verification.budget import Budget
@@ -66,7 +66,8 @@ def prune_repository(
     with open_catalog(settings) as catalog:
 
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
-            return _prune(repository, look_for_backups(catalog, repository), wish, reporter, started)
+            present = look_for_backups(catalog, repository)
+            return _prune(repository, present, wish, reporter, started, now=catalog.clock)
 
         return run_maintenance(
             catalog, settings, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop, queued=job_id
@@ -113,7 +114,7 @@ def check_repository(
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
             present = look_for_backups(catalog, repository)
             with repository.lock():
-                found = check(repository, progress=reporter, read_data=read_data, budget=bound)
+                found = check(repository, progress=reporter, read_data=read_data, budget=bound, now=catalog.clock)
             return _checked(repository, present, found, started)
 
         return run_maintenance(
@@ -183,13 +184,19 @@ def _new_prune(job_id: JobId | None, dry_run: bool, asked: str) -> MaintenanceJo
 
 
 def _prune(
-    repository: Repository, present: Presence, wish: PruneWish, progress: Progress, job: MaintenanceJob
+    repository: Repository,
+    present: Presence,
+    wish: PruneWish,
+    progress: Progress,
+    job: MaintenanceJob,
+    *,
+    now: Clock,
 ) -> MaintenanceJob:
     _refuse_missing(present)
     if job.dry_run:
-        plan = show_prune(repository, wish.options, progress=progress, known=present.known)
+        plan = show_prune(repository, wish.options, progress=progress, known=present.known, now=now)
         return _told(job, planned_figures(plan), plan.warnings)
-    pruned = prune(repository, wish.options, progress=progress, known=present.known, wait=wish.wait)
+    pruned = prune(repository, wish.options, progress=progress, known=present.known, wait=wish.wait, now=now)
     return _told(job, pruned_figures(repository, pruned), pruned.plan.warnings)
 
 

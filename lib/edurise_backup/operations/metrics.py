@@ -14,21 +14,19 @@ from edurise_backup.model.alarm_store import days_to_full
 from edurise_backup.model.metrics import Sample
 from edurise_backup.operations.alarms import gather
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.ports import Clock, utc_now
 
 
-def read_metrics(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock = utc_now) -> tuple[Sample, ...]:
+def read_metrics(settings: Settings, catalog: Catalog, now: datetime) -> tuple[Sample, ...]:
     """Return every sample of now; raises what the catalog raises."""
-    facts = gather(settings, catalog, now, clock=clock)
+    facts = gather(settings, catalog, now)
     return (Sample("up", 1.0), *_of_facts(facts), *_objectives(settings), *read_samples(catalog.sessions, now))
 
 
 class MetricsReader:
     """Reads metrics again and again; a catalog that does not answer is `up 0`, and is opened anew the next time."""
 
-    def __init__(self, settings: Settings, *, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._clock = clock
         self._catalog: Catalog | None = None
         self._lock = threading.Lock()  # scrapes come in threads of their own
 
@@ -38,7 +36,7 @@ class MetricsReader:
             try:
                 if self._catalog is None:
                     self._catalog = open_catalog(self._settings)
-                return read_metrics(self._settings, self._catalog, self._clock(), clock=self._clock)
+                return read_metrics(self._settings, self._catalog, self._settings.around.clock())
             except BackupError:
                 self._close()
                 return (Sample("up", 0.0),)

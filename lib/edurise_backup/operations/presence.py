@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from edurise_backup.catalog.presence import Waiting, known_backups, note_presence
 from edurise_backup.errors import DamageError
@@ -58,7 +57,7 @@ def look_for_backups(catalog: Catalog, repository: Repository) -> Presence:
         )
     listed |= set(box.ids(Kind.SNAPSHOT))
     waiting = {str(key): Waiting(note.at, note.until) for key, note in notes.items() if key not in listed}
-    missing = note_presence(catalog.sessions, known, listed=listed, waiting=waiting, now=datetime.now(UTC))
+    missing = note_presence(catalog.sessions, known, listed=listed, waiting=waiting, now=catalog.clock())
     unforgotten = [
         backup
         for backup in known

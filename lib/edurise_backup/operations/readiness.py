@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from edurise_backup.catalog.readiness import Standing, schedule_standings
@@ -80,7 +80,7 @@ def embedded_server(settings: Settings) -> Iterator[Finding]:
 
 def from_catalog(settings: Settings) -> Iterator[Finding]:
     """Look at alarms, objectives, schedules, proofs, targets and the watch; opens the catalog once."""
-    now = datetime.now(UTC)
+    now = settings.around.clock()
     with open_catalog(settings) as catalog:
         yield Finding(Level.FINE, "catalog", "it answers, its schema is of this release")
         yield from _alarms(settings, catalog, now)

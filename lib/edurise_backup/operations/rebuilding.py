@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
-from edurise_backup.catalog.export import import_rows
+from edurise_backup.catalog.export import import_rows, read_export
+from edurise_backup.catalog.kept_rows import KeptRow
 from edurise_backup.catalog.records import JobRecord
 from edurise_backup.config import Settings, is_name, load_settings
-from edurise_backup.errors import BackupError, DamageError
+from edurise_backup.errors import BackupError, DamageError, NotFoundError
 from edurise_backup.model.content import nanoseconds
-from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus, PartResult, Verdict, Verification
+from edurise_backup.model.jobs import (
+    BackupJob,
+    BackupType,
+    JobId,
+    JobStatus,
+    PartResult,
+    RecoveryJob,
+    Verdict,
+    Verification,
+)
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.backups import opened_repository, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.collection import CATALOG_EXPORT
 from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.records import kept_records
+from edurise_backup.recovery.streaming import SnapshotFiles
 from edurise_backup.repository.forgetting import read_forgotten
 from edurise_backup.repository.repository import Repository
 
@@ -40,24 +52,28 @@ class Rebuilt:
 def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
     """Write every job that the repository knows into the catalog; rows that tell more are kept.
 
-    Backups that were forgotten, and can be brought back, come with that note;
-    rows of backups that are not in the repository are noted as missing.
+    What no job tells (schedules, people, the audit trail, jobs that failed)
+    comes from the export in the newest metadata that can be read. Backups that
+    were forgotten, and can be brought back, come with that note; rows of
+    backups that are not in the repository are noted as missing.
 
     Raises UnreachableError, WrongPassphraseError, NotARepositoryError.
     """
     settings = settings or load_settings()
     repository = opened_repository(settings)
     snapshots = repository.snapshots()
-    records: list[JobRecord] = []
     remarks: list[str] = []
-    waiting = _waiting(repository, remarks)
+    there = snapshots.keys() | _waiting(repository, remarks)
+    records: list[JobRecord] = []
     for record in kept_records(repository):
         if isinstance(record, BackupError):
             remarks.append(record.message)
-        elif isinstance(record, BackupJob) and not _whole(record, snapshots.keys() | waiting):
+        elif isinstance(record, BackupJob) and not _whole(record, there):
             remarks.append(f"the backup {record.id} was forgotten: its snapshots are gone")
         else:
             records.append(record)
+    exported, rows = newest_export(repository, snapshots, remarks)
+    records += _only_there(exported, records, there)
     known = {part.snapshot_id for job in records if isinstance(job, BackupJob) for part in job.parts}
     alone = [
         _from_snapshot(repository, snapshot_id, snapshot)
@@ -65,9 +81,31 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
         if snapshot_id not in known
     ]
     with open_catalog(settings) as catalog:
-        result = import_rows(catalog.sessions, [*alone, *_with_verdicts(records)], now=datetime.now(UTC))
+        result = import_rows(catalog.sessions, [*rows, *alone, *_with_verdicts(records)], now=catalog.clock())
         remarks += look_for_backups(catalog, repository).missing_sentences()
     return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))
+
+
+def newest_export(
+    repository: Repository, snapshots: Mapping[SnapshotId, Snapshot], remarks: list[str]
+) -> tuple[list[JobRecord], list[KeptRow]]:
+    """Return what the export of the catalog says that lies in the newest metadata; one that is damaged is remarked."""
+    repository.load_index(strict=False)
+    metadata = {key: one for key, one in snapshots.items() if one.tag("type") == BackupType.METADATA.value}
+    for snapshot_id in sorted(metadata, key=lambda key: metadata[key].nanoseconds, reverse=True):
+        try:
+            text = SnapshotFiles(repository, metadata[snapshot_id].tree).read(CATALOG_EXPORT)
+            found = list(read_export(text.splitlines()))
+        except NotFoundError:
+            continue
+        except BackupError as error:
+            remarks.append(f"the export of the catalog in {snapshot_id[:8]} is passed over: {error.message}")
+            continue
+        return (
+            [record for record in found if not isinstance(record, KeptRow)],
+            [record for record in found if isinstance(record, KeptRow)],
+        )
+    return [], []
 
 
 def by_snapshot_alone(job: BackupJob) -> bool:
@@ -92,6 +130,20 @@ def _with_verdicts(records: Sequence[JobRecord]) -> Iterator[JobRecord]:
             yield replace(record, verified_at=verdict[0], verification_status=verdict[1])
         else:
             yield record
+
+
+def _only_there(exported: Sequence[JobRecord], kept: Sequence[JobRecord], there: Set[SnapshotId]) -> list[JobRecord]:
+    """Return the exported jobs that had ended, but not backups that have gone since, nor what is of such a one."""
+    good = [
+        record
+        for record in exported
+        if record.status.ended
+        and (not isinstance(record, BackupJob) or not record.status.good or _whole(record, there))
+    ]
+    backups = {record.id for record in (*kept, *good) if isinstance(record, BackupJob)}
+    return [
+        record for record in good if not isinstance(record, Verification | RecoveryJob) or record.backup_id in backups
+    ]
 
 
 def _waiting(repository: Repository, remarks: list[str]) -> set[SnapshotId]:

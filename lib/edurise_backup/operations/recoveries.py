@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -192,7 +191,6 @@ class _Recovery:
             status=(JobStatus.COMPLETED_WITH_WARNINGS if self._warnings else JobStatus.COMPLETED)
             if passed
             else JobStatus.FAILED,
-            completed_at=datetime.now(UTC),
             verification_status=Verdict.PASSED if passed else Verdict.FAILED,
             restored_bytes=self._bytes,
             findings=tuple(map(storable, self._findings[:_SHOWN])),

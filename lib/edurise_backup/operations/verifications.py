@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -16,7 +15,7 @@ from edurise_backup.operations.backups import find_backup, opened_repository, se
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.records import keep_record
-from edurise_backup.ports import Progress
+from edurise_backup.ports import Clock, Progress
 from edurise_backup.repository.repository import Repository
 from edurise_backup.verification.checker import check
 
@@ -47,7 +46,7 @@ def verify_backup(
         job = _new_job(backup, job_id)
 
         def work(reporter: JobReporter, started: Verification) -> Verification:
-            return _verify(repository, backup, reporter, started)
+            return _verify(repository, backup, reporter, started, now=catalog.clock)
 
         return run_job(
             catalog.verifications,
@@ -93,17 +92,18 @@ def _new_job(backup: BackupJob, job_id: JobId | None) -> Verification:
     return Verification(id=job_id or JobId(uuid4()), backup_id=backup.id, status=JobStatus.QUEUED)
 
 
-def _verify(repository: Repository, backup: BackupJob, progress: Progress, job: Verification) -> Verification:
+def _verify(
+    repository: Repository, backup: BackupJob, progress: Progress, job: Verification, *, now: Clock
+) -> Verification:
     ids = [part.snapshot_id for part in backup.parts]
     with repository.lock():
-        result = check(repository, progress=progress, read_data=True, snapshots=ids)
+        result = check(repository, progress=progress, read_data=True, snapshots=ids, now=now)
     findings = list(result.findings)
     if set_checksum(ids) != backup.checksum:
         findings.append("the backup's checksum does not fit its snapshots: the catalog's row was changed")
     return replace(
         job,
         status=JobStatus.COMPLETED,
-        completed_at=datetime.now(UTC),
         verification_status=Verdict.FAILED if findings else Verdict.PASSED,
         bytes_read=result.bytes_read,
         blobs=result.blobs,

@@ -19,7 +19,7 @@ from edurise_backup.monitoring.notifications import Send, send
 from edurise_backup.operations.alarms import look
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.telling import Delivered, deliver, tell_directly
-from edurise_backup.ports import Clock, utc_now
+from edurise_backup.ports import Clock
 
 SERVICE = "watch"
 """Under this name the watch says that it works."""
@@ -50,12 +50,13 @@ class Watched:
 
 
 def watch_catalog(
-    settings: Settings, catalog: Catalog, *, clock: Clock = utc_now, send_message: Send = send
+    settings: Settings, catalog: Catalog, *, clock: Clock | None = None, send_message: Send = send
 ) -> Watched:
     """Do one round with an open catalog; raises what the catalog raises.
 
     The look comes before the sign: whoever starts again after a gap tells of the gap.
     """
+    clock = clock or settings.around.clock
     now = clock()
     dead = catalog.reconcile()
     raised = look(settings, catalog, now, clock=clock)
@@ -65,10 +66,10 @@ def watch_catalog(
     return Watched(now, dead, raised, deliver(settings, catalog, now, send_message=send_message))
 
 
-def watch_once(settings: Settings, *, clock: Clock = utc_now, send_message: Send = send) -> Watched:
+def watch_once(settings: Settings, *, send_message: Send = send) -> Watched:
     """Open the catalog, do one round, and return what it found; raises UnreachableError and its kin."""
     with open_catalog(settings) as catalog:
-        return watch_catalog(settings, catalog, clock=clock, send_message=send_message)
+        return watch_catalog(settings, catalog, send_message=send_message)
 
 
 @dataclass(slots=True)
@@ -76,7 +77,8 @@ class Watch:
     """A watch that goes on: keeps the catalog open between rounds, and tells people when that does not answer."""
 
     settings: Settings
-    clock: Clock = utc_now
+    clock: Clock | None = None
+    """The settings' own, unless another one is given."""
     send_message: Send = send
     opener: Callable[[Settings], Catalog] = open_catalog
     _catalog: Catalog | None = None
@@ -107,7 +109,7 @@ class Watch:
             catalog.close()
 
     def _tell_of_the_catalog(self, error: BackupError) -> None:
-        now = self.clock()
+        now = (self.clock or self.settings.around.clock)()
         self._away_since = self._away_since or now
         due = self._told_at is None or now - self._told_at >= CATALOG_AGAIN
         if now - self._away_since < CATALOG_PATIENCE or not due:

@@ -121,6 +121,7 @@ class Lock:
         self._written_at = now()
         self._settles = 0.0
         self._settled = False
+        self._tied: Callable[[], None] = lambda: None
         self.quick = False
         """Between the first look and the end of writing no other client can have looked twice."""
         self._thread = threading.Thread(target=self._keep_fresh, name="lock", daemon=True)
@@ -184,6 +185,11 @@ class Lock:
         self.settle()
         with self._guard:
             self._confirm()
+        self._tied()
+
+    def tie(self, confirm: Callable[[], None]) -> None:
+        """Have what is published depend on something else that is held, too; `confirm` raises when that was lost."""
+        self._tied = confirm
 
     def _confirm(self) -> None:
         age = self._now() - self._written_at
