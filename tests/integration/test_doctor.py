@@ -37,6 +37,7 @@ def worst(findings: list[Finding], subject: str) -> list[str]:
 def test_a_product_that_is_looked_after_has_no_fault_and_a_new_one_says_what_to_do(files_product: Product) -> None:
     before = examine(files_product.settings)
     assert any("there is no good backup of full set" in text for text in worst(before, "alarms"))
+    assert worst(before, "export") == ["no export of the catalog is in the repository"]
     assert worst(before, "proof") == ["no check has looked at the repository yet"]
     assert worst(before, "watch") == ["the watch has never run: nobody looks"]
     assert "nothing is backed up by itself" in worst(before, "schedules")[0]
@@ -48,7 +49,7 @@ def test_a_product_that_is_looked_after_has_no_fault_and_a_new_one_says_what_to_
     with opened(files_product) as catalog:
         write_sign(catalog.sessions, "watch", datetime.now(UTC))
     after = examine(files_product.settings)
-    assert worst(after, "watch") == worst(after, "proof") == []
+    assert worst(after, "watch") == worst(after, "proof") == worst(after, "export") == []
     assert [one for one in after if one.level is Level.FAULT] == []
 
 

@@ -12,7 +12,9 @@ from edurise_backup.catalog.readiness import Standing, schedule_standings
 from edurise_backup.catalog.signs import read_signs
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError
+from edurise_backup.model.alarm_facts import Facts
 from edurise_backup.model.alarm_rules import KINDS, judge
+from edurise_backup.model.alarm_words import span
 from edurise_backup.model.alarms import Alarm, AlarmRow, Severity
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
@@ -83,7 +85,9 @@ def from_catalog(settings: Settings) -> Iterator[Finding]:
     now = settings.around.clock()
     with open_catalog(settings) as catalog:
         yield Finding(Level.FINE, "catalog", "it answers, its schema is of this release")
-        yield from _alarms(settings, catalog, now)
+        facts = gather(settings, catalog, now)
+        yield from _alarms(catalog, facts)
+        yield from judge_export(facts)
         yield from judge_schedules(schedule_standings(catalog.sessions), now)
         yield from judge_proof(catalog.maintenance.last(MaintenanceKind.CHECK, good=True), now)
         yield from _told(settings, catalog)
@@ -130,9 +134,22 @@ def judge_proof(check: MaintenanceJob | None, now: datetime) -> Iterator[Finding
         yield Finding(Level.FINE, "proof", f"every byte was read back since {figures.oldest_proof:%Y-%m-%d}")
 
 
-def _alarms(settings: Settings, catalog: Catalog, now: datetime) -> Iterator[Finding]:
+def judge_export(facts: Facts) -> Iterator[Finding]:
+    """Say from when a lost catalog would come back: its export lies in the newest metadata."""
+    exports = [good.newest_at for good in facts.last_good if good.part == BackupType.METADATA]
+    remedy = "a full backup, or `edurise-backup backup metadata`, exports it"
+    if not exports:
+        yield Finding(Level.WARNING, "export", "no export of the catalog is in the repository", remedy)
+    elif facts.now - max(exports) > facts.aims.good_backup:
+        age = span(facts.now - max(exports))
+        yield Finding(Level.WARNING, "export", f"the newest export of the catalog is {age} old", remedy)
+    else:
+        moment = f"{max(exports):%Y-%m-%d %H:%M} UTC"
+        yield Finding(Level.FINE, "export", f"a lost catalog comes back as of {moment} (`rebuild-catalog`)")
+
+
+def _alarms(catalog: Catalog, facts: Facts) -> Iterator[Finding]:
     """Judge by the rules anew, so that it holds without a watch; what others raised is taken from the table."""
-    facts = gather(settings, catalog, now)
     others = [row for row in catalog.alarms.open() if row.kind not in KINDS]
     found: list[Alarm | AlarmRow] = [*judge(facts), *others]
     for alarm in found:
