@@ -20,6 +20,7 @@ from edurise_backup import operations
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, InputError, NotFoundError, TransientError, UnreachableError
 from edurise_backup.model.jobs import BackupType, JobId, RecoveryTarget
+from edurise_backup.model.people import Actor, Permission
 
 DEPLOYMENT = "edurise"
 _SECONDS = 10.0
@@ -104,6 +105,16 @@ class Actions:
             "maintenance",
             "prune",
             lambda: operations.queue_prune(settings=self._settings, dry_run=dry_run),
+            {"dry_run": dry_run},
+        )
+
+    def retain(self, actor: Actor, *, dry_run: bool) -> Launched:
+        """Queue a retention, or the dry run of one, and start its run; raises as `back_up`, and ForbiddenError."""
+        actor.require(Permission.OPERATE if dry_run else Permission.ADMINISTER)
+        return self._launch(
+            "maintenance",
+            "retain",
+            lambda: operations.queue_retention(settings=self._settings, dry_run=dry_run),
             {"dry_run": dry_run},
         )
 

@@ -15,16 +15,21 @@ import streamlit as st
 
 from dashboard.actions import Actions
 from edurise_backup import operations
+from edurise_backup.catalog.expected_runs import ExpectedRuns
 from edurise_backup.catalog.jobs import BackupJobs
 from edurise_backup.catalog.maintenance import MaintenanceJobs, RepositorySize
 from edurise_backup.catalog.records import JobRecord
 from edurise_backup.catalog.recoveries import RecoveryJobs
+from edurise_backup.catalog.schedules import Schedules
 from edurise_backup.catalog.statistics import JobSummary, backup_stats, open_jobs, recent_jobs
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings, load_settings
+from edurise_backup.errors import InputError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupStats, JobId, JobStatus
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
+from edurise_backup.model.schedules import ExpectedRun, Schedule
 from edurise_backup.operations import Catalog
+from edurise_backup.operations.schedules import PreviewedRun, previewed
 
 FRESH = timedelta(seconds=2)
 RECENT = 20
@@ -62,6 +67,16 @@ class RepositoryState:
     sizes: tuple[RepositorySize, ...]
     gone: tuple[BackupJob, ...]
     """Good backups that are forgotten or missing, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleState:
+    """A schedule with its past and its future."""
+
+    schedule: Schedule
+    runs: tuple[ExpectedRun, ...]
+    """Those whose time has come, newest first."""
+    ahead: tuple[PreviewedRun, ...]
 
 
 @st.cache_resource(show_spinner=False)
@@ -108,6 +123,24 @@ def repository() -> RepositoryState:
         sizes=jobs.sizes(),
         gone=tuple(unrestorable),
     )
+
+
+@st.cache_data(ttl=FRESH, show_spinner=False)
+def schedules() -> tuple[ScheduleState, ...]:
+    """Return all schedules by name; raises UnreachableError or TransientError."""
+    now, sessions = datetime.now(UTC), catalog().sessions
+    runs = ExpectedRuns(sessions)
+    return tuple(
+        ScheduleState(one, runs.newest(one.id, before=now, limit=10), _ahead(one, now))
+        for one in Schedules(sessions).all()
+    )
+
+
+def _ahead(schedule: Schedule, now: datetime) -> tuple[PreviewedRun, ...]:
+    try:
+        return tuple(previewed(schedule, now, 10))
+    except InputError:  # a row that somebody wrote past the product: the page shows it, and lets it be edited
+        return ()
 
 
 @st.cache_data(ttl=timedelta(seconds=1), show_spinner=False)

@@ -31,6 +31,12 @@ def check(
     budget looks at the structure alone; `read_data` needs one.
     """
     job = check_repository(budget, read_data, job_id, config_path)
+    show_check(job)
+    return str(job.id)
+
+
+def show_check(job: MaintenanceJob) -> None:
+    """Show a finished check on its run's page; raises DamageError when it did not pass."""
     create_markdown_artifact(maintenance_markdown(job), key="check", description=f"Check {job.id}")
     if job.verification_status is not Verdict.PASSED:
         raise DamageError(
@@ -38,7 +44,6 @@ def check(
             safe="nothing was changed; backups that are not named in the findings are not affected",
             hint="follow docs/operations/repository.md, section Repair; make a new full backup now",
         )
-    return str(job.id)
 
 
 @task(

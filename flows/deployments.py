@@ -19,6 +19,8 @@ from flows.backup import backup
 from flows.check import check
 from flows.prune import prune
 from flows.recover import recover
+from flows.retain import retain
+from flows.scheduled import scheduled
 from flows.verify import verify
 
 NAME = "edurise"
@@ -77,6 +79,19 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         description="Remove what no backup refers to from the repository.",
         tags=("edurise", "prune"),
         parameters=MappingProxyType({"wait": "1h"}),
+    ),
+    Deployment(
+        flow=scheduled,
+        entrypoint="flows.scheduled.scheduled",
+        description="Run what a schedule says, when its time has come; its schedules are rows of backup_schedules.",
+        tags=("edurise", "scheduled"),
+    ),
+    Deployment(
+        flow=retain,
+        entrypoint="flows.retain.retain",
+        description="Forget the backups that no schedule's retention, pin or hold keeps.",
+        tags=("edurise", "retain"),
+        parameters=MappingProxyType({"grace": "7d"}),
     ),
 )
 

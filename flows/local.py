@@ -23,7 +23,15 @@ SERVER_SECONDS = 120.0
 """A new server makes its database first: 13 to 17 s on two idle cores."""
 PICKUP_SECONDS = 120.0
 """A served flow's run is taken within seconds; one that waits longer has no runner."""
-DEPLOYMENT_NAMES = ("backup/edurise", "verify/edurise", "recover/edurise", "check/edurise", "prune/edurise")
+DEPLOYMENT_NAMES = (
+    "backup/edurise",
+    "verify/edurise",
+    "recover/edurise",
+    "check/edurise",
+    "prune/edurise",
+    "scheduled/edurise",
+    "retain/edurise",
+)
 """Written out, because importing the flows costs seconds; a test holds it to `deployments`."""
 
 

@@ -36,7 +36,7 @@ def is_transient(task: Task[..., object], task_run: TaskRun, state: State[object
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
-def told_in_full(flow_body: Callable[P, str]) -> Callable[P, str | State[object]]:
+def told_in_full(flow_body: Callable[P, str | State[object]]) -> Callable[P, str | State[object]]:
     """Make an error's three parts (what happened, what is safe, what to do) the run's message.
 
     Prefect shows an exception's text only, and `BackupError` keeps two parts

@@ -5,8 +5,10 @@ Plain httpx, because importing Prefect's own client takes seconds and 85 MB.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 from uuid import UUID
@@ -40,6 +42,29 @@ class FlowRun:
     def ended(self) -> bool:
         """Whether nothing more will happen."""
         return self.state_type in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class PrefectSchedule:
+    """A schedule of a deployment as the server has it now."""
+
+    id: UUID
+    slug: str
+    active: bool
+    schedule: Mapping[str, object]
+    parameters: Mapping[str, object]
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledRun:
+    """A run that waits for its time, or runs."""
+
+    id: UUID
+    state_type: str
+    expected_start: datetime
+    parameters: Mapping[str, object]
+    tags: tuple[str, ...]
 
 
 class PrefectApi:
@@ -96,6 +121,56 @@ class PrefectApi:
         state = {"type": state_type, "name": state_type.capitalize(), "message": message}
         self._call("POST", f"/flow_runs/{run_id}/set_state", {"state": state, "force": force})
 
+    def schedules(self, deployment_id: UUID) -> tuple[PrefectSchedule, ...]:
+        """Return the schedules of a deployment."""
+        return tuple(map(_schedule, self._call("GET", f"/deployments/{deployment_id}/schedules")))
+
+    def create_schedule(self, deployment_id: UUID, body: Mapping[str, object]) -> UUID:
+        """Make a schedule of a deployment and return its id; raises InputError when its slug is taken."""
+        return UUID(self._call("POST", f"/deployments/{deployment_id}/schedules", [body])[0]["id"])
+
+    def replace_schedule(self, deployment_id: UUID, schedule_id: UUID, body: Mapping[str, object]) -> None:
+        """Write a schedule anew. The body is always a full one: what it leaves out, the server would empty."""
+        self._call("PATCH", f"/deployments/{deployment_id}/schedules/{schedule_id}", body)
+
+    def delete_schedule(self, deployment_id: UUID, schedule_id: UUID) -> None:
+        """Remove a schedule and the runs that the server made for it ahead; one that is gone is no error."""
+        with suppress(NotFoundError):
+            self._call("DELETE", f"/deployments/{deployment_id}/schedules/{schedule_id}")
+
+    def open_runs(
+        self, deployment_id: UUID, *, until: datetime, tags: Sequence[str] = (), limit: int = 200
+    ) -> tuple[ScheduledRun, ...]:
+        """Return runs of a deployment that have not ended and were meant to start by `until`, the latest first."""
+        chosen: dict[str, object] = {
+            "deployment_id": {"any_": [str(deployment_id)]},
+            "state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}},
+            "expected_start_time": {"before_": until.astimezone(UTC).isoformat()},
+        }
+        chosen |= {"tags": {"all_": list(tags)}} if tags else {}
+        body = {"flow_runs": chosen, "sort": "EXPECTED_START_TIME_DESC", "limit": limit}
+        return tuple(map(_scheduled_run, self._call("POST", "/flow_runs/filter", body)))
+
+    def create_run_at(
+        self,
+        deployment_id: UUID,
+        at: datetime,
+        parameters: Mapping[str, object],
+        *,
+        idempotency_key: str,
+        tags: Sequence[str],
+    ) -> UUID:
+        """Ask for a run at a time; the same key gives the same run."""
+        moment = at.astimezone(UTC).isoformat()
+        state = {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": moment}}
+        body = {"parameters": dict(parameters), "idempotency_key": idempotency_key, "state": state, "tags": list(tags)}
+        return UUID(self._call("POST", f"/deployments/{deployment_id}/create_flow_run", body)["id"])
+
+    def delete_run(self, run_id: UUID) -> None:
+        """Remove a run; one that is gone is no error."""
+        with suppress(NotFoundError):
+            self._call("DELETE", f"/flow_runs/{run_id}")
+
     # Prefect's SQLite database is busy at times (HTTP 503); every call may be repeated: runs have keys.
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type(TransientError),
@@ -103,7 +178,7 @@ class PrefectApi:
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=3),
         reraise=True,
     )
-    def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+    def _call(self, method: str, path: str, body: Mapping[str, object] | Sequence[object] | None = None) -> Any:
         try:
             response = self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
@@ -121,7 +196,7 @@ class PrefectApi:
             raise TransientError(f"the Prefect server failed on {path} (HTTP {response.status_code})")
         if response.is_error:
             raise InputError(f"the Prefect server refused {path}: {response.text[:500]}")
-        return response.json()
+        return response.json() if response.content else None
 
 
 def _flow_run(answer: dict[str, Any]) -> FlowRun:
@@ -132,4 +207,25 @@ def _flow_run(answer: dict[str, Any]) -> FlowRun:
         state_type=state.get("type") or "PENDING",
         state=state.get("name") or "Pending",
         message=state.get("message") or "",
+    )
+
+
+def _schedule(answer: dict[str, Any]) -> PrefectSchedule:
+    return PrefectSchedule(
+        id=UUID(answer["id"]),
+        slug=answer.get("slug") or "",
+        active=bool(answer["active"]),
+        schedule=answer["schedule"],
+        parameters=answer.get("parameters") or {},
+        updated=datetime.fromisoformat(answer["updated"]),
+    )
+
+
+def _scheduled_run(answer: dict[str, Any]) -> ScheduledRun:
+    return ScheduledRun(
+        id=UUID(answer["id"]),
+        state_type=(answer.get("state") or {}).get("type") or "PENDING",
+        expected_start=datetime.fromisoformat(answer["expected_start_time"]),
+        parameters=answer.get("parameters") or {},
+        tags=tuple(answer.get("tags") or ()),
     )

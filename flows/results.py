@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from edurise_backup.model.jobs import BackupJob, Phase, RecoveryJob, Verification
-from edurise_backup.model.maintenance import CheckFigures, MaintenanceJob, PruneFigures
+from edurise_backup.model.maintenance import CheckFigures, ForgetFigures, MaintenanceJob, PruneFigures
 
 SHOWN = 50
 """Lines of a list that are shown; the rest is counted."""
@@ -100,6 +100,8 @@ def maintenance_markdown(job: MaintenanceJob) -> str:
         facts += _prune_facts(figures.pruned)
     if figures and figures.checked:
         facts += _check_facts(figures.checked)
+    if figures and figures.forgotten:
+        facts += _forget_facts(figures.forgotten, dry_run=job.dry_run)
     verdict = job.verification_status.value if job.verification_status else job.status.value.replace("_", " ")
     return _page(
         f"{job.kind.value.capitalize()}: {verdict}" + (", dry run, nothing was changed" if job.dry_run else ""),
@@ -129,6 +131,17 @@ def _check_facts(done: CheckFigures) -> list[tuple[str, str]]:
         ("Oldest proof", oldest),
         ("Damaged packs", f"{done.damaged_packs:,}"),
         ("Affected paths", f"{done.affected_paths:,}"),
+    ]
+
+
+def _forget_facts(done: ForgetFigures, *, dry_run: bool) -> list[tuple[str, str]]:
+    named = ", ".join(str(one)[:8] for one in done.backups[:SHOWN])
+    more = f" and {len(done.backups) - SHOWN:,} more" if len(done.backups) > SHOWN else ""
+    until = [("Can be brought back until", f"{done.until:%Y-%m-%d %H:%M} UTC")] if done.until else []
+    return [
+        ("Would be forgotten" if dry_run else "Forgotten", f"{len(done.backups):,} backups"),
+        *([("Backups", named + more)] if named else []),
+        *until,
     ]
 
 

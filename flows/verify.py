@@ -27,16 +27,22 @@ def verify(backup_id: UUID, job_id: UUID | None = None, config_path: Path | None
     `job_id` is the row that was queued for this run, if there is one.
     """
     verification = prove_backup(backup_id, job_id, config_path)
+    show_verification(verification)
+    return str(verification.id)
+
+
+def show_verification(verification: Verification) -> None:
+    """Show a finished verification on its run's page; raises DamageError when the backup did not pass."""
     create_markdown_artifact(
         verification_markdown(verification), key="verification", description=f"Verification {verification.id}"
     )
     if verification.verification_status is not Verdict.PASSED:
         raise DamageError(
-            f"backup {backup_id} did not pass: {'; '.join(verification.findings[:5]) or 'no finding recorded'}",
+            f"backup {verification.backup_id} did not pass: "
+            + ("; ".join(verification.findings[:5]) or "no finding recorded"),
             safe="nothing was changed; other backups are judged by their own verification",
             hint="make a new full backup now, then verify the other backups",
         )
-    return str(verification.id)
 
 
 @task(

@@ -3,7 +3,9 @@
 The watch itself is the library's (`edurise-backup watch` is the same without
 Prefect). Beside it, and only here: a run that Prefect takes for running though
 its job has ended (its process was killed with its runner) is set to Crashed,
-whoever ended the job. And when everything answers for the first time, say so.
+whoever ended the job; Prefect's schedules are made what the rows say, and a row
+that a person changes gets there within seconds. And when everything answers for
+the first time, that is said.
 """
 
 from __future__ import annotations
@@ -24,14 +26,17 @@ from edurise_backup.catalog.signs import write_sign
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, NotFoundError
 from edurise_backup.monitoring.logs import log_json_where_asked
+from edurise_backup.operations import Catalog
 from edurise_backup.operations.watching import Watch
 from flows.local import SERVER_SECONDS, served
 from flows.prefect_api import PrefectApi
 from flows.processes import LOOPBACK, wait_until
+from flows.schedules import reconcile
 
 EVERY_SECONDS = 30.0
 PREFECT = "prefect"
 """The name under which a Prefect server that answers is noted: one that falls silent is an alarm."""
+LOOK_SECONDS = 2.0
 
 
 def main() -> int:
@@ -44,7 +49,7 @@ def main() -> int:
     with PrefectApi(settings.prefect_api_url) as api:
         while True:
             look_once(watch, api)
-            time.sleep(EVERY_SECONDS)
+            until_changed(watch, seconds=EVERY_SECONDS)
 
 
 def look_once(watch: Watch, api: PrefectApi) -> None:
@@ -56,13 +61,32 @@ def look_once(watch: Watch, api: PrefectApi) -> None:
     for line in found.lines:
         say(line)
     try:
-        sessions = watch.catalog().sessions
         if api.healthy():
-            write_sign(sessions, PREFECT, datetime.now(UTC))
-            for run_id in end_zombies(api, sessions, datetime.now(UTC)):
-                say(f"the flow run {run_id} had nothing left to do and is marked as crashed")
+            look_after_prefect(watch.catalog(), api, datetime.now(UTC))
     except BackupError as error:
         say("\n".join(error.lines()))
+
+
+def look_after_prefect(catalog: Catalog, api: PrefectApi, now: datetime) -> None:
+    """Note that Prefect answers, end its zombies, put its schedules right; raises UnreachableError and its kin."""
+    write_sign(catalog.sessions, PREFECT, now)
+    for run_id in end_zombies(api, catalog.sessions, now):
+        say(f"the flow run {run_id} had nothing left to do and is marked as crashed")
+    done = reconcile(catalog, api, now)
+    for sentence in (*done.drifts, *done.changes, *done.faults):
+        say(f"schedule {sentence}")
+
+
+def until_changed(watch: Watch, *, seconds: float) -> None:
+    """Wait until somebody changed a schedule, or the time is over: a change reaches Prefect within moments."""
+    deadline = time.monotonic() + seconds
+    with suppress(BackupError):
+        before = watch.catalog().schedules.changed_at()
+        while time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+            if watch.catalog().schedules.changed_at() != before:
+                return
+    time.sleep(max(0.0, deadline - time.monotonic()))
 
 
 def end_zombies(api: PrefectApi, sessions: Sessions, now: datetime) -> tuple[UUID, ...]:

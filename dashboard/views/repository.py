@@ -20,7 +20,7 @@ NEVER = """\
 **The repository was never checked.**
 
 *Check now* proves its structure and as many bytes as the budget allows. 5 % every day keeps every byte proved within 30
-days: schedule the deployment `check/edurise`, or run `edurise-backup check --budget 5%` from a timer.
+days: make a schedule of the type *check*, or run `edurise-backup check --budget 5%` from a timer.
 """
 
 

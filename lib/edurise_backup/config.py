@@ -109,6 +109,8 @@ class ObjectivesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """The newest good backup that passed a verification may be so old."""
     free_days: Positive = 30
     """The store must not fill sooner than this by the forecast."""
+    retention_days: Positive = 30
+    """A policy should keep restore points at least so old."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

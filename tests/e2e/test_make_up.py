@@ -121,6 +121,27 @@ def test_ctrl_c_stops_everything_in_order_and_a_second_start_goes_on(tmp_path: P
         assert again.completed, again.message
 
 
+def test_a_schedule_that_is_added_while_everything_runs_runs_by_itself_and_a_pause_ends_it(tmp_path: Path) -> None:
+    settings_path = configure(tmp_path)
+    settings = load_settings(settings_path)
+    config = {"name": "often", "type": "files", "frequency": "every 10 seconds", "grace": "1h"}
+    with make_up(environment_of(settings_path), tmp_path / "up.log") as up, PrefectApi(up.api_url) as api:
+        added = operations.schedule_backup(config, settings=settings)
+        deployment = api.deployment_id("scheduled/edurise")
+        slug = f"sched-{added.id}"
+        wait_until(lambda: slug in {one.slug for one in api.schedules(deployment)}, "Prefect's schedule", seconds=20)
+        wait_until(lambda: any(job.status.good for job in jobs_of(settings_path)), "a backup", seconds=90)
+        operations.pause_schedule("often", settings=settings)
+        wait_until(lambda: api.schedules(deployment) == (), "the end of Prefect's schedule", seconds=20)
+        (schedule,) = operations.list_schedules(settings=settings)
+        assert (schedule.next_run, schedule.last_run is not None) == (None, True)
+        (status,) = operations.schedule_status(settings=settings)
+        assert "kept" in [run.outcome for run in status.runs]
+        log = up.log.read_text()
+    assert "schedule often: made in Prefect" in log
+    assert "Traceback" not in log
+
+
 def start_long_run(up: Running, settings_path: Path) -> UUID:
     """Start a backup that takes long, and return its run once its job goes on."""
     large = settings_path.parent / "platform" / "large"

@@ -161,8 +161,28 @@ def test_a_job_that_the_reconciler_ended_has_died(catalog: Catalog, settings: Se
 def test_what_others_raise_is_left_to_them(catalog: Catalog, settings: Settings) -> None:
     for kind in (AlarmKind.LEASE_STOLEN, AlarmKind.RUN_MISSED, AlarmKind.SCHEDULE_DRIFT, AlarmKind.AUDIT_BROKEN):
         catalog.alarms.raise_alarm(Alarm(kind, "theirs", Severity.WARNING, "m"))
+    catalog.alarms.raise_alarm(Alarm(AlarmKind.JOB_FAILED, "schedule nightly", Severity.WARNING, "m"))
     look(settings, catalog, NOW)
-    assert len([row for row in catalog.alarms.open() if row.subject == "theirs"]) == 4
+    theirs = [row for row in catalog.alarms.open() if row.subject in ("theirs", "schedule nightly")]
+    assert len(theirs) == 5
+
+
+def test_a_scheduled_run_that_failed_is_told_by_its_schedule_alone(catalog: Catalog, settings: Settings) -> None:
+    failed = {"status": JobStatus.FAILED, "error": "the disk is full", "parts": ()}
+    job = planted.backup(catalog.sessions, NOW - HOUR, **failed)
+    look(settings, catalog, NOW)
+    assert "backup full" in kinds(catalog)
+    due = NOW - HOUR
+    catalog.sessions.run(
+        lambda c: c.execute(
+            """INSERT INTO expected_runs
+                   (schedule_id, due_at, name, type, grace_until, frozen_at, outcome, judged_at, job_id)
+               VALUES (%s, %s, 'nightly', 'full', %s, %s, 'failed', %s, %s)""",
+            (uuid4(), due, due, due, NOW, job),
+        )
+    )
+    look(settings, catalog, NOW)
+    assert "backup full" not in kinds(catalog)
 
 
 def test_a_check_within_a_budget_does_not_settle_what_another_one_found(catalog: Catalog, settings: Settings) -> None:

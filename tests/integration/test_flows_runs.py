@@ -23,6 +23,7 @@ from flows.deployments import DEPLOYMENTS, NAME, registered
 from flows.local import DEPLOYMENT_NAMES
 from flows.prune import prune
 from flows.recover import recover
+from flows.retain import retain
 from flows.verify import verify
 from tests.support.product import configure
 from tests.support.trees import describe
@@ -167,6 +168,22 @@ def test_check_and_prune_are_runs_that_agree_with_their_job_rows(settings_path: 
     with operations.open_catalog(settings) as catalog:
         job = catalog.maintenance.get(UUID(prune_id))
     assert (job.flow_run_id, job.status) == (run_id_of(state), JobStatus.COMPLETED)
+
+
+def test_a_retention_is_a_run_that_agrees_with_its_job_row(settings_path: Path) -> None:
+    settings = load_settings(settings_path)
+    completed(backup, type=BackupType.FILES, config_path=settings_path)
+    queued = operations.queue_retention(settings=settings, dry_run=True)
+    state, job_id = completed(retain, dry_run=True, job_id=queued, config_path=settings_path)
+    assert job_id == str(queued)
+    assert "nothing was changed" in artifact_of(state)
+    state, job_id = completed(retain, config_path=settings_path)
+    with operations.open_catalog(settings) as catalog:
+        job = catalog.maintenance.get(UUID(job_id))
+    assert (job.flow_run_id, job.status) == (run_id_of(state), JobStatus.COMPLETED)
+    assert "0 backups" in artifact_of(state)
+    assert "no schedule says what to keep" in artifact_of(state)
+    assert task_names(state) == {"forget by retention", *(phase.name for phase in job.phases)}
 
 
 def test_a_missing_backup_fails_the_check_and_stops_the_prune(settings_path: Path) -> None:

@@ -164,6 +164,8 @@ def prefect() -> Iterator[Prefect]:
             run_id = self.path.rpartition("/")[2]
             if run_id == "ready":
                 self._answer({}, 200 if served.healthy else 503)
+            elif run_id not in served.runs:
+                self._answer({}, 404)
             else:
                 self._answer({"id": run_id, "name": "run", "state": {"type": served.runs[run_id]}})
 

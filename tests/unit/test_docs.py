@@ -34,6 +34,14 @@ CALLS = (
     "check_repository",
     "queue_check",
     "queue_prune",
+    "schedule_backup",
+    "edit_schedule",
+    "pause_schedule",
+    "resume_schedule",
+    "remove_schedule",
+    "list_schedules",
+    "preview_schedule",
+    "schedule_status",
 )
 
 
@@ -41,7 +49,8 @@ def shown(parameter: inspect.Parameter) -> str:
     """Return a parameter as the page writes it."""
     if parameter.default is inspect.Parameter.empty:
         return parameter.name
-    text = json.dumps(parameter.default) if isinstance(parameter.default, str) else repr(parameter.default)
+    name = getattr(parameter.default, "__name__", "") or repr(parameter.default)
+    text = json.dumps(parameter.default) if isinstance(parameter.default, str) else name
     return f"{parameter.name}={text}"
 
 

@@ -61,7 +61,10 @@ SELECT DISTINCT ON (kind, type, source, status)
        status IN ('completed', 'completed_with_warnings') AS good,
        coalesce(error LIKE ANY (%(died)s), false) AS died,
        warnings, coalesce(error, '') AS error, coalesce(hint, '') AS hint
-FROM ended WHERE status <> 'cancelled'
+FROM ended
+-- of a run that a schedule expected, whoever judges those tells
+WHERE status <> 'cancelled' AND NOT EXISTS (
+    SELECT FROM expected_runs e WHERE e.job_id = ended.id AND e.outcome = 'failed')
 ORDER BY kind, type, source, status, completed_at DESC, id
 """
 

@@ -27,13 +27,18 @@ class KeptTable:
 
     name: str
     key: tuple[str, ...]
+    where: str = "true"
+    """Rows for which this does not hold are not exported."""
+    without: tuple[str, ...] = ()
+    """Columns that mean nothing in another catalog."""
     chained: bool = False
     """Its rows hang together: they are taken over as a whole, into an empty table only."""
 
 
 KEPT = (
-    KeptTable("backup_schedules", ("id",)),
-    KeptTable("expected_runs", ("due_at", "schedule_id")),
+    KeptTable("backup_schedules", ("id",), without=("prefect_schedule_id",)),
+    # what had not been judged yet would look missed: its job may be known by now, but not that it was for this run
+    KeptTable("expected_runs", ("due_at", "schedule_id"), where="outcome IS NOT NULL"),
     KeptTable("alarms", ("id",)),
     KeptTable(AUDIT, ("seq",), chained=True),
 )
@@ -59,10 +64,12 @@ def read_rows(connection: Connection) -> Iterator[KeptRow]:
     """Yield all rows of all these tables, in the order of their keys."""
     for table in KEPT:
         key = sql.SQL(", ").join(map(sql.Identifier, table.key))
-        query = sql.SQL("SELECT to_jsonb(kept) FROM {} AS kept ORDER BY {}").format(sql.Identifier(table.name), key)
+        query = sql.SQL("SELECT to_jsonb(kept) - %s::text[] FROM {} AS kept WHERE {} ORDER BY {}").format(
+            sql.Identifier(table.name), sql.SQL(table.where), key
+        )
         with connection.cursor(name=f"kept_{table.name}") as cursor:
             cursor.itersize = _PAGE
-            for (values,) in cursor.execute(query):
+            for (values,) in cursor.execute(query, (list(table.without),)):
                 yield KeptRow(table.name, msgspec.convert(values, dict[str, object]))
 
 

@@ -16,12 +16,15 @@ from edurise_backup.cli import (
     alarms,
     jobs,
     maintenance,
+    protections,
     repo,
     repo_browse,
     repo_check,
     repo_prune,
     repo_restore,
     repo_upkeep,
+    retention,
+    schedule,
     upkeep,
     watching,
 )
@@ -38,9 +41,12 @@ app = typer.Typer(
 )
 jobs.add_commands(app)
 maintenance.add_commands(app)
+retention.add_commands(app)
+protections.add_commands(app)
 upkeep.add_commands(app)
 alarms.add_commands(app)
 watching.add_commands(app)
+schedule.add_commands(app)
 repo_restore.add_commands(repo.app)
 repo_upkeep.add_commands(repo.app)
 repo_browse.add_commands(repo.app)

@@ -38,6 +38,8 @@ class AlarmKind(StrEnum):
     CATALOG_DISAGREES = "catalog_disagrees"
     SCHEDULE_DRIFT = "schedule_drift"
     RETENTION_DRIFT = "retention_drift"
+    PROTECTION_GONE = "protection_gone"
+    """The note of a pin or hold is gone from the repository, and nobody released it."""
     UNUSUAL_CHANGE = "unusual_change"
     AUDIT_BROKEN = "audit_broken"
     SERVICE_DOWN = "service_down"

@@ -6,11 +6,14 @@ first; each rule keeps the newest snapshot of each of its periods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
+
+FUTURE = timedelta(hours=1)
+"""What is dated later than this from now was written by a wrong clock, or ours is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,15 @@ class Decision:
         return bool(self.reasons)
 
 
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """What the rules look at: a snapshot, or a backup as a whole."""
+
+    id: str
+    moment: datetime
+    tags: tuple[str, ...] = ()
+
+
 Period = Callable[[datetime, int], object]
 
 
@@ -63,31 +75,39 @@ def _rules(policy: RetentionPolicy) -> list[tuple[int, Period, str]]:
 def apply_policy(snapshots: Iterable[tuple[SnapshotId, Snapshot]], policy: RetentionPolicy) -> list[Decision]:
     """Judge the snapshots of one group, newest first."""
     ordered = sorted(snapshots, key=lambda item: (item[1].nanoseconds, item[0]), reverse=True)
-    reasons: dict[SnapshotId, list[str]] = {snapshot_id: [] for snapshot_id, _ in ordered}
-    newest = _moment(ordered[0][1]) if ordered else None
-    for snapshot_id, snapshot in ordered:
-        reasons[snapshot_id] += [f"has the tag {tag}" for tag in policy.tags if tag in (snapshot.tags or [])]
-        if policy.within and newest and newest - _moment(snapshot) <= policy.within:
-            reasons[snapshot_id].append(f"within {policy.within}")
-    for count, period, name in _rules(policy):
-        _apply_rule(ordered, reasons, count, period, name)
+    dated = [Dated(key, _moment(snapshot), tuple(snapshot.tags or ())) for key, snapshot in ordered]
+    reasons = reasons_to_keep(dated, policy)
     return [Decision(snapshot_id, snapshot, tuple(reasons[snapshot_id])) for snapshot_id, snapshot in ordered]
 
 
+def reasons_to_keep(newest_first: Sequence[Dated], policy: RetentionPolicy) -> dict[str, list[str]]:
+    """Return, for each point of one group, why the policy keeps it; without reasons it goes."""
+    reasons: dict[str, list[str]] = {point.id: [] for point in newest_first}
+    newest = newest_first[0].moment if newest_first else None
+    for point in newest_first:
+        if policy.tags:
+            reasons[point.id] += [f"has the tag {tag}" for tag in policy.tags if tag in point.tags]
+        if policy.within and newest and newest - point.moment <= policy.within:
+            reasons[point.id].append(f"within {policy.within}")
+    for count, period, name in _rules(policy):
+        _apply_rule(newest_first, reasons, count, period, name)
+    return reasons
+
+
 def _apply_rule(
-    ordered: list[tuple[SnapshotId, Snapshot]],
-    reasons: dict[SnapshotId, list[str]],
+    ordered: Sequence[Dated],
+    reasons: dict[str, list[str]],
     count: int,
     period: Period,
     name: str,
 ) -> None:
     last: object = None
-    for number, (snapshot_id, snapshot) in enumerate(ordered):
+    for number, point in enumerate(ordered):
         if count == 0:
             return
-        this = period(_moment(snapshot), number)
+        this = period(point.moment, number)
         if this != last:
-            reasons[snapshot_id].append(name)
+            reasons[point.id].append(name)
             last = this
             count -= 1
 

@@ -108,4 +108,9 @@ class ExpectedRun:
     outcome: RunOutcome | None = None
     judged_at: datetime | None = None
     job_id: UUID | None = None
+    begun_at: datetime | None = None
+    """When a run took it up: it is taken up once."""
+    flow_run_id: UUID | None = None
+    made_up_at: datetime | None = None
+    """Of a missed one: when a later run that ended well made up for it."""
     reason: str = ""

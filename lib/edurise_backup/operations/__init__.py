@@ -14,53 +14,118 @@ if TYPE_CHECKING:
     from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
     from edurise_backup.operations.catalogs import Catalog, open_catalog
     from edurise_backup.operations.forgetting import accept_gone, bring_backups_back, forget_backups
+    from edurise_backup.operations.judging import judge_runs
     from edurise_backup.operations.maintenance import check_repository, prune_repository, queue_check, queue_prune
+    from edurise_backup.operations.protections import (
+        hold_backup,
+        list_protections,
+        pin_backup,
+        release_hold,
+        remove_pin,
+    )
     from edurise_backup.operations.rebuilding import rebuild_catalog
     from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
+    from edurise_backup.operations.retention import apply_retention, plan_retention, queue_retention
+    from edurise_backup.operations.retention_drift import retention_drift
+    from edurise_backup.operations.retention_simulation import simulate_retention
+    from edurise_backup.operations.schedule_config import ScheduleConfig
+    from edurise_backup.operations.schedule_runs import begin_run
+    from edurise_backup.operations.schedules import (
+        edit_schedule,
+        list_schedules,
+        pause_schedule,
+        preview_schedule,
+        remove_schedule,
+        resume_schedule,
+        schedule_backup,
+        schedule_status,
+    )
     from edurise_backup.operations.statistics import get_backup_stats
     from edurise_backup.operations.verifications import queue_verification, verify_backup
 
 _HOMES = {
     "Catalog": "catalogs",
+    "ScheduleConfig": "schedule_config",
     "accept_gone": "forgetting",
+    "apply_retention": "retention",
+    "begin_run": "schedule_runs",
     "bring_backups_back": "forgetting",
     "check_repository": "maintenance",
     "create_backup": "backups",
+    "edit_schedule": "schedules",
     "forget_backups": "forgetting",
     "get_backup_stats": "statistics",
     "get_backups": "backups",
+    "hold_backup": "protections",
     "initiate_recovery": "recoveries",
+    "judge_runs": "judging",
+    "list_protections": "protections",
+    "list_schedules": "schedules",
     "make_repository": "backups",
     "open_catalog": "catalogs",
+    "pause_schedule": "schedules",
+    "pin_backup": "protections",
+    "plan_retention": "retention",
+    "preview_schedule": "schedules",
     "prune_repository": "maintenance",
     "queue_backup": "backups",
     "queue_check": "maintenance",
     "queue_prune": "maintenance",
     "queue_recovery": "recoveries",
+    "queue_retention": "retention",
     "queue_verification": "verifications",
     "rebuild_catalog": "rebuilding",
+    "release_hold": "protections",
+    "remove_pin": "protections",
+    "remove_schedule": "schedules",
+    "resume_schedule": "schedules",
+    "retention_drift": "retention_drift",
+    "schedule_backup": "schedules",
+    "schedule_status": "schedules",
+    "simulate_retention": "retention_simulation",
     "verify_backup": "verifications",
 }
 
 __all__ = [
     "Catalog",
+    "ScheduleConfig",
     "accept_gone",
+    "apply_retention",
+    "begin_run",
     "bring_backups_back",
     "check_repository",
     "create_backup",
+    "edit_schedule",
     "forget_backups",
     "get_backup_stats",
     "get_backups",
+    "hold_backup",
     "initiate_recovery",
+    "judge_runs",
+    "list_protections",
+    "list_schedules",
     "make_repository",
     "open_catalog",
+    "pause_schedule",
+    "pin_backup",
+    "plan_retention",
+    "preview_schedule",
     "prune_repository",
     "queue_backup",
     "queue_check",
     "queue_prune",
     "queue_recovery",
+    "queue_retention",
     "queue_verification",
     "rebuild_catalog",
+    "release_hold",
+    "remove_pin",
+    "remove_schedule",
+    "resume_schedule",
+    "retention_drift",
+    "schedule_backup",
+    "schedule_status",
+    "simulate_retention",
     "verify_backup",
 ]
 

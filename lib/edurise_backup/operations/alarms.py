@@ -20,7 +20,11 @@ from edurise_backup.model.location import SCHEME
 from edurise_backup.model.people import Actor, Permission
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import choose_sources
+from edurise_backup.operations.planning import ALARM_SUBJECT
 from edurise_backup.ports import Clock
+
+_SCHEDULES = ALARM_SUBJECT.format("")
+"""What is about a schedule is raised and settled where its runs are judged."""
 
 
 def look(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock | None = None) -> tuple[Alarm, ...]:
@@ -29,7 +33,7 @@ def look(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock | 
     `clock` (the settings' own unless given) is compared with the catalog server's.
     """
     facts = gather(settings, catalog, now, clock=clock)
-    return Alarms(catalog.sessions, clock=lambda: now).replace(KINDS, judge(facts))
+    return Alarms(catalog.sessions, clock=lambda: now).replace(KINDS, judge(facts), but=_SCHEDULES)
 
 
 def gather(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock | None = None) -> Facts:

@@ -13,12 +13,15 @@ from typing import Self
 
 from edurise_backup.catalog.alarms import Alarms
 from edurise_backup.catalog.audit import AuditTrail
+from edurise_backup.catalog.expected_runs import ExpectedRuns
 from edurise_backup.catalog.jobs import BackupJobs
 from edurise_backup.catalog.leases import Leases
 from edurise_backup.catalog.maintenance import MaintenanceJobs
 from edurise_backup.catalog.migrate import migrate
+from edurise_backup.catalog.protections import Protections
 from edurise_backup.catalog.reconcile import EndedJob, reconcile_dead
 from edurise_backup.catalog.recoveries import RecoveryJobs
+from edurise_backup.catalog.schedules import Schedules
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings
@@ -45,6 +48,9 @@ class Catalog:
         self.audit = AuditTrail(sessions, clock=clock)
         self.alarms = Alarms(sessions, clock=clock)
         self.leases = Leases(sessions, clock=clock)
+        self.schedules = Schedules(sessions)
+        self.expected_runs = ExpectedRuns(sessions)
+        self.protections = Protections(sessions)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:

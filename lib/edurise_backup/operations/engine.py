@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,13 +12,15 @@ from pathlib import Path, PurePath
 from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.compression import AUTO, Compression
 from edurise_backup.model.location import SCHEME
-from edurise_backup.model.policy import Decision, RetentionPolicy, apply_policy, group_snapshots
+from edurise_backup.model.policy import FUTURE, Decision, RetentionPolicy, apply_policy, group_snapshots
+from edurise_backup.model.protections import Protection
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
 from edurise_backup.ports import AROUND, Progress, Source, Store
 from edurise_backup.recovery.planning import EVERYTHING, Selection
-from edurise_backup.repository.forgetting import FUTURE, moment_of
+from edurise_backup.repository.holds import refuse_protected
 from edurise_backup.repository.locks import Lock
+from edurise_backup.repository.moments import moment_of
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
 from edurise_backup.repository.trial import Trial, try_snapshot
@@ -247,6 +249,7 @@ def choose_forgotten(
     *,
     within: Span | None = None,
     among: SnapshotFilter | None = None,
+    kept: Mapping[str, Protection] | None = None,
     now: datetime,
 ) -> tuple[list[SnapshotId], list[Decision]]:
     """Return the snapshots to forget (by name, or by policy) and how the policy judged each one.
@@ -254,14 +257,18 @@ def choose_forgotten(
     `within` keeps what is not older than the newest snapshot of its group by
     that span. The policy judges only what passes the filter `among`. What is
     dated more than an hour after `now` stays, and is not judged: a wrong date
-    must not push out what is real. Raises InputError for a policy that keeps
-    nothing, and for names and a policy together.
+    must not push out what is real. What `kept` says is pinned or held stays.
+    Raises InputError for a policy that keeps nothing, and for names and a policy
+    together, ConflictError for a name of what is pinned or held.
     """
+    kept = kept or {}
     nothing_said = policy.empty and within in (None, Span())
     if words:
         if not nothing_said:
             raise InputError("snapshots are named and a policy is given", hint="use one of the two")
-        return [choose_snapshot(word, found) for word in words], []
+        named = [choose_snapshot(word, found) for word in words]
+        refuse_protected(named, kept)
+        return named, []
     if nothing_said:
         raise InputError("no policy says what to keep", hint="give --keep-last N or another --keep option, or ids")
     chosen = (among or SnapshotFilter()).apply(found)
@@ -271,6 +278,9 @@ def choose_forgotten(
         decision for group in groups.values() for decision in apply_policy(group, _dated(policy, group, within))
     ]
     decisions += [Decision(key, shot, ("is dated in the future: not judged",)) for key, shot in future.items()]
+    decisions = [
+        replace(one, reasons=(kept[one.id].words, *one.reasons)) if one.id in kept else one for one in decisions
+    ]
     return [decision.id for decision in decisions if not decision.keep], decisions
 
 

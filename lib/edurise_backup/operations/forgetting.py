@@ -18,19 +18,25 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, JobId, JobStatus
 from edurise_backup.model.maintenance import ForgetFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
-from edurise_backup.model.policy import RetentionPolicy
+from edurise_backup.model.policy import Decision, RetentionPolicy
+from edurise_backup.model.protections import Protection
+from edurise_backup.model.retention import always_kept
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.engine import choose_forgotten
 from edurise_backup.operations.maintenance import run_maintenance
 from edurise_backup.operations.presence import look_for_backups
+from edurise_backup.operations.protections import kept_here
 from edurise_backup.operations.pruning import bring_back, parse_duration
 from edurise_backup.operations.rebuilding import by_snapshot_alone
+from edurise_backup.operations.retention_plan import restore_point
 from edurise_backup.operations.snapshots import parse_span
 from edurise_backup.ports import Progress
-from edurise_backup.repository.forgetting import moment_text
+from edurise_backup.repository.holds import refuse_protected
 from edurise_backup.repository.layout import Kind
+from edurise_backup.repository.locks import wait_for_lock
+from edurise_backup.repository.moments import moment_text
 from edurise_backup.repository.repository import Repository
 
 _ALL = 1_000_000
@@ -75,7 +81,9 @@ def forget_backups(
     """Forget backups, named by ids or chosen by a policy, each with all of its snapshots.
 
     A policy judges the restorable backups of each host, type and source apart;
-    those that no job of ours made (known by their snapshot alone) stay. Until
+    those that no job of ours made (known by their snapshot alone) stay, as do
+    the newest, the newest verified and the newest complete one of each type and
+    source, and what is pinned or held (ConflictError when it is named). Until
     `grace` is over what went can be brought back; with `0` it cannot. Raises
     InputError for a wish that means nothing, NotFoundError, AmbiguousError, and
     DamageError when a policy is to judge and a snapshot is not readable.
@@ -83,10 +91,10 @@ def forget_backups(
     settings, length = settings or load_settings(), parse_duration(grace)
     with open_catalog(settings) as catalog:
         decisions: tuple[BackupDecision, ...] = ()
+        repository = opened_repository(settings)
         if backups and policy is None and not keep_within:
-            chosen = _named(catalog, backups)
+            chosen = _named(catalog, backups, kept_here(catalog, repository, catalog.clock()))
         else:
-            repository = opened_repository(settings)
             chosen, decisions = _judged(catalog, repository, backups, policy or RetentionPolicy(), keep_within)
         gone = tuple(backup.id for backup in chosen)
         if dry_run or not chosen:
@@ -154,7 +162,7 @@ def _given(backups: Sequence[UUID | str]) -> Sequence[UUID | str]:
     return backups
 
 
-def _named(catalog: Catalog, words: Sequence[UUID | str]) -> list[BackupJob]:
+def _named(catalog: Catalog, words: Sequence[UUID | str], kept: Mapping[str, Protection]) -> list[BackupJob]:
     chosen = {backup.id: backup for backup in (find_backup(catalog, word) for word in words)}
     for backup in chosen.values():
         if not backup.status.good:
@@ -169,6 +177,7 @@ def _named(catalog: Catalog, words: Sequence[UUID | str]) -> list[BackupJob]:
                 safe="nothing was changed",
                 hint="when it is meant to be gone: `edurise-backup forget --gone ID`",
             )
+        refuse_protected([part.snapshot_id for part in backup.parts], kept)
     return list(chosen.values())
 
 
@@ -176,8 +185,10 @@ def _judged(
     catalog: Catalog, repository: Repository, words: Sequence[UUID | str], policy: RetentionPolicy, keep_within: str
 ) -> tuple[list[BackupJob], tuple[BackupDecision, ...]]:
     """Return what a policy lets go; a snapshot that cannot be read raises DamageError: it may be the newest."""
+    now = catalog.clock()
     jobs = catalog.jobs.find(BackupFilters(restorable=True, limit=_ALL))
     listed = repository.snapshots()
+    kept = kept_here(catalog, repository, now)
     judged = {
         str(job.id): job
         for job in jobs
@@ -188,13 +199,27 @@ def _judged(
         list(map(str, words)),
         policy,
         within=parse_span(keep_within) if keep_within else None,
-        now=catalog.clock(),
+        kept={str(job.id): kept[part.snapshot_id] for job in jobs for part in job.parts if part.snapshot_id in kept},
+        now=now,
     )
+    decisions = _never_the_last(decisions, judged, now)
+    gone = [decision.id for decision in decisions if not decision.keep] if decisions else gone
     foreign = [BackupDecision(job, ("no job of ours made it: not judged",)) for job in jobs if by_snapshot_alone(job)]
     return (
         [judged[job_id] for job_id in gone],
         (*(BackupDecision(judged[decision.id], decision.reasons) for decision in decisions), *foreign),
     )
+
+
+def _never_the_last(decisions: Sequence[Decision], judged: Mapping[str, BackupJob], now: datetime) -> list[Decision]:
+    """Keep of each type and source the newest, the newest verified and the newest complete backup, too."""
+    points = [restore_point(judged[decision.id], (), {}) for decision in decisions]
+    good = sorted((p for p in points if p.counts(now)), key=lambda point: (point.moment, point.id), reverse=True)
+    always = always_kept(good)
+    return [
+        decision if decision.keep else replace(decision, reasons=tuple(always.get(UUID(decision.id), ())))
+        for decision in decisions
+    ]
 
 
 def _as_snapshot(job: BackupJob, listed: Mapping[SnapshotId, Snapshot]) -> Snapshot:
@@ -228,24 +253,37 @@ def _run(
 
 
 def forget_whole(
-    catalog: Catalog, repository: Repository, chosen: Sequence[BackupJob], progress: Progress, *, grace: timedelta
+    catalog: Catalog,
+    repository: Repository,
+    chosen: Sequence[BackupJob],
+    progress: Progress,
+    *,
+    grace: timedelta,
+    now: datetime | None = None,
+    wait: timedelta = timedelta(0),
 ) -> ForgetFigures:
-    """Forget each backup as a whole; a cancelled job stops between two. May be repeated after a crash."""
+    """Forget each backup as a whole; a cancelled job stops between two. May be repeated after a crash.
+
+    Waits up to `wait` for a prune that holds the repository. Pins and holds are looked at anew before each one:
+    raises ConflictError for one that came since.
+    """
     progress.phase("forget")
     done: list[JobId] = []
-    moment = catalog.clock()
+    moment = now or catalog.clock()
     until = moment + grace if grace > timedelta(0) else None
-    with repository.lock(at_once=True):
+    with wait_for_lock(lambda: repository.lock(at_once=True), wait, progress.raise_if_cancelled):
         listed = set(repository.box.ids(Kind.SNAPSHOT))
         for backup in chosen:
             progress.raise_if_cancelled()
             if not listed.intersection(part.snapshot_id for part in backup.parts):
                 continue  # forgotten before: its grace goes on as it was
+            kept = kept_here(catalog, repository, moment)
+            refuse_protected([part.snapshot_id for part in backup.parts], kept)
             mark_forgotten(catalog.sessions, [backup.id], at=moment, until=until)
             for part in reversed(backup.parts):  # the metadata first: a set that has it looks whole
                 if part.snapshot_id in listed:
                     with suppress(NotFoundError):  # somebody else has forgotten it since
-                        repository.forget(SnapshotId(part.snapshot_id), grace=grace, now=moment)
+                        repository.forget(SnapshotId(part.snapshot_id), grace=grace, now=moment, kept=kept)
             # a check beside us may have seen all snapshots and taken the mark away
             mark_forgotten(catalog.sessions, [backup.id], at=moment, until=until)
             done.append(backup.id)

@@ -22,6 +22,7 @@ from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.figures import checked_figures, planned_figures, pruned_figures
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.presence import Presence, look_for_backups
+from edurise_backup.operations.protections import look_for_protections, refuse_vanished
 from edurise_backup.operations.pruning import (
     PruneWish,
     prune_wish,
@@ -66,6 +67,7 @@ def prune_repository(
     with open_catalog(settings) as catalog:
 
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
+            refuse_vanished(look_for_protections(catalog, repository))
             present = look_for_backups(catalog, repository)
             return _prune(repository, present, wish, reporter, started, now=catalog.clock)
 

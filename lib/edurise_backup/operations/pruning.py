@@ -15,6 +15,7 @@ from edurise_backup.operations.snapshots import SnapshotFilter, Span
 from edurise_backup.ports import Clock, Progress, utc_now
 from edurise_backup.repository import forgetting
 from edurise_backup.repository.fates import PruneOptions, UnusedLimit
+from edurise_backup.repository.holds import kept_snapshots
 from edurise_backup.repository.locks import SETTLE
 from edurise_backup.repository.prune_plan import PrunePlan, plan_prune
 from edurise_backup.repository.pruner import Pruned, finish_prune, prepare_prune
@@ -66,18 +67,20 @@ def forget_snapshots(
     """
     moment = now()
     if dry_run:
+        kept = kept_snapshots(repository.box, moment)
         gone, decisions = choose_forgotten(
-            repository.snapshots(), words, policy, within=within, among=among, now=moment
+            repository.snapshots(), words, policy, within=within, among=among, kept=kept, now=moment
         )
         return ForgetResult(tuple(dict.fromkeys(gone)), tuple(decisions), None, None)
     with repository.lock(at_once=True, settle=settle) as lock:
         found = repository.snapshots()
-        gone, decisions = choose_forgotten(found, words, policy, within=within, among=among, now=moment)
+        kept = kept_snapshots(repository.box, moment)
+        gone, decisions = choose_forgotten(found, words, policy, within=within, among=among, kept=kept, now=moment)
         gone = list(dict.fromkeys(gone))
         progress.phase("forget")
         for snapshot_id in gone:
             progress.raise_if_cancelled()
-            repository.forget(snapshot_id, grace=grace, now=moment)
+            repository.forget(snapshot_id, grace=grace, now=moment, kept=kept)
         plan = None
         if prune is not None:
             plan = prepare_prune(repository, lock, prune.options, progress=progress, seen=found, now=now)

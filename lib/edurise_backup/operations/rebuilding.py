@@ -26,9 +26,10 @@ from edurise_backup.model.jobs import (
 )
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.backups import opened_repository, set_checksum
-from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import CATALOG_EXPORT
 from edurise_backup.operations.presence import look_for_backups
+from edurise_backup.operations.protections import look_for_protections, vanished_sentence
 from edurise_backup.operations.records import kept_records
 from edurise_backup.recovery.streaming import SnapshotFiles
 from edurise_backup.repository.forgetting import read_forgotten
@@ -83,6 +84,7 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
     with open_catalog(settings) as catalog:
         result = import_rows(catalog.sessions, [*rows, *alone, *_with_verdicts(records)], now=catalog.clock())
         remarks += look_for_backups(catalog, repository).missing_sentences()
+        remarks += _protections(catalog, repository)
     return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))
 
 
@@ -106,6 +108,14 @@ def newest_export(
             [record for record in found if isinstance(record, KeptRow)],
         )
     return [], []
+
+
+def _protections(catalog: Catalog, repository: Repository) -> list[str]:
+    """Bring pins and holds back into the catalog; return what is wrong with them, a sentence each."""
+    try:
+        return [vanished_sentence(row) for row in look_for_protections(catalog, repository)]
+    except DamageError as error:
+        return [error.message]
 
 
 def by_snapshot_alone(job: BackupJob) -> bool:

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.config import Settings, load_settings
-from edurise_backup.errors import InputError
-from edurise_backup.model.jobs import BackupJob, JobId, JobStatus, Verdict, Verification
+from edurise_backup.errors import InputError, NotFoundError
+from edurise_backup.model.jobs import BackupFilters, BackupJob, JobId, JobStatus, Verdict, Verification
 from edurise_backup.operations.backups import find_backup, opened_repository, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
@@ -20,6 +20,7 @@ from edurise_backup.repository.repository import Repository
 from edurise_backup.verification.checker import check
 
 _SHOWN = 1000
+_LOOKED_AT = 500
 
 
 def verify_backup(
@@ -67,6 +68,15 @@ def queue_verification(backup_id: UUID | str, *, settings: Settings | None = Non
         job = _new_job(backup, None)
         catalog.verifications.create(job)
         return job.id
+
+
+def newest_unverified(*, settings: Settings | None = None) -> JobId:
+    """Return the newest good backup that nobody verified yet; when all were, the newest. Raises NotFoundError."""
+    with open_catalog(settings or load_settings()) as catalog:
+        good = catalog.jobs.find(BackupFilters(restorable=True, limit=_LOOKED_AT))
+    if not good:
+        raise NotFoundError("there is no good backup to verify yet", hint="take one with `edurise-backup backup`")
+    return next((job for job in good if job.verification_status is None), good[0]).id
 
 
 def refuse_incomplete(backup: BackupJob) -> None:

@@ -1,6 +1,6 @@
-"""The watch: end dead jobs, look what is wrong, tell people, and say that it works. It needs no Prefect.
+"""The watch: end dead jobs, judge expected runs, look what is wrong, tell people, say that it works.
 
-Each round stands alone: whatever a round could not do, the next one does.
+It needs no Prefect. Each round stands alone: whatever a round could not do, the next one does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edurise_backup.monitoring.logs import log_alarm
 from edurise_backup.monitoring.notifications import Send, send
 from edurise_backup.operations.alarms import look
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.judging import judge_runs
 from edurise_backup.operations.telling import Delivered, deliver, tell_directly
 from edurise_backup.ports import Clock
 
@@ -38,6 +39,8 @@ class Watched:
     raised: tuple[Alarm, ...] = ()
     """Alarms that are new."""
     delivered: Delivered = field(default_factory=Delivered)
+    unreadable: tuple[str, ...] = ()
+    """Schedules that cannot be planned, a sentence each."""
 
     @property
     def lines(self) -> list[str]:
@@ -45,6 +48,7 @@ class Watched:
         return [
             *(f"{job.kind} {job.id} was found dead and is marked as failed: {job.error}" for job in self.dead),
             *(f"alarm [{alarm.severity.value}] {alarm.message}" for alarm in self.raised),
+            *(f"schedule {problem}" for problem in self.unreadable),
             *(f"not told: {problem}" for problem in self.delivered.failed),
         ]
 
@@ -59,11 +63,13 @@ def watch_catalog(
     clock = clock or settings.around.clock
     now = clock()
     dead = catalog.reconcile()
-    raised = look(settings, catalog, now, clock=clock)
+    judged = judge_runs(catalog, now)
+    raised = (*judged.alarms, *look(settings, catalog, now, clock=clock))
     for alarm in raised:
         log_alarm(alarm)
     write_sign(catalog.sessions, SERVICE, now)
-    return Watched(now, dead, raised, deliver(settings, catalog, now, send_message=send_message))
+    delivered = deliver(settings, catalog, now, send_message=send_message)
+    return Watched(now, dead, raised, delivered, judged.unreadable)
 
 
 def watch_once(settings: Settings, *, send_message: Send = send) -> Watched:

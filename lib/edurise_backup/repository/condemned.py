@@ -16,8 +16,9 @@ import msgspec
 
 from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.model.content import HexId
-from edurise_backup.repository.forgetting import FUTURE, moment_of, moment_text
+from edurise_backup.model.policy import FUTURE
 from edurise_backup.repository.layout import NOTES
+from edurise_backup.repository.moments import moment_of, moment_text
 from edurise_backup.repository.objects import ObjectBox
 
 FOLDER = "condemned"

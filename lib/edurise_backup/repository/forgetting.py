@@ -11,22 +11,24 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from edurise_backup.errors import ConflictError, DamageError, NotFoundError
-from edurise_backup.model.content import HexId, nanoseconds, rfc3339
+from edurise_backup.model.content import HexId
+from edurise_backup.model.policy import FUTURE
+from edurise_backup.model.protections import Protection
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, decode_snapshot
+from edurise_backup.repository.holds import kept_snapshots, refuse_protected
 from edurise_backup.repository.layout import NOTES, Kind, object_name
+from edurise_backup.repository.moments import moment_of, moment_text
 from edurise_backup.repository.objects import ObjectBox
 
 FOLDER = "forgotten"
 GRACE = timedelta(days=7)
-FUTURE = timedelta(hours=1)
-"""What claims to be of a later time than this from now was written by a wrong clock, or ours is wrong."""
 
 
 class _Note(msgspec.Struct, kw_only=True):
@@ -58,11 +60,21 @@ class Forgotten:
         return self.at > now + FUTURE
 
 
-def forget(box: ObjectBox, snapshot_id: SnapshotId, *, now: datetime, grace: timedelta = GRACE) -> None:
+def forget(
+    box: ObjectBox,
+    snapshot_id: SnapshotId,
+    *,
+    now: datetime,
+    grace: timedelta = GRACE,
+    kept: Mapping[str, Protection] | None = None,
+) -> None:
     """Take a snapshot away, so that it can be brought back for `grace`; zero means at once and for ever.
 
-    A shared lock is enough: it keeps prunes out. Raises NotFoundError, DamageError.
+    A shared lock is enough: it keeps prunes out. `kept`: what pins and holds
+    keep, from whoever has just read them. Raises ConflictError for a snapshot
+    that is pinned or held, NotFoundError, DamageError.
     """
+    refuse_protected([snapshot_id], kept_snapshots(box, now) if kept is None else kept)
     name = object_name(Kind.SNAPSHOT, snapshot_id)
     if grace > timedelta(0):
         plaintext = box.load(Kind.SNAPSHOT, snapshot_id)
@@ -125,19 +137,6 @@ def choose_waiting(words: Iterable[str], found: dict[SnapshotId, Forgotten]) -> 
             )
         chosen.append(found[named[0]])
     return chosen
-
-
-def moment_text(moment: datetime) -> str:
-    """Return a moment as it stands in notes."""
-    return rfc3339((moment - _EPOCH) // timedelta(microseconds=1) * 1000)
-
-
-def moment_of(text: str) -> datetime:
-    """Undo `moment_text`; raises ValueError."""
-    return _EPOCH + timedelta(microseconds=nanoseconds(text) // 1000)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _decoded(name: str, plaintext: bytes) -> Forgotten:

@@ -23,6 +23,7 @@ from edurise_backup.errors import (
     UnsupportedVersionError,
 )
 from edurise_backup.model.content import BlobId, BlobKind, Node
+from edurise_backup.model.protections import Protection
 from edurise_backup.model.snapshot import (
     Snapshot,
     SnapshotId,
@@ -299,9 +300,19 @@ class Repository:
         self.load_index(strict=False)
         prove_stored(self.box, self.index, snapshot.tree)
 
-    def forget(self, snapshot_id: SnapshotId, *, grace: timedelta = GRACE, now: datetime | None = None) -> None:
-        """Take a snapshot away; it can be brought back until `grace` is over. Its data stays until a prune."""
-        forget(self.box, snapshot_id, now=now or datetime.now(UTC), grace=grace)
+    def forget(
+        self,
+        snapshot_id: SnapshotId,
+        *,
+        grace: timedelta = GRACE,
+        now: datetime | None = None,
+        kept: Mapping[str, Protection] | None = None,
+    ) -> None:
+        """Take a snapshot away; it can be brought back until `grace` is over. Its data stays until a prune.
+
+        Raises ConflictError for one that is pinned or held; `kept` says which are, else their notes are read.
+        """
+        forget(self.box, snapshot_id, now=now or datetime.now(UTC), grace=grace, kept=kept)
 
     # Writing
 

@@ -16,12 +16,15 @@ from datetime import datetime, timedelta
 from typing import NoReturn
 
 from edurise_backup.errors import ConflictError, DamageError, InputError, NotFoundError
+from edurise_backup.model.policy import FUTURE
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.ports import Progress, Store
-from edurise_backup.repository.forgetting import FUTURE, Forgotten, moment_of, read_forgotten
+from edurise_backup.repository.forgetting import Forgotten, read_forgotten
+from edurise_backup.repository.holds import kept_snapshots, refuse_lost
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.index_files import ListedPack, listed_packs
 from edurise_backup.repository.layout import Kind, object_id, object_name
+from edurise_backup.repository.moments import moment_of
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import PackedBlob, decode_header, header_length, read_header
 from edurise_backup.repository.reachability import Reachable
@@ -69,8 +72,9 @@ def read_roots(
     """Return the roots; `seen` are snapshots that need not be read again.
 
     Raises DamageError for a snapshot or note that is not readable, ConflictError
-    when a snapshot of `known` is neither listed nor forgotten: the listing is
-    short, or somebody removed it.
+    when a snapshot of `known`, or one that is pinned or held, is neither listed
+    nor forgotten: the listing is short, or somebody removed it. A forgotten one
+    that is pinned or held stays whatever its grace.
     """
     snapshots = repository.snapshots(seen=seen or {})
     waiting = read_forgotten(repository.box)  # after the snapshots: forgetting writes the note first
@@ -81,7 +85,12 @@ def read_roots(
             safe="nothing was removed",
             hint="see whether the store lists everything; `edurise-backup forget --gone ID` accepts a loss",
         )
-    over = {key: one for key, one in waiting.items() if one.over(now)}
+    kept = kept_snapshots(repository.box, now)
+    there = {*snapshots, *waiting}
+    if not kept.keys() <= there:  # published, or brought back, since the listing: the second look sees it
+        there.update(map(SnapshotId, repository.box.ids(Kind.SNAPSHOT)))
+    refuse_lost(there, kept)
+    over = {key: one for key, one in waiting.items() if one.over(now) and key not in kept}
     return Roots(snapshots, {key: one for key, one in waiting.items() if key not in over}, over)
 
 

@@ -50,6 +50,9 @@ CREATE TABLE expected_runs (
     outcome     text,
     judged_at   timestamptz,
     job_id      uuid,
+    begun_at    timestamptz,
+    flow_run_id uuid,
+    made_up_at  timestamptz,
     reason      text NOT NULL DEFAULT '',
     PRIMARY KEY (schedule_id, due_at),
     CONSTRAINT expected_frozen_before_due CHECK (frozen_at <= due_at),
@@ -68,3 +71,6 @@ COMMENT ON COLUMN expected_runs.outcome IS
     'kept: ran well; failed: ran and failed; missed: did not run in its grace; skipped: by a pause, a blackout or an '
     'overlap; withdrawn: its schedule was edited or removed before it was due; null: not due or not judged yet';
 COMMENT ON COLUMN expected_runs.job_id IS 'The job that ran for it';
+COMMENT ON COLUMN expected_runs.begun_at IS 'When a run took it up: it is taken up once';
+COMMENT ON COLUMN expected_runs.flow_run_id IS 'The flow run that took it up';
+COMMENT ON COLUMN expected_runs.made_up_at IS 'Of a missed one: when a later run that ended well made up for it';
