@@ -15,6 +15,7 @@ from edurise_backup import operations
 from edurise_backup.catalog.readiness import Standing
 from edurise_backup.catalog.signs import write_sign
 from edurise_backup.config import Settings
+from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.jobs import JobId, JobStatus
 from edurise_backup.model.maintenance import CheckFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.operations.doctor import examine
@@ -66,6 +67,16 @@ def test_the_command_tells_it_as_text_and_as_json(files_product: Product) -> Non
         "data directory",
         "watch",
     }
+
+
+def test_what_others_raised_is_told_too(files_product: Product) -> None:
+    with opened(files_product) as catalog:
+        catalog.alarms.raise_alarm(Alarm(AlarmKind.JOB_FAILED, "schedule nightly", Severity.WARNING, "nightly", "look"))
+        catalog.alarms.raise_alarm(Alarm(AlarmKind.AUDIT_BROKEN, "audit", Severity.CRITICAL, "a row is gone", "look"))
+        catalog.alarms.raise_alarm(Alarm(AlarmKind.CLOCK_OFF, "host", Severity.CRITICAL, "of yesterday", "look"))
+    told = worst(examine(files_product.settings), "alarms")
+    assert {"job_failed: nightly", "audit_broken: a row is gone"} <= set(told)
+    assert "clock_off: of yesterday" not in told  # judged anew
 
 
 def test_a_backup_that_is_gone_is_a_fault(files_product: Product) -> None:

@@ -27,6 +27,11 @@ _SCHEDULES = ALARM_SUBJECT.format("")
 """What is about a schedule is raised and settled where its runs are judged."""
 
 
+def by_rules(alarm: AlarmRow) -> bool:
+    """Whether the rules alone decide this alarm; others are raised and settled elsewhere."""
+    return alarm.kind in KINDS and not alarm.subject.startswith(_SCHEDULES)
+
+
 def look(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock | None = None) -> tuple[Alarm, ...]:
     """Judge everything by the rules, open and settle alarms accordingly; return those that are new.
 

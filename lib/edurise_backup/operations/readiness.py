@@ -13,12 +13,12 @@ from edurise_backup.catalog.signs import read_signs
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError
 from edurise_backup.model.alarm_facts import Facts
-from edurise_backup.model.alarm_rules import KINDS, judge
+from edurise_backup.model.alarm_rules import judge
 from edurise_backup.model.alarm_words import span
 from edurise_backup.model.alarms import Alarm, AlarmRow, Severity
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
-from edurise_backup.operations.alarms import gather
+from edurise_backup.operations.alarms import by_rules, gather
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.findings import Finding, Level
 from edurise_backup.operations.telling import targets
@@ -150,7 +150,7 @@ def judge_export(facts: Facts) -> Iterator[Finding]:
 
 def _alarms(catalog: Catalog, facts: Facts) -> Iterator[Finding]:
     """Judge by the rules anew, so that it holds without a watch; what others raised is taken from the table."""
-    others = [row for row in catalog.alarms.open() if row.kind not in KINDS]
+    others = [row for row in catalog.alarms.open() if not by_rules(row)]
     found: list[Alarm | AlarmRow] = [*judge(facts), *others]
     for alarm in found:
         if alarm.severity is not Severity.INFO:
