@@ -18,6 +18,7 @@ PAGES = {
     "Operate": [
         st.Page("views/overview.py", title="Overview", icon=":material/dashboard:", default=True),
         st.Page("views/activity.py", title="Activity", icon=":material/history:"),
+        st.Page("views/alarms.py", title="Alarms", icon=":material/notifications:"),
         st.Page("views/repository.py", title="Repository", icon=":material/inventory_2:"),
         st.Page("views/schedules.py", title="Schedules and policies", icon=":material/event_repeat:"),
         st.Page("views/retention.py", title="Retention", icon=":material/event_repeat:"),

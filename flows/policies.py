@@ -8,6 +8,7 @@ JSON (`result_serializer`), because a pickle can be made to run code.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from functools import wraps
@@ -21,6 +22,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from edurise_backup.errors import BackupError, CancelledError, TransientError
+from edurise_backup.monitoring.logs import log_json_where_asked
 from edurise_backup.monitoring.redaction import REDACTOR, protect_logs
 
 P = ParamSpec("P")
@@ -46,6 +48,7 @@ def told_in_full(flow_body: Callable[P, str | State[object]]) -> Callable[P, str
     def body(*args: P.args, **kwargs: P.kwargs) -> str | State[object]:
         if current_thread() is main_thread():
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # stock `restic unlock` asks so whether a lock's process lives
+        log_json_where_asked(os.environ)
         protect_logs()
         try:
             return flow_body(*args, **kwargs)

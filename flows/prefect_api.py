@@ -6,7 +6,7 @@ Plain httpx, because importing Prefect's own client takes seconds and 85 MB.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,10 @@ from flows.credentials import LocalApi
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 """State types after which nothing more happens to a run."""
+ACTIVE = frozenset({"PENDING", "RUNNING", "CANCELLING"})
+"""State types of a run that some process should be working on."""
+_PAGE = 200
+"""The server gives no more runs at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,16 @@ class PrefectApi:
     def run(self, run_id: UUID) -> FlowRun:
         """Return the run as it stands; raises NotFoundError."""
         return _flow_run(self._call("GET", f"/flow_runs/{run_id}"))
+
+    def active_among(self, run_ids: Collection[UUID]) -> tuple[UUID, ...]:
+        """Return those of the runs that the server takes for begun and not ended."""
+        found: list[UUID] = []
+        ids = [str(run_id) for run_id in run_ids]
+        for at in range(0, len(ids), _PAGE):
+            chosen = {"id": {"any_": ids[at : at + _PAGE]}, "state": {"type": {"any_": sorted(ACTIVE)}}}
+            answer = self._call("POST", "/flow_runs/filter", {"flow_runs": chosen, "limit": _PAGE})
+            found += [UUID(run["id"]) for run in answer]
+        return tuple(found)
 
     def set_state(self, run_id: UUID, state_type: str, *, message: str = "", force: bool = False) -> None:
         """Propose a state; `force` also overrides an end that was reached."""

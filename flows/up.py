@@ -20,7 +20,8 @@ from flows.telling import tell
 
 PREFECT_PORT = "EDURISE_PREFECT_PORT"
 DASHBOARD_PORT = "EDURISE_DASHBOARD_PORT"
-_DEFAULT_PORTS = {PREFECT_PORT: 4200, DASHBOARD_PORT: 8501}
+METRICS_PORT = "EDURISE_METRICS_PORT"
+_DEFAULT_PORTS = {PREFECT_PORT: 4200, DASHBOARD_PORT: 8501, METRICS_PORT: 9464}
 _EMPTY = """\
 # Nothing is configured yet: `edurise-backup --help` and README.md say how a source and a repository are named.
 data_directory = "data"
@@ -50,11 +51,14 @@ def service_environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
     require_free(prefect_port, what="the Prefect server", variable=PREFECT_PORT)
     require_free(dashboard_port, what="the dashboard", variable=DASHBOARD_PORT)
     make_prefect_credential(settings)  # made here, so that no two services make one; kept in a file, not handed over
+    metrics_port = port(given, METRICS_PORT)
+    require_free(metrics_port, what="metrics", variable=METRICS_PORT)
     home = settings.data_directory / "prefect"
     make_private(home)
     return prefect_environment(home, prefect_port, settings_path) | {
         "PYTHON": sys.executable,
         DASHBOARD_PORT: str(dashboard_port),
+        METRICS_PORT: str(metrics_port),
         PREFECT_PORT: str(prefect_port),
     }
 

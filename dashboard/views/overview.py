@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import formatting as words
 from dashboard import queries
+from dashboard.alarm_banner import show_alarm_banner
 from dashboard.launching import follow_launched, show_actions
 from dashboard.readings import Reading, read_or_stale
 from edurise_backup.catalog.statistics import JobSummary
@@ -22,11 +23,18 @@ the whole way on a platform of its own. Then press *Back up now*, or run `eduris
 def main() -> None:
     """Draw the page from top to bottom."""
     st.title("Overview")
+    show_alarms()
     show_figures()
     show_actions()
     follow_launched()
     show_running()
     show_recent()
+
+
+@st.fragment(run_every=10.0)
+def show_alarms() -> None:
+    """Show what is wrong, before anything else."""
+    show_alarm_banner()
 
 
 @st.fragment(run_every=5.0)

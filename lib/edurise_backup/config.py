@@ -22,6 +22,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from edurise_backup.errors import ConfigError
+from edurise_backup.model.alarm_targets import AlarmTargetSettings, target_mistakes
 from edurise_backup.model.compression import WORDS
 from edurise_backup.model.location import SCHEME
 from edurise_backup.model.secrets import AuthSettings, PasswordSettings, SecretPlace, split_command, trouble_with
@@ -126,6 +127,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     database: tuple[DatabaseSettings, ...] = ()
     files: tuple[FilesSettings, ...] = ()
     configuration: tuple[ConfigurationSettings, ...] = ()
+    alarm_target: tuple[AlarmTargetSettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class Settings:
     sign_in: SignInSettings
     approvals: ApprovalSettings
     dashboard_port: int
+    alarm_targets: tuple[AlarmTargetSettings, ...] = ()
     around: Surroundings = AROUND
 
     @property
@@ -209,6 +212,8 @@ def _parse(text: str, path: Path) -> _File:
         raise _mistake(path, text, key, what) from error
     _check_names(found, path, text)
     _check_secrets(found, path, text)
+    for key, what in target_mistakes(found.alarm_target):
+        raise _mistake(path, text, key, what)
     return found
 
 
@@ -302,6 +307,9 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
         sign_in=found.sign_in,
         approvals=found.approvals,
         dashboard_port=_port(environment.get("EDURISE_DASHBOARD_PORT", "")),
+        alarm_targets=tuple(
+            msgspec.structs.replace(target, url_file=absolute(target.url_file)) for target in found.alarm_target
+        ),
     )
 
 

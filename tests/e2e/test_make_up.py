@@ -24,7 +24,7 @@ from flows.credentials import LocalApi, local_api
 from flows.local import run_deployment
 from flows.prefect_api import PrefectApi
 from flows.processes import LOOPBACK, children, free_port, wait_until
-from flows.up import DASHBOARD_PORT, PREFECT_PORT
+from flows.up import DASHBOARD_PORT, METRICS_PORT, PREFECT_PORT
 from tests.support.product import configure
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -46,6 +46,7 @@ def environment_of(settings_path: Path) -> dict[str, str]:
         "EDURISE_CONFIG": str(settings_path),
         PREFECT_PORT: str(free_port()),
         DASHBOARD_PORT: str(free_port()),
+        METRICS_PORT: str(free_port()),
     }
 
 
@@ -105,6 +106,8 @@ def test_ctrl_c_stops_everything_in_order_and_a_second_start_goes_on(tmp_path: P
     environment = environment_of(settings_path)
     with make_up(environment, tmp_path / "first.log") as up:
         assert httpx.get(f"{up.dashboard}/_stcore/health", trust_env=False).text == "ok"
+        metrics = httpx.get(f"http://{LOOPBACK}:{environment[METRICS_PORT]}/metrics", trust_env=False).text
+        assert "edurise_up 1.0" in metrics
         done = run_deployment(up.api_url, "backup/edurise", {"type": "files"}, idempotency_key="first")
         assert done.completed, done.message
         cancelled = start_long_run(up, settings_path)

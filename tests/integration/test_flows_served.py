@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from edurise_backup.postgres.server import Server
 from flows.local import local_prefect, run_deployment
 from flows.prefect_api import FlowRun, PrefectApi
 from flows.processes import children, variable_of, wait_until
-from flows.watch import end_run
+from flows.watch import end_run, end_zombies
 from reports import list_reports, verify_report
 from tests.support.postgres import drop_database, execute
 from tests.support.product import configure
@@ -163,6 +164,22 @@ def test_a_run_that_ended_well_is_left_alone_and_an_unknown_one_is_no_error(prod
         end_run(api, result.id, "found dead")
         end_run(api, UUID(int=0), "found dead")
         assert api.run(result.id).state_type == "COMPLETED"
+
+
+def test_a_zombie_run_whose_job_somebody_else_ended_is_crashed_by_the_watch(product: Product) -> None:
+    result = run_deployment(product.api_url, "backup/edurise", {"type": "files"}, idempotency_key="zombie")
+    with PrefectApi(product.api_url) as api, operations.open_catalog(product.settings) as catalog:
+        assert result.id not in end_zombies(api, catalog.sessions, datetime.now(UTC))
+        api.set_state(result.id, "RUNNING", force=True)  # as it stays when runner and process are killed at once
+        catalog.sessions.run(
+            lambda connection: connection.execute(
+                "UPDATE backup_jobs SET status = 'failed', error = %s WHERE flow_run_id = %s",
+                ("the process 7 on x ended without finishing the job; its last sign of life was long ago", result.id),
+            )
+        )
+        assert end_zombies(api, catalog.sessions, datetime.now(UTC)) == (result.id,)
+        run = api.run(result.id)
+        assert (run.state_type, "ended without finishing" in run.message) == ("CRASHED", True)
 
 
 def test_failed_runs_leave_no_pickle_behind(product: Product) -> None:

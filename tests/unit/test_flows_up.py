@@ -46,12 +46,14 @@ def test_what_is_not_a_port_is_refused_with_its_variable(text: str) -> None:
 
 def test_all_services_share_one_environment(tmp_path: Path) -> None:
     (tmp_path / "edurise-backup.toml").write_text('data_directory = "data"\n')
-    prefect, dashboard = str(free_port()), str(free_port())
-    environment = up.service_environment(tmp_path, {up.PREFECT_PORT: prefect, up.DASHBOARD_PORT: dashboard})
+    prefect, dashboard, metrics = str(free_port()), str(free_port()), str(free_port())
+    environment = up.service_environment(
+        tmp_path, {up.PREFECT_PORT: prefect, up.DASHBOARD_PORT: dashboard, up.METRICS_PORT: metrics}
+    )
     assert environment["PREFECT_HOME"] == str(tmp_path / "data" / "prefect")
     assert environment["PREFECT_API_URL"] == f"http://127.0.0.1:{prefect}/api"
     assert environment["EDURISE_CONFIG"] == str(tmp_path / "edurise-backup.toml")
-    assert environment[up.DASHBOARD_PORT] == dashboard
+    assert (environment[up.DASHBOARD_PORT], environment[up.METRICS_PORT]) == (dashboard, metrics)
 
 
 def test_prefect_settings_of_the_caller_do_not_take_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +68,6 @@ def test_prefect_settings_of_the_caller_do_not_take_part(tmp_path: Path, monkeyp
 def test_the_procfile_names_every_service(tmp_path: Path) -> None:
     lines = (ROOT / "Procfile").read_text().splitlines()
     named = {name: command.split()[-1] for name, _, command in (line.partition(":") for line in lines)}
-    assert set(named) == {*commands({up.DASHBOARD_PORT: "1"}), "flows"}
+    assert set(named) == {*commands({up.DASHBOARD_PORT: "1", up.METRICS_PORT: "2"}), "flows"}
     assert named.pop("flows") == "flows.serve"
     assert all(name == argument for name, argument in named.items())

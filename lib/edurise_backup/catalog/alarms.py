@@ -36,13 +36,14 @@ class Alarms:
         values = (self._clock(), kind.value, subject)
         return bool(self._sessions.run(lambda connection: connection.execute(query, values).rowcount))
 
-    def replace(self, kinds: Collection[AlarmKind], found: Iterable[Alarm]) -> tuple[Alarm, ...]:
+    def replace(self, kinds: Collection[AlarmKind], found: Iterable[Alarm], *, but: str = "") -> tuple[Alarm, ...]:
         """Make the open alarms of these kinds exactly those that were found now; return the new ones.
 
-        For whoever looks at everything a kind is about, each time anew.
+        For whoever looks at everything a kind is about, each time anew. Subjects
+        that begin with `but` are somebody else's, and stay as they are.
         """
         now, wanted = self._clock(), {(alarm.kind, alarm.subject): alarm for alarm in found}
-        return self._sessions.run(lambda connection: _replace(connection, kinds, wanted, now))
+        return self._sessions.run(lambda connection: _replace(connection, kinds, wanted, now, but))
 
     def acknowledge(self, alarm_id: UUID, who: str) -> bool:
         """Note that somebody looks after an open alarm; False when it is not open."""
@@ -94,13 +95,15 @@ def _replace(
     kinds: Collection[AlarmKind],
     wanted: dict[tuple[AlarmKind, str], Alarm],
     now: datetime,
+    but: str,
 ) -> tuple[Alarm, ...]:
     new = tuple(alarm for alarm in wanted.values() if _raise(connection, alarm, now))
     rows = connection.execute(
         "SELECT id, kind, subject FROM alarms WHERE settled_at IS NULL AND kind = ANY(%s)",
         ([kind.value for kind in kinds],),
     ).fetchall()
-    gone = [row[0] for row in rows if (AlarmKind(str(row[1])), str(row[2])) not in wanted]
+    ours = [row for row in rows if not but or not str(row[2]).startswith(but)]
+    gone = [row[0] for row in ours if (AlarmKind(str(row[1])), str(row[2])) not in wanted]
     connection.execute("UPDATE alarms SET settled_at = greatest(%s, raised_at) WHERE id = ANY(%s)", (now, gone))
     return new
 

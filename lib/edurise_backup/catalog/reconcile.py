@@ -23,6 +23,8 @@ from edurise_backup.model.jobs import JobId, JobStatus
 
 _HEARTBEAT_TIMEOUT = timedelta(minutes=10)
 _START_TIMEOUT = timedelta(hours=6)
+DIED = ("%ended without finishing the job%", "no sign of life for %", "was never started%")
+"""How the errors below are told from others, in LIKE's words."""
 _SAFE = {
     JobKind.BACKUP: ("Earlier backups are unharmed. What this one had stored already is used again: start a new one."),
     JobKind.VERIFICATION: "The backup was only read, nothing was changed: start the verification again.",

@@ -158,6 +158,7 @@ class Product:
     output: Output
     config: Path | None
     profile: bool = False
+    log_json: bool = False
 
     @classmethod
     def from_options(
@@ -169,12 +170,22 @@ class Product:
         json: Json = False,
         quiet: Quiet = False,
         profile: Profile = False,
+        log_json: Annotated[
+            bool,
+            typer.Option(
+                "--log-json", envvar="EDURISE_LOG_JSON", help="Log events to standard error, a JSON object each."
+            ),
+        ] = False,
     ) -> Product:
         """Take the options of every product command."""
-        return cls(Output(json, quiet), config, profile)
+        return cls(Output(json, quiet), config, profile, log_json)
 
     def begin(self) -> None:
-        """Nothing takes time here before the settings are read."""
+        """Have events written down before the first one happens."""
+        if self.log_json:
+            from edurise_backup.monitoring import logs
+
+            logs.log_json()
 
     def settings(self) -> Settings:
         """Read the configuration; raises ConfigError."""

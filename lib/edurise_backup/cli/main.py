@@ -13,6 +13,7 @@ import typer
 
 from edurise_backup import __version__
 from edurise_backup.cli import (
+    alarms,
     approvals,
     audit,
     jobs,
@@ -30,6 +31,7 @@ from edurise_backup.cli import (
     schedule,
     upkeep,
     users,
+    watching,
 )
 
 _M_MMAP_THRESHOLD = -3
@@ -48,6 +50,8 @@ retention.add_commands(app)
 protections.add_commands(app)
 keys.add_commands(app)
 upkeep.add_commands(app)
+alarms.add_commands(app)
+watching.add_commands(app)
 schedule.add_commands(app)
 repo_restore.add_commands(repo.app)
 repo_upkeep.add_commands(repo.app)

@@ -12,7 +12,7 @@ from edurise_backup.cli.command import Product, command
 from edurise_backup.cli.output import printable
 
 if TYPE_CHECKING:
-    from edurise_backup.operations.doctor import Finding
+    from edurise_backup.operations.findings import Finding
 
 _SIGNS = {"fine": "ok     ", "warning": "WARNING", "fault": "FAULT  "}
 
@@ -25,7 +25,8 @@ def add_commands(app: typer.Typer) -> None:
 
 def doctor(product: Product) -> int:
     """Show what could stop a recovery tomorrow, each with the remedy; exit status 1 with a fault."""
-    from edurise_backup.operations.doctor import Level, examine
+    from edurise_backup.operations.doctor import examine
+    from edurise_backup.operations.findings import Level
 
     found = examine(product.settings())
     bad = [finding for finding in found if finding.level is not Level.FINE]

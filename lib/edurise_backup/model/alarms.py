@@ -44,6 +44,7 @@ class AlarmKind(StrEnum):
     AUDIT_BROKEN = "audit_broken"
     BREAK_GLASS = "break_glass"
     SERVICE_DOWN = "service_down"
+    TARGET_UNREACHABLE = "target_unreachable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,60 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
-from enum import StrEnum
 
-from edurise_backup.catalog.statistics import backup_stats
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError
 from edurise_backup.operations.backups import opened_repository
-from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.doctor_people import examine_people
+from edurise_backup.operations.findings import Finding, Level
+from edurise_backup.operations.readiness import data_directory, embedded_server, from_catalog, secret_files
+from edurise_backup.operations.safekeeping import drills, prefect_findings, secrets_in_sight
 from edurise_backup.operations.servers import database_address, database_tools
 from edurise_backup.repository.keys import RECOVERY_USER
 from edurise_backup.repository.locks import read_locks
 from edurise_backup.sources.files import FilesSource
 
-TOO_OLD = timedelta(days=2)
-"""A last good full backup older than this is a warning."""
-
-LITTLE_ROOM = 5 * 1024**3
-"""Bytes: a repository's disk with less room is a warning."""
-
 _FLOORS = {18: 7, 17: 12, 16: 16, 15: 20, 14: 25}
 """Client tools below these minor versions can be made to run code by a hostile dump (CVE-2026-116314, -18408)."""
 
 
-class Level(StrEnum):
-    """How bad a finding is."""
-
-    FINE = "fine"
-    WARNING = "warning"
-    FAULT = "fault"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    level: Level
-    subject: str
-    message: str
-    remedy: str = ""
-
-
 def examine(settings: Settings) -> list[Finding]:
-    """Look at everything a recovery needs; a fault means that it would not work now. Raises nothing of its own."""
-    from edurise_backup.operations.doctor_people import examine_people  # which makes findings of this module
-    from edurise_backup.operations.safekeeping import prefect_findings, secret_findings  # they make findings, too
-
+    """Look at everything a recovery needs; a fault means that it would or may not work. Raises nothing of its own."""
     looks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
         ("configuration", _configuration),
-        ("secrets", secret_findings),
+        ("secrets", secrets_in_sight),
         ("repository", _repository),
-        ("catalog", _catalog),
+        ("secrets", secret_files),
+        ("data directory", data_directory),
+        ("embedded server", embedded_server),
+        ("catalog", from_catalog),
+        ("keys", drills),
         ("databases", _databases),
         ("files", _files),
         ("prefect", prefect_findings),
@@ -99,25 +74,6 @@ def _repository(settings: Settings) -> Iterator[Finding]:
     dead = sum(lock.dead(settings.around.clock()) for lock in locks.values())
     if dead:
         yield Finding(Level.WARNING, "repository", f"{dead} locks of dead processes", "`repo unlock` removes them")
-    free = shutil.disk_usage(settings.repository.location.removeprefix("local:")).free
-    if free < LITTLE_ROOM:
-        yield Finding(Level.WARNING, "repository", f"its disk has {free:,} bytes left", "free space or move it")
-
-
-def _catalog(settings: Settings) -> Iterator[Finding]:
-    from edurise_backup.operations.safekeeping import drill_findings
-
-    with open_catalog(settings) as catalog:
-        stats = backup_stats(catalog.sessions, catalog.clock())
-        yield from drill_findings(catalog, catalog.clock())
-    yield Finding(Level.FINE, "catalog", "it answers, its schema is of this release")
-    ages = [kind.last_good_age for kind in stats.types if kind.last_good_age is not None]
-    if not ages:
-        yield Finding(Level.FAULT, "catalog", "there is no good backup yet", "`edurise-backup backup`")
-    elif min(ages) > TOO_OLD:
-        yield Finding(Level.WARNING, "catalog", f"the last good backup is {min(ages).days} days old", "take one now")
-    if stats.unverified and not stats.verified:
-        yield Finding(Level.WARNING, "catalog", "no backup was verified yet", "`edurise-backup verify`")
 
 
 def _databases(settings: Settings) -> Iterator[Finding]:

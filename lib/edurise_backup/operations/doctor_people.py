@@ -11,7 +11,7 @@ from edurise_backup.model.audit import AuditFilters
 from edurise_backup.model.people import Role
 from edurise_backup.operations.audit import ANCHOR
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.doctor import Finding, Level
+from edurise_backup.operations.findings import Finding, Level
 
 OLD_ANCHOR = timedelta(hours=36)
 """An anchor is made every day; this leaves room for a late run."""

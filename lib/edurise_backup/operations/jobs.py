@@ -10,9 +10,11 @@ from uuid import UUID
 
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.catalog.lifecycle import Jobs
+from edurise_backup.catalog.records import JobRecord, kind_of
 from edurise_backup.catalog.rows import RecordT
 from edurise_backup.errors import BackupError, CancelledError, ConflictError, ToolError
 from edurise_backup.model.jobs import JobId, JobStatus, Phase
+from edurise_backup.monitoring.logs import LoggedProgress, log_event
 from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.ports import Progress
 
@@ -39,7 +41,9 @@ def run_job(
     if flow_run_id is not None:
         jobs.attach_flow_run(job.id, flow_run_id)
     started = jobs.start(job.id)
-    reporter = JobReporter(jobs, job.id, also=progress, stop=stop, clock=jobs.clock)
+    log_event("job_started", f"{kind_of(job)} {job.id} started", **_named(job, flow_run_id))
+    logged = LoggedProgress(job.id, kind_of(job).value, progress)
+    reporter = JobReporter(jobs, job.id, also=logged, stop=stop, clock=jobs.clock)
     try:
         with reporter:
             done = work(reporter, started)
@@ -63,6 +67,7 @@ def run_job(
             safe="what it published is whole; `rebuild-catalog` lists it again",
             hint="check this host's clock and its connection to the catalog",
         )
+    _log_end(done)
     return jobs.get(job.id)
 
 
@@ -115,7 +120,20 @@ def _told(job: RecordT, status: JobStatus, error: BackupError) -> RecordT:
 
 
 def _end(jobs: Jobs[RecordT], reporter: JobReporter, job: RecordT) -> None:
+    _log_end(job)
     jobs.finish(_final(jobs, reporter, job))
+
+
+def _log_end(job: JobRecord) -> None:
+    text = f"{kind_of(job)} {job.id} ended: {job.status.value}"
+    log_event(
+        "job_ended", text, **_named(job, job.flow_run_id), status=job.status.value, error=job.error, hint=job.hint
+    )
+
+
+def _named(job: JobRecord, flow_run_id: UUID | None) -> dict[str, object]:
+    run = {"flow_run_id": str(flow_run_id)} if flow_run_id else {}
+    return {"job_id": str(job.id), "kind": kind_of(job).value, **run}
 
 
 def _final(jobs: Jobs[RecordT], reporter: JobReporter, job: RecordT) -> RecordT:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from ipaddress import ip_address
-from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from edurise_backup.config import Settings
@@ -15,11 +12,9 @@ from edurise_backup.errors import ConfigError
 from edurise_backup.machine.listening import listeners
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.database import Secret
-from edurise_backup.operations.doctor import Finding, Level
-from edurise_backup.operations.secrets import authorization, credential_path, prefect_credential
-
-if TYPE_CHECKING:
-    from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.findings import Finding, Level
+from edurise_backup.operations.secrets import authorization, prefect_credential
 
 DRILL = "key.drill"
 """The audit trail's word for a recovery key that was tried."""
@@ -28,11 +23,8 @@ _SECONDS = 3.0
 _PAGE = "docs/operations/keys-and-secrets.md"
 
 
-def secret_findings(settings: Settings) -> Iterator[Finding]:
-    """Say which files with secrets others may read, and which secrets stand in the configuration itself."""
-    open_files = [path for path in _secret_files(settings) if _others_may(path)]
-    for path in open_files:
-        yield Finding(Level.WARNING, "secrets", f"others may read {path}", f"chmod 600 {path}")
+def secrets_in_sight(settings: Settings) -> Iterator[Finding]:
+    """Say which secrets stand in the configuration itself."""
     for source in settings.databases:
         if urlsplit(source.url).password:
             yield Finding(
@@ -41,20 +33,12 @@ def secret_findings(settings: Settings) -> Iterator[Finding]:
                 f"the configuration holds the password of the database source {source.name}",
                 f"move it into a file and name that as password_file: {_PAGE}",
             )
-    if not open_files:
-        yield Finding(
-            Level.FINE, "secrets", f"{len(settings.secrets)} place(s) of secrets, no file that others may read"
-        )
 
 
-def _secret_files(settings: Settings) -> list[Path]:
-    named = [Path(place.file) for place in settings.secrets if place.file]
-    kept = [settings.data_directory / "catalog.password", credential_path(settings.data_directory)]
-    return [path for path in dict.fromkeys([*named, *kept]) if path.exists()]
-
-
-def _others_may(path: Path) -> bool:
-    return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+def drills(settings: Settings) -> Iterator[Finding]:
+    """Look when the recovery key was last proved; raises UnreachableError."""
+    with open_catalog(settings) as catalog:
+        yield from drill_findings(catalog, catalog.clock())
 
 
 def drill_findings(catalog: Catalog, now: datetime) -> Iterator[Finding]:
