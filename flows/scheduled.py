@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from uuid import UUID
+from uuid import UUID, uuid4, uuid5
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -26,11 +26,14 @@ from edurise_backup.model.jobs import JobId
 from edurise_backup.model.schedules import Schedule, Work
 from edurise_backup.operations.schedule_runs import Admission, attach_job, end_run
 from edurise_backup.operations.verifications import newest_unverified
+from flows.anchor import anchor_markdown, seal_trail
 from flows.backup import take_backup
 from flows.check import check_repository, show_check
 from flows.policies import current_flow_run, told_in_full
 from flows.prune import remove_unused
-from flows.results import backup_markdown, maintenance_markdown
+from flows.report import make
+from flows.results import backup_markdown, maintenance_markdown, report_markdown
+from flows.retain import forget_by_retention
 from flows.verify import prove_backup, show_verification
 
 SKIPPED = "Skipped"
@@ -156,6 +159,36 @@ def run_prune(run: Run) -> JobId:
     return job.id
 
 
+def run_retention(run: Run) -> JobId:
+    """Forget what no schedule's retention keeps, waiting for a prune."""
+    options = {"grace": "7d", "wait": "1h", "dry_run": False} | dict(run.schedule.options)
+    dry_run, grace = bool(options["dry_run"]), str(options["grace"])
+    queued = operations.queue_retention(settings=run.settings, dry_run=dry_run, grace=grace)
+    run.note(queued)
+    job = forget_by_retention(dry_run=dry_run, grace=grace, wait=str(options["wait"]), job_id=queued, config_path=None)
+    create_markdown_artifact(maintenance_markdown(job), key="retain", description=f"Retention {job.id}")
+    return job.id
+
+
+def run_report(run: Run) -> JobId:
+    """Make the report of the period that ended last; the report's id stands for the job's."""
+    options = {"period": "", "source": "", "zone": run.schedule.zone} | dict(run.schedule.options)
+    made = make(
+        str(options["period"]), str(options["source"]), str(options["zone"]), "", uuid4(), datetime.now(UTC), None
+    )
+    create_markdown_artifact(report_markdown(made), key="report", description=f"Report {made.id}")
+    return JobId(made.id)
+
+
+def run_anchor(run: Run) -> JobId:
+    """Prove the audit trail and seal its head; there is no job: an id that follows from the anchor stands for one."""
+    done = seal_trail(None)
+    create_markdown_artifact(anchor_markdown(done), key="anchor", description="Anchor of the audit trail")
+    return JobId(uuid5(ANCHORS, done.anchor.name))
+
+
+ANCHORS = UUID("3a1d1f0e-7f0b-4d8c-9a55-0f5a3f5be4a1")
+"""Of the ids that stand for anchors in the ledger."""
 PRUNE = {"grace": "1d", "max_unused": "5%", "max_repack_size": "", "max_removed": "50%", "wait": "1h"}
 
 WORK: Mapping[Work, Callable[[Run], JobId]] = MappingProxyType(
@@ -164,6 +197,9 @@ WORK: Mapping[Work, Callable[[Run], JobId]] = MappingProxyType(
         Work.VERIFY: run_verification,
         Work.CHECK: run_check,
         Work.PRUNE: run_prune,
+        Work.RETAIN: run_retention,
+        Work.REPORT: run_report,
+        Work.ANCHOR: run_anchor,
     }
 )
 """What is done for each kind of schedule; a test holds it to the kinds that can be asked for (`operations.works`)."""

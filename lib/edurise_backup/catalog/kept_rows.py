@@ -40,6 +40,9 @@ KEPT = (
     # what had not been judged yet would look missed: its job may be known by now, but not that it was for this run
     KeptTable("expected_runs", ("due_at", "schedule_id"), where="outcome IS NOT NULL"),
     KeptTable("alarms", ("id",)),
+    KeptTable("accounts", ("id",)),
+    KeptTable("reports", ("made_at", "id")),
+    KeptTable("store_space", ("at", "location")),
     KeptTable(AUDIT, ("seq",), chained=True),
 )
 """In the order in which they are written: what others refer to comes first."""

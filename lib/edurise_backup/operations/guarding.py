@@ -14,6 +14,7 @@ from datetime import timedelta
 from edurise_backup.config import Settings
 from edurise_backup.model.jobs import JobId
 from edurise_backup.model.people import Actor
+from edurise_backup.model.schedules import Schedule
 from edurise_backup.operations.approvals import authorise
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.pruning import show_prune
@@ -26,6 +27,8 @@ PRUNE = "repository.prune"
 FORGET = "backup.forget_at_once"
 ACCEPT_GONE = "backup.accept_gone"
 REMOVE_KEY = "key.remove"
+RELEASE_HOLD = "hold.release"
+WEAKEN = "schedule.weaken"
 SHORTEST_GRACE = timedelta(days=1)
 """A shorter one counts as none: nobody would notice in time what goes."""
 _ROOM = 0.01
@@ -89,6 +92,20 @@ def authorise_key_removal(
 ) -> None:
     """Raise ForbiddenError unless this key (its whole id) may be taken from the repository."""
     _authorise(catalog, settings, actor, REMOVE_KEY, {"repository": repository.config.id, "key": key_id})
+
+
+def authorise_release(catalog: Catalog, settings: Settings, actor: Actor, plan: dict[str, object]) -> None:
+    """Raise ForbiddenError unless this legal hold may be released."""
+    _authorise(catalog, settings, actor, RELEASE_HOLD, plan)
+
+
+def authorise_weakening(
+    catalog: Catalog, settings: Settings, actor: Actor, schedule: Schedule, losses: Sequence[str]
+) -> None:
+    """Raise ForbiddenError unless this schedule, as it is now, may keep so much less (a sentence each)."""
+    plan = {"schedule": str(schedule.id), "name": schedule.name, "version": schedule.version, "keeps_less": [*losses]}
+    if losses:
+        _authorise(catalog, settings, actor, WEAKEN, plan)
 
 
 def removed_share(plan: PrunePlan) -> float:

@@ -6,7 +6,7 @@ row. A crash leaves a backup that is kept, never one that is dropped unseen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -20,13 +20,11 @@ from edurise_backup.model.people import SYSTEM, Actor, Permission
 from edurise_backup.model.protections import Protection, ProtectionKind, checked_reason, protected_snapshots
 from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.guarding import authorise_release
 from edurise_backup.repository.forgetting import read_forgotten
 from edurise_backup.repository.holds import drop_protection, read_protections, save_protection
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.repository import Repository
-
-Authorise = Callable[[Catalog, Actor, str, Mapping[str, object]], object]
-"""Raises ForbiddenError unless a second person has agreed to exactly this: catalog, who, action, plan."""
 
 
 def pin_backup(backup: UUID | str, reason: str, *, actor: Actor, settings: Settings | None = None) -> Protection:
@@ -55,19 +53,16 @@ def hold_backup(
 
 def remove_pin(word: UUID | str, *, actor: Actor, settings: Settings | None = None) -> Protection:
     """Remove a pin, named by its id or its backup's; raises NotFoundError, AmbiguousError, ForbiddenError."""
-    return _release(ProtectionKind.PIN, word, actor, settings, None)
+    return _release(ProtectionKind.PIN, word, actor, settings)
 
 
-def release_hold(
-    word: UUID | str, *, actor: Actor, settings: Settings | None = None, authorise: Authorise | None = None
-) -> Protection:
-    """Release a legal hold, named by its id or its backup's.
+def release_hold(word: UUID | str, *, actor: Actor, settings: Settings | None = None) -> Protection:
+    """Release a legal hold, named by its id or its backup's; raises as `remove_pin`.
 
-    `authorise` is asked, before anything is changed, for the action
-    `hold.release` with what is released as the plan; a hold that has ended by
-    itself needs nobody's word. Raises as `remove_pin`, and what `authorise` raises.
+    A second person must have agreed to exactly this (ForbiddenError); a hold
+    that has ended by itself needs nobody's word.
     """
-    return _release(ProtectionKind.HOLD, word, actor, settings, authorise)
+    return _release(ProtectionKind.HOLD, word, actor, settings)
 
 
 def list_protections(
@@ -179,9 +174,7 @@ def _refuse_gone(repository: Repository, backup: BackupJob, snapshots: Iterable[
         )
 
 
-def _release(
-    kind: ProtectionKind, word: UUID | str, actor: Actor, settings: Settings | None, authorise: Authorise | None
-) -> Protection:
+def _release(kind: ProtectionKind, word: UUID | str, actor: Actor, settings: Settings | None) -> Protection:
     actor.require(Permission.ADMINISTER)
     settings = settings or load_settings()
     repository = opened_repository(settings)
@@ -189,8 +182,8 @@ def _release(
         look_for_protections(catalog, repository)
         rows = [row.protection for row in catalog.protections.all() if row.kind is kind]
         chosen = _chosen(kind, str(word).strip().lower(), rows)
-        if authorise is not None and chosen.active(catalog.clock()):
-            authorise(catalog, actor, f"{kind.value}.release", release_plan(chosen))
+        if kind is ProtectionKind.HOLD and chosen.active(catalog.clock()):
+            authorise_release(catalog, settings, actor, release_plan(chosen))
         catalog.protections.begin_release(chosen, actor)
         drop_protection(repository.box, chosen.id)
         catalog.protections.end_release(chosen.id)

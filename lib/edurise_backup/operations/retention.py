@@ -22,8 +22,10 @@ from edurise_backup.model.people import SYSTEM, Actor, Permission
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.forgetting import forget_whole
+from edurise_backup.operations.guarding import authorise_forgetting
 from edurise_backup.operations.jobs import storable
 from edurise_backup.operations.maintenance import run_maintenance
+from edurise_backup.operations.people import acting
 from edurise_backup.operations.protections import look_for_protections
 from edurise_backup.operations.pruning import parse_duration
 from edurise_backup.operations.retention_drift import look_for_drift
@@ -68,6 +70,7 @@ def apply_retention(
     actor.require(Permission.OPERATE if dry_run else Permission.ADMINISTER)
     length, patience = parse_duration(grace), parse_duration(wait)
     settings = settings or load_settings()
+    who = actor if flow_run_id is None else acting(flow_run_id)
     with open_catalog(settings) as catalog:
 
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
@@ -77,9 +80,8 @@ def apply_retention(
             refuse(plan)
             done = ForgetFigures(plan.dropped)
             if not dry_run:
-                done = forget_planned(
-                    catalog, repository, plan, reporter, actor, started.id, grace=length, wait=patience
-                )
+                authorise_forgetting(catalog, settings, who, plan.dropped, length)
+                done = forget_planned(catalog, repository, plan, reporter, who, started.id, grace=length, wait=patience)
                 look_for_drift(catalog, plan.as_of)
             return _told(started, plan, done, len(repository.box.ids(Kind.SNAPSHOT)))
 

@@ -22,10 +22,12 @@ from edurise_backup.catalog.sessions import Connection
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConflictError, InputError
 from edurise_backup.model.people import Actor, Permission
+from edurise_backup.model.retention import policy_of, weakened
 from edurise_backup.model.schedules import ExpectedRun, Schedule
 from edurise_backup.model.timing import Candidate
 from edurise_backup.model.timing import preview as preview_times
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.guarding import authorise_weakening
 from edurise_backup.operations.judging import judge_runs
 from edurise_backup.operations.people import local_actor
 from edurise_backup.operations.planning import ALARM_SUBJECT, freeze, local_time, paused_at, plan_anew, rule_of
@@ -116,7 +118,7 @@ def edit_schedule(
 
     def work(connection: Connection) -> Schedule:
         old = rows.find(connection, word, lock=True)
-        if version not in (None, old.version):
+        if version is not None and version != old.version:
             raise ConflictError(
                 f"the schedule {old.name} was changed by somebody else meanwhile",
                 safe="nothing was changed",
@@ -135,7 +137,21 @@ def edit_schedule(
         return plan_anew(connection, new, now, "the schedule was edited", old=old)
 
     with open_catalog(settings) as catalog:
+        seen = catalog.schedules.find(word)
+        losses = kept_less(seen, schedule_from(changed_config(seen, changes), seen.id, settings, now))
+        if losses:
+            authorise_weakening(catalog, settings, actor, seen, losses)
+            version = version if version is not None else seen.version  # what was agreed to is what is done
         return catalog.sessions.run(work)
+
+
+def kept_less(old: Schedule, new: Schedule) -> list[str]:
+    """Return what an edit keeps less of, a sentence each; of a policy that nobody can read nothing is lost."""
+    try:
+        before = policy_of(old)
+    except InputError:
+        return []
+    return weakened(before, policy_of(new))
 
 
 def pause_schedule(

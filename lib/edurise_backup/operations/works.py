@@ -12,7 +12,7 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.schedules import Schedule, Work
 from edurise_backup.operations.collection import choose_sources
-from edurise_backup.operations.pruning import prune_wish
+from edurise_backup.operations.pruning import parse_duration, prune_wish
 from edurise_backup.verification.budget import Budget
 
 Options = Mapping[str, str | int | bool]
@@ -40,6 +40,11 @@ def _check_prune(options: Options) -> None:
     prune_wish(given["grace"], given["max_unused"], given["max_repack_size"], given["max_removed"], given["wait"])
 
 
+def _check_retain(options: Options) -> None:
+    for name in ("grace", "wait"):
+        parse_duration(str(options.get(name, "1h")))
+
+
 _PRUNE = {"grace": str, "max_unused": str, "max_repack_size": str, "max_removed": str, "wait": str, "dry_run": bool}
 
 WORKS: Mapping[Work, Kind] = {
@@ -47,6 +52,9 @@ WORKS: Mapping[Work, Kind] = {
     Work.VERIFY: Kind(),
     Work.CHECK: Kind({"budget": str, "read_data": bool}, _check_check),
     Work.PRUNE: Kind(_PRUNE, _check_prune),
+    Work.RETAIN: Kind({"grace": str, "wait": str, "dry_run": bool}, _check_retain),
+    Work.REPORT: Kind({"period": str, "source": str, "zone": str}),
+    Work.ANCHOR: Kind(),
 }
 
 
