@@ -97,7 +97,7 @@ def import_rows(sessions: Sessions, records: Iterable[JobRecord | KeptRow], *, n
 def _import(connection: Connection, records: list[JobRecord | KeptRow], now: datetime) -> ImportResult:
     written = 0
     refused = []
-    kept = RowImport(connection)
+    kept = RowImport(connection, now)
     for record in records:
         try:
             with connection.transaction():

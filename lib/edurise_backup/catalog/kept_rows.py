@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 from psycopg import sql
@@ -31,12 +32,15 @@ class KeptTable:
     """Rows for which this does not hold are not exported."""
     without: tuple[str, ...] = ()
     """Columns that mean nothing in another catalog."""
+    stamped: str = ""
+    """A column that tells when a row was last made what it is: in another catalog that is when it was taken over."""
     chained: bool = False
     """Its rows hang together: they are taken over as a whole, into an empty table only."""
 
 
 KEPT = (
-    KeptTable("backup_schedules", ("id",), without=("prefect_schedule_id",)),
+    # nothing was expected of a schedule while its catalog was gone
+    KeptTable("backup_schedules", ("id",), without=("prefect_schedule_id",), stamped="updated_at"),
     # what had not been judged yet would look missed: its job may be known by now, but not that it was for this run
     KeptTable("expected_runs", ("due_at", "schedule_id"), where="outcome IS NOT NULL"),
     KeptTable("alarms", ("id",)),
@@ -79,8 +83,9 @@ def read_rows(connection: Connection) -> Iterator[KeptRow]:
 class RowImport:
     """Writes such rows in one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
+        self._stamps = {table.name: {table.stamped: now.isoformat()} for table in KEPT if table.stamped}
         self._columns: dict[str, tuple[str, ...]] = {}
         self.closed = {table.name for table in KEPT if table.chained and self._holds_rows(table)}
         """Tables whose rows are not taken over, because a new chain has begun in them."""
@@ -88,7 +93,8 @@ class RowImport:
     def write(self, row: KeptRow) -> bool:
         """Write a row unless it is there; False when it is, or when its table takes none."""
         known = self._known(row.table)
-        columns = [column for column in row.values if column in known]
+        values = {**row.values, **self._stamps.get(row.table, {})}
+        columns = [column for column in values if column in known]
         if not columns or row.table in self.closed:
             return False
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
@@ -96,7 +102,7 @@ class RowImport:
             "INSERT INTO {table} ({names}) SELECT {names} FROM jsonb_populate_record(NULL::{table}, %s) "
             "ON CONFLICT DO NOTHING"
         ).format(table=sql.Identifier(row.table), names=names)
-        return self._connection.execute(query, (Jsonb(row.values),)).rowcount == 1
+        return self._connection.execute(query, (Jsonb(values),)).rowcount == 1
 
     def has_audited(self, row: KeptRow) -> bool:
         """Whether a row of the audit trail is there with the same hash."""

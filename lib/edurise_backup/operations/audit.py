@@ -31,6 +31,7 @@ from edurise_backup.repository.repository import Repository
 FOLDER = "audit"
 ANCHOR = "audit.anchor"
 FOLLOWS = "audit.follows"
+LOST = "audit.lost"
 _SUBJECT = "audit trail"
 
 
@@ -81,12 +82,13 @@ def verify_audit(catalog: Catalog, repository: Repository | None = None) -> Audi
         return _report(chain, (), found, ["the anchors in the repository were not looked at"])
     anchors, findings = _anchors(repository)
     chain = follow_chain(catalog.audit.rows, [anchor.seq for anchor in anchors])
-    own = [anchor for anchor in anchors if anchor.first == chain.first]
+    lost, told = _lost(catalog)
+    own = [anchor for anchor in anchors if anchor.first == chain.first and anchor.name not in lost]
     findings = [*([chain.finding] if chain.finding else []), *compare_anchors(chain, own), *findings]
     foreign, remarks = _foreign(catalog, chain, [anchor for anchor in anchors if anchor.first != chain.first])
     findings += [*foreign, *_lost_anchors(catalog, anchors)]
     vanished, more = vanished_snapshots(catalog, repository)
-    return _report(chain, own, [*findings, *vanished], [*remarks, *more])
+    return _report(chain, own, [*findings, *vanished], [*told, *remarks, *more])
 
 
 def verify_and_tell(catalog: Catalog, repository: Repository | None = None) -> AuditReport:
@@ -156,6 +158,33 @@ def note_predecessors(catalog: Catalog, repository: Repository, actor: Actor) ->
         detail = {"seq": anchor.seq, "hash": anchor.hash, "anchored_at": anchor.at.isoformat()}
         catalog.audit.add(actor, FOLLOWS, anchor.first, detail=detail)
     return len(news)
+
+
+def note_lost(catalog: Catalog, repository: Repository, actor: Actor) -> int:
+    """Write into a trail that was just taken over from an export which anchored rows it lacks; return how many anchors.
+
+    Called by `rebuild_catalog`: what was done between the export and the loss
+    of the catalog is gone, which is then a recorded act, and a remark for ever.
+    """
+    anchors, _ = _anchors(repository)
+    chain = follow_chain(catalog.audit.rows)
+    length = chain.last.seq if chain.last else 0
+    beyond = [anchor for anchor in anchors if anchor.first == chain.first and anchor.seq > length]
+    for anchor in beyond:
+        detail = {"first": length + 1, "last": anchor.seq, "hash": anchor.hash, "anchored_at": anchor.at.isoformat()}
+        catalog.audit.add(actor, LOST, anchor.name, detail=detail)
+    return len(beyond)
+
+
+def _lost(catalog: Catalog) -> tuple[set[str], list[str]]:
+    """Return the anchors whose rows went with an earlier catalog, as the trail says, and a sentence for each."""
+    found = [row for row in catalog.audit.rows() if row.action == LOST]
+    details = [msgspec.json.decode(row.detail, type=dict[str, object]) for row in found]
+    return {row.subject for row in found}, [
+        f"rows {detail['first']} to {detail['last']} went with an earlier catalog, as {row.actor} noted when it was "
+        f"rebuilt at {row.at:%Y-%m-%d %H:%M:%S} UTC (row {row.seq})"
+        for row, detail in zip(found, details, strict=True)
+    ]
 
 
 def _head(catalog: Catalog) -> AuditRow:

@@ -25,7 +25,7 @@ from edurise_backup.model.jobs import (
     Verification,
 )
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
-from edurise_backup.operations.audit import note_predecessors
+from edurise_backup.operations.audit import note_lost, note_predecessors
 from edurise_backup.operations.backups import opened_repository, set_checksum
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import CATALOG_EXPORT
@@ -84,9 +84,12 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
         if snapshot_id not in known
     ]
     with open_catalog(settings) as catalog:
+        new = not catalog.audit.newest(limit=1)
         result = import_rows(catalog.sessions, [*rows, *alone, *_with_verdicts(records)], now=catalog.clock())
         remarks += look_for_backups(catalog, repository).missing_sentences()
         remarks += _protections(catalog, repository)
+        if new and catalog.audit.newest(limit=1):
+            note_lost(catalog, repository, local_actor())
         catalog.audit.add(local_actor(), "catalog.rebuild", repository.config.id, detail={"written": result.written})
         note_predecessors(catalog, repository, local_actor())
     return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
-from edurise_backup.model.jobs import BackupFilters, BackupJob, JobId, JobStatus, Verdict, Verification
+from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, Verdict, Verification
 from edurise_backup.operations.backups import find_backup, opened_repository, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
@@ -71,9 +71,13 @@ def queue_verification(backup_id: UUID | str, *, settings: Settings | None = Non
 
 
 def newest_unverified(*, settings: Settings | None = None) -> JobId:
-    """Return the newest good backup that nobody verified yet; when all were, the newest. Raises NotFoundError."""
+    """Return the newest good full set that nobody verified yet, else the newest backup; when all were, the newest.
+
+    Raises NotFoundError. A full set goes first: hourly backups of one part must not keep it from its turn for ever.
+    """
     with open_catalog(settings or load_settings()) as catalog:
-        good = catalog.jobs.find(BackupFilters(restorable=True, limit=_LOOKED_AT))
+        full = catalog.jobs.find(BackupFilters(type=BackupType.FULL, restorable=True, limit=1))
+        good = [*full, *catalog.jobs.find(BackupFilters(restorable=True, limit=_LOOKED_AT))]
     if not good:
         raise NotFoundError("there is no good backup to verify yet", hint="take one with `edurise-backup backup`")
     return next((job for job in good if job.verification_status is None), good[0]).id

@@ -55,17 +55,24 @@ class Watched:
 
 
 def watch_catalog(
-    settings: Settings, catalog: Catalog, *, clock: Clock | None = None, send_message: Send = send
+    settings: Settings,
+    catalog: Catalog,
+    *,
+    clock: Clock | None = None,
+    host_clock: Clock | None = None,
+    send_message: Send = send,
 ) -> Watched:
     """Do one round with an open catalog; raises what the catalog raises.
 
-    The look comes before the sign: whoever starts again after a gap tells of the gap.
+    `host_clock` is compared with the catalog server's, the same as `clock`
+    unless given. The look comes before the sign: whoever starts again after a
+    gap tells of the gap.
     """
     clock = clock or settings.around.clock
     now = clock()
     dead = catalog.reconcile()
     judged = judge_runs(catalog, now)
-    raised = (*judged.alarms, *look(settings, catalog, now, clock=clock))
+    raised = (*judged.alarms, *look(settings, catalog, now, clock=host_clock or clock))
     look_for_drift(catalog, now)
     for alarm in raised:
         log_alarm(alarm)
