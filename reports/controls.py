@@ -14,8 +14,8 @@ from datetime import timedelta
 
 import msgspec
 
-from edurise_backup.config import ObjectivesSettings
 from edurise_backup.model.reports import ControlResult, ControlStatus
+from edurise_backup.model.settings import ObjectivesSettings
 from reports import judging
 from reports.facts import Facts
 from reports.judging import Judged

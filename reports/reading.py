@@ -11,8 +11,8 @@ import msgspec
 from psycopg.rows import dict_row
 
 from edurise_backup.catalog.sessions import Connection
-from edurise_backup.config import ObjectivesSettings
 from edurise_backup.model.jobs import BackupType
+from edurise_backup.model.settings import ObjectivesSettings
 from reports import questions
 from reports.facts import (
     Bin,

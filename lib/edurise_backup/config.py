@@ -17,102 +17,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from edurise_backup.errors import ConfigError
 from edurise_backup.model.alarm_targets import AlarmTargetSettings, target_mistakes
-from edurise_backup.model.compression import WORDS
 from edurise_backup.model.location import SCHEME
-from edurise_backup.model.secrets import AuthSettings, PasswordSettings, SecretPlace, split_command, trouble_with
+from edurise_backup.model.secrets import SecretPlace, split_command, trouble_with
+from edurise_backup.model.settings import (
+    NAME,
+    CatalogSettings,
+    ConfigurationSettings,
+    DatabaseSettings,
+    FilesSettings,
+    ObjectivesSettings,
+    PrefectSettings,
+    RepositorySettings,
+)
 from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
 from edurise_backup.ports import AROUND, Surroundings
 
 FILE_NAME = "edurise-backup.toml"
-PREFECT_API = "http://127.0.0.1:4200/api"
 DASHBOARD_PORT = 8501
-
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
-Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class RepositorySettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where backups are kept, and where their passphrase is."""
-
-    location: str = ""
-    compression: Annotated[str, msgspec.Meta(pattern=WORDS)] = "auto"
-    """`auto`, `off`, `max`, or a level from 1 to 19."""
-
-
-class CatalogSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The catalog's database; without a URL an embedded server in the data directory."""
-
-    url: str = ""
-    allow_plaintext: bool = False
-
-
-class PrefectSettings(AuthSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The Prefect server that runs flows; without `auth` the credential that `make up` made."""
-
-    api_url: str = PREFECT_API
-
-
-class DatabaseSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A PostgreSQL server whose databases are dumped."""
-
-    name: Name
-    url: str
-    allow_plaintext: bool = False
-    exclude: tuple[str, ...] = ()
-    """Databases that are left out."""
-    large_table_mib: Positive = 32
-    """A table of at least this size gets an archive of its own, so that it is dumped and restored in parallel."""
-    parallel: Positive = 2
-    lock_timeout_seconds: Positive = 30
-    bindir: str = ""
-    """The folder of the client tools; found by themselves otherwise."""
-
-
-class FilesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Directory trees."""
-
-    name: Name
-    paths: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    exclude: tuple[str, ...] = ()
-    one_file_system: bool = False
-    objects_of: str = ""
-    """The database source whose `storage.objects` rows name the files `PATH/BUCKET/NAME` below the first path."""
-    pre_hook: tuple[str, ...] = ()
-    """A command that is run before the files are read, for instance to take a file system snapshot."""
-    post_hook: tuple[str, ...] = ()
-    """A command that is run afterwards, also when the backup failed."""
-
-
-class ConfigurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Configuration files: of the platform, its web server, its vault."""
-
-    name: Name
-    paths: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    exclude: tuple[str, ...] = ()
-
-
-class ObjectivesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What alarms and reports measure against; the defaults are the mission's."""
-
-    full_backup_minutes: Positive = 240
-    incremental_backup_minutes: Positive = 60
-    verification_minutes: Positive = 30
-    recovery_minutes: Positive = 120
-    good_backup_hours: Positive = 26
-    """The newest good backup of a source may be so old (its RPO); a day and some room for the run itself."""
-    verified_days: Positive = 7
-    """The newest good backup that passed a verification may be so old."""
-    free_days: Positive = 30
-    """The store must not fill sooner than this by the forecast."""
-    retention_days: Positive = 30
-    """A policy should keep restore points at least so old."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -167,7 +94,7 @@ class Settings:
 
 def is_name(text: str) -> bool:
     """Whether the text could be a source's name; one is safe as a folder's name, too."""
-    return re.match(_NAME, text) is not None
+    return re.match(NAME, text) is not None
 
 
 def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:

@@ -13,13 +13,13 @@ import pytest
 
 from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.sessions import Sessions
-from edurise_backup.config import ObjectivesSettings
 from edurise_backup.errors import ConflictError, DamageError, NotFoundError
 from edurise_backup.model.alarms import AlarmKind
 from edurise_backup.model.jobs import BackupJob
 from edurise_backup.model.people import SYSTEM
 from edurise_backup.model.policy import RetentionPolicy
 from edurise_backup.model.protections import Protection, ProtectionKind
+from edurise_backup.model.settings import ObjectivesSettings
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import Catalog

@@ -13,11 +13,11 @@ import pytest
 
 from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.sessions import Sessions
-from edurise_backup.config import ObjectivesSettings
 from edurise_backup.model.alarms import AlarmKind
 from edurise_backup.model.content import Node
 from edurise_backup.model.jobs import JobId
 from edurise_backup.model.people import SYSTEM
+from edurise_backup.model.settings import ObjectivesSettings
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.forgetting import bring_whole_back, forget_whole

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from edurise_backup import config
-from edurise_backup.config import DatabaseSettings, FilesSettings, Settings, load_settings
+from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConfigError
+from edurise_backup.model.settings import PREFECT_API, DatabaseSettings, FilesSettings, RepositorySettings
 from tests.support.documents import blocks, page, rows, section
 
 PAGE = "docs/operations/configuration.md"
@@ -51,7 +52,7 @@ def test_the_pages_defaults_are_those_of_the_code() -> None:
                 assert told[prefix + field.name] == str(field.default).lower()
             elif field.default == ():
                 assert told[prefix + field.name] == "[]"
-    assert told["prefect.api_url"] == config.PREFECT_API
+    assert told["prefect.api_url"] == PREFECT_API
 
 
 def test_what_the_file_says_of_the_repository_and_the_objectives_is_kept(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
         '[repository]\nlocation = "a"\npassword_file = "b"\n[prefect]\napi_url = "c"\n',
         {"EDURISE_REPOSITORY": "/r", "EDURISE_PASSWORD_FILE": "/p", "PREFECT_API_URL": "http://x/api"},
     )
-    assert found.repository == config.RepositorySettings(location="/r", password_file="/p")
+    assert found.repository == RepositorySettings(location="/r", password_file="/p")
     assert found.prefect_api_url == "http://x/api"
 
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from edurise_backup.config import ObjectivesSettings
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.reports import ControlResult, ControlStatus
+from edurise_backup.model.settings import ObjectivesSettings
 from reports.controls import CONTROLS, Policy, evaluate, verdict
 from reports.facts import Durations, ExpectedFacts, Facts, Outcomes, Proofs, RetentionFacts, SourceFacts
 from reports.periods import parse_period

@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from edurise_backup import __version__
 from edurise_backup.catalog.export import export
-from edurise_backup.config import ConfigurationSettings, DatabaseSettings, FilesSettings, Settings
+from edurise_backup.config import Settings
 from edurise_backup.errors import ConfigError, InputError, NotFoundError, SourceError
 from edurise_backup.model.jobs import BackupType
+from edurise_backup.model.settings import ConfigurationSettings, DatabaseSettings, FilesSettings
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.engine import refuse_nested
 from edurise_backup.operations.hooks import hooked

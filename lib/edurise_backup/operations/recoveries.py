@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
-from edurise_backup.config import DatabaseSettings, Settings, load_settings
+from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.database import DatabaseRecord, Globals, decode_record
 from edurise_backup.model.jobs import (
@@ -27,6 +27,7 @@ from edurise_backup.model.jobs import (
     RecoveryTarget,
     Verdict,
 )
+from edurise_backup.model.settings import DatabaseSettings
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import open_catalog

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edurise_backup.catalog.policies import good_backups, read_policies
-from edurise_backup.config import ObjectivesSettings
 from edurise_backup.model.jobs import BackupJob, JobId, JobStatus, Verdict
 from edurise_backup.model.policy import FUTURE
 from edurise_backup.model.protections import Protection
@@ -21,6 +20,7 @@ from edurise_backup.model.retention import (
     series_of,
 )
 from edurise_backup.model.schedules import Schedule
+from edurise_backup.model.settings import ObjectivesSettings
 from edurise_backup.model.simulation import short_reach
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.protections import kept_here

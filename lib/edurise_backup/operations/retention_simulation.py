@@ -9,12 +9,13 @@ from itertools import pairwise
 from statistics import median
 
 from edurise_backup.catalog.policies import good_backups, read_policies
-from edurise_backup.config import ObjectivesSettings, Settings, load_settings
+from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.policy import FUTURE, RetentionPolicy
 from edurise_backup.model.protections import protected_snapshots
 from edurise_backup.model.retention import RestorePoint, Series, policy_of
 from edurise_backup.model.schedules import Schedule
+from edurise_backup.model.settings import ObjectivesSettings
 from edurise_backup.model.simulation import DAYS, LONGEST, MOST_RUNS, Objectives, Simulation, Wish, simulate
 from edurise_backup.operations.backups import backup_type
 from edurise_backup.operations.catalogs import Catalog, open_catalog

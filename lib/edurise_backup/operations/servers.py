@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from edurise_backup.config import DatabaseSettings
+from edurise_backup.model.settings import DatabaseSettings
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.postgres.connection import Address, connect, parse_address
 from edurise_backup.postgres.session import fetch, translated

@@ -1,0 +1,92 @@
+"""What the configuration may say: a struct for each of its tables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from edurise_backup.model.compression import WORDS
+from edurise_backup.model.secrets import AuthSettings, PasswordSettings
+
+PREFECT_API = "http://127.0.0.1:4200/api"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
+Name = Annotated[str, msgspec.Meta(pattern=NAME)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class RepositorySettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where backups are kept, and where their passphrase is."""
+
+    location: str = ""
+    compression: Annotated[str, msgspec.Meta(pattern=WORDS)] = "auto"
+    """`auto`, `off`, `max`, or a level from 1 to 19."""
+
+
+class CatalogSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The catalog's database; without a URL an embedded server in the data directory."""
+
+    url: str = ""
+    allow_plaintext: bool = False
+
+
+class PrefectSettings(AuthSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The Prefect server that runs flows; without `auth` the credential that `make up` made."""
+
+    api_url: str = PREFECT_API
+
+
+class DatabaseSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A PostgreSQL server whose databases are dumped."""
+
+    name: Name
+    url: str
+    allow_plaintext: bool = False
+    exclude: tuple[str, ...] = ()
+    """Databases that are left out."""
+    large_table_mib: Positive = 32
+    """A table of at least this size gets an archive of its own, so that it is dumped and restored in parallel."""
+    parallel: Positive = 2
+    lock_timeout_seconds: Positive = 30
+    bindir: str = ""
+    """The folder of the client tools; found by themselves otherwise."""
+
+
+class FilesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Directory trees."""
+
+    name: Name
+    paths: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    exclude: tuple[str, ...] = ()
+    one_file_system: bool = False
+    objects_of: str = ""
+    """The database source whose `storage.objects` rows name the files `PATH/BUCKET/NAME` below the first path."""
+    pre_hook: tuple[str, ...] = ()
+    """A command that is run before the files are read, for instance to take a file system snapshot."""
+    post_hook: tuple[str, ...] = ()
+    """A command that is run afterwards, also when the backup failed."""
+
+
+class ConfigurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Configuration files: of the platform, its web server, its vault."""
+
+    name: Name
+    paths: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    exclude: tuple[str, ...] = ()
+
+
+class ObjectivesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What alarms and reports measure against; the defaults are the mission's."""
+
+    full_backup_minutes: Positive = 240
+    incremental_backup_minutes: Positive = 60
+    verification_minutes: Positive = 30
+    recovery_minutes: Positive = 120
+    good_backup_hours: Positive = 26
+    """The newest good backup of a source may be so old (its RPO); a day and some room for the run itself."""
+    verified_days: Positive = 7
+    """The newest good backup that passed a verification may be so old."""
+    free_days: Positive = 30
+    """The store must not fill sooner than this by the forecast."""
+    retention_days: Positive = 30
+    """A policy should keep restore points at least so old."""
