@@ -17,7 +17,8 @@ from dashboard.people import current_actor
 from dashboard.readings import show_error
 from edurise_backup import operations
 from edurise_backup.config import Settings
-from edurise_backup.errors import BackupError, InputError
+from edurise_backup.errors import BackupError, ForbiddenError, InputError
+from edurise_backup.model.audit import Outcome
 from edurise_backup.model.people import Actor
 from edurise_backup.model.schedules import KeepRules, Schedule, Work
 from edurise_backup.operations.schedule_config import ScheduleConfig, config_from
@@ -69,13 +70,23 @@ class Scheduling:
 def act(what: Callable[[Scheduling], Schedule], said: str) -> bool:
     """Do something with a schedule; shows the error and returns False when it was refused."""
     try:
-        schedule = what(Scheduling(queries.settings(), current_actor()))
+        actor = current_actor()
+        schedule = _done(what, actor)
     except BackupError as error:
         show_error(error)
         return False
     queries.schedules.clear()
     st.toast(f"{said}: {words.plain(schedule.name)}", icon=":material/event_repeat:")
     return True
+
+
+def _done(what: Callable[[Scheduling], Schedule], actor: Actor) -> Schedule:
+    try:
+        return what(Scheduling(queries.settings(), actor))
+    except ForbiddenError as error:
+        detail = {"error": error.message}
+        queries.catalog().audit.add(actor, "schedule.change", outcome=Outcome.REFUSED, detail=detail)
+        raise
 
 
 @st.dialog("Schedule", width="large")

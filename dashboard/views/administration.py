@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import people
 from dashboard.approving import show_approvals
 from dashboard.auditing import show_trail
+from dashboard.keyring import show_keys
 from dashboard.managing import show_people
 from dashboard.readings import show_error
 from edurise_backup.errors import BackupError
@@ -27,6 +28,7 @@ def main() -> None:
     show_approvals(actor)
     if actor.may(Permission.ADMINISTER) or actor.may(Permission.AUDIT):
         show_people(actor)
+        show_keys()
     if actor.may(Permission.AUDIT):
         show_trail()
 

@@ -1,11 +1,11 @@
-"""The retention's page: try a policy, see what is pinned or held, apply the retention now."""
+"""The page of retention: what is pinned or held, and applying it now; policies are tried beside the schedules."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from dashboard.launching import follow_launched
-from dashboard.retention import show_holds, show_retention_simulator, show_start
+from dashboard.retention import show_holds, show_start
 
 
 def main() -> None:
@@ -14,7 +14,6 @@ def main() -> None:
     show_holds()
     show_start()
     follow_launched()
-    show_retention_simulator()
 
 
 main()

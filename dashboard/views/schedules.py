@@ -10,6 +10,7 @@ from dashboard import formatting as words
 from dashboard import queries
 from dashboard.queries import ScheduleState
 from dashboard.readings import read_or_stale
+from dashboard.retention import show_retention_simulator
 from dashboard.scheduling import act, edit_dialog, pause_dialog, remove_dialog
 from edurise_backup.model.schedules import ExpectedRun, RunOutcome, Schedule
 
@@ -35,6 +36,7 @@ def main() -> None:
     if st.button("New schedule …", key="new schedule", icon=":material/add:", type="primary"):
         edit_dialog(None)
     show_one()
+    show_retention_simulator()
 
 
 @st.fragment(run_every=5.0)

@@ -305,8 +305,8 @@ def test_pages_are_shown_by_role(role: Role) -> None:
     [
         (Role.VIEWER, set()),
         (Role.APPROVER, {"Approvals"}),
-        (Role.AUDITOR, {"Approvals", "People", "Audit trail"}),
-        (Role.ADMIN, {"Approvals", "People", "Audit trail"}),
+        (Role.AUDITOR, {"Approvals", "People", "Keys of the repository", "Audit trail"}),
+        (Role.ADMIN, {"Approvals", "People", "Keys of the repository", "Audit trail"}),
     ],
 )
 def test_the_page_shows_the_sections_of_the_role(catalog: operations.Catalog, role: Role, sections: set[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edurise_backup import operations
+from edurise_backup.catalog.repository_keys import seen_keys
 from edurise_backup.errors import (
     BackupError,
     ConflictError,
@@ -319,3 +320,16 @@ def test_an_error_is_a_backup_error_with_three_parts(files_product: Product) -> 
         rotate_key(files_product.settings, Secret("short"), actor=replace(ADMIN, name="bob"))
     assert caught.value.safe
     assert caught.value.hint
+
+
+def test_a_check_notes_the_keys_for_the_page_by_name_and_age(files_product: Product) -> None:
+    added = keys.add_key(files_product.settings, Secret(NEW), actor=ADMIN, name="the second")
+    operations.check_repository(settings=files_product.settings)
+    with operations.open_catalog(files_product.settings) as catalog:
+        seen = seen_keys(catalog.sessions)
+    assert {key.id for key in seen} == {key.id for key in keys.list_keys(files_product.settings)}
+    assert [key.current for key in seen].count(True) == 1
+    assert next(key.name for key in seen if key.id == added.id) == "the second"
+    keys.remove_key(files_product.settings, added.id, actor=ADMIN)
+    with operations.open_catalog(files_product.settings) as catalog:
+        assert added.id not in {key.id for key in seen_keys(catalog.sessions)}

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from edurise_backup.catalog.repository_keys import SeenKey, note_seen_keys
 from edurise_backup.config import Settings
 from edurise_backup.errors import (
     BackupError,
@@ -93,6 +94,18 @@ def list_keys(settings: Settings, *, now: datetime | None = None) -> list[Key]:
     return _listed(opened_repository(settings), now or datetime.now(UTC))
 
 
+def note_keys(catalog: Catalog, repository: Repository) -> None:
+    """Write into the catalog which keys there are now, for pages; never what opens them."""
+    now = catalog.clock()
+    note_seen_keys(
+        catalog.sessions,
+        [
+            SeenKey(key.id, key.name, key.host, key.created_at, key.current, key.trouble, now)
+            for key in _listed(repository, now)
+        ],
+    )
+
+
 def add_key(settings: Settings, new: Secret, *, actor: Actor, name: str = "") -> Key:
     """Let one more passphrase open the repository, and prove that it does before that is said.
 
@@ -115,6 +128,7 @@ def add_key(settings: Settings, new: Secret, *, actor: Actor, name: str = "") ->
     with open_catalog(settings) as catalog, recorded(catalog, actor, "key.add") as told:
         key_id = add_proved(repository, new, name=name or None)
         told |= {"subject": key_id, "name": name}
+        note_keys(catalog, repository)
     return _one(repository, key_id)
 
 
@@ -126,6 +140,7 @@ def add_recovery_key(settings: Settings, *, actor: Actor) -> tuple[Key, str]:
     with open_catalog(settings) as catalog, recorded(catalog, actor, "key.add") as told:
         key_id = add_proved(repository, Secret(text), name=RECOVERY_USER)
         told |= {"subject": key_id, "name": RECOVERY_USER}
+        note_keys(catalog, repository)
     return _one(repository, key_id), text
 
 
@@ -144,6 +159,7 @@ def remove_key(settings: Settings, word: str, *, actor: Actor, current: bool = F
         # what cannot be recorded is not done: this row is there before the key goes
         catalog.audit.add(actor, "key.remove", plan.key_id, detail={"name": plan.name, "step": "begins"})
         repository.remove_key(plan.key_id, in_use=current)
+        note_keys(catalog, repository)
     return plan
 
 

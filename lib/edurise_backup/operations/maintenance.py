@@ -23,6 +23,7 @@ from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.figures import checked_figures, planned_figures, pruned_figures
 from edurise_backup.operations.guarding import PRUNE, authorised_prune
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
+from edurise_backup.operations.keys import note_keys
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.presence import Presence, look_for_backups
 from edurise_backup.operations.protections import look_for_protections, refuse_vanished
@@ -131,6 +132,7 @@ def check_repository(
 
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
             present = look_for_backups(catalog, repository)
+            note_keys(catalog, repository)
             with repository.lock():
                 found = check(repository, progress=reporter, read_data=read_data, budget=bound, now=catalog.clock)
             return _checked(repository, present, found, started)
