@@ -28,16 +28,16 @@ from edurise_backup.catalog.records import JobKind
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.errors import ConflictError, ForbiddenError, InputError, UnreachableError
+from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, Verification
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
-from edurise_backup.model.people import Actor, Permission, Role, Via
+from edurise_backup.model.people import Permission, Role
 from edurise_backup.postgres.connection import Address
 from flows.processes import LOOPBACK, free_port
+from tests.support.people import be
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
 HOSTILE = "<script>alert(1)</script> **bold** [link](javascript:alert(1))"
-OPERATOR = Actor("ana", Via.DASHBOARD, frozenset({Role.OPERATOR}))
-VIEWER = Actor("vic", Via.DASHBOARD, frozenset({Role.VIEWER}))
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
 _MANY = """
@@ -53,7 +53,9 @@ FROM generate_series(1, 20000) n
 @pytest.fixture(autouse=True)
 def fresh_caches() -> Iterator[None]:
     """Each test is a server of its own."""
+    st.session_state.clear()
     yield
+    st.session_state.clear()
     st.cache_data.clear()
     st.cache_resource.clear()
 
@@ -280,16 +282,17 @@ def test_without_prefect_nothing_is_started_again_and_the_page_says_so(sessions:
     button(app, "Start again").click().run()
     assert any("does not answer" in error.value for error in app.error)
     assert [job.id for job in BackupJobs(sessions).find(BackupFilters())] == [failed]
-    assert list(AuditTrail(sessions).rows()) == []
+    assert [(row.action, row.outcome) for row in AuditTrail(sessions).rows()] == [("backup.start", Outcome.FAILED)]
 
 
 def test_a_viewer_starts_and_cancels_nothing(sessions: Sessions) -> None:
     failed = BackupJobs(sessions).get(plant(sessions, JobStatus.FAILED, error="it broke"))
     running = BackupJobs(sessions).get(plant(sessions, JobStatus.RUNNING))
+    be(queries.catalog(), "vic", Role.VIEWER)
     with pytest.raises(ForbiddenError):
-        activity.start_again(failed, VIEWER, actions=queries.actions(), settings=queries.settings())
+        activity.start_again(failed, actions=queries.actions(), settings=queries.settings())
     with pytest.raises(ForbiddenError):
-        activity.cancel("backup", running, VIEWER, actions=queries.actions())
+        activity.cancel("backup", running, actions=queries.actions())
     asked = "SELECT count(*) FROM backup_jobs WHERE cancel_requested_at IS NOT NULL"
     assert sessions.run(lambda connection: connection.execute(asked).fetchone()) == (0,)
 
@@ -299,15 +302,15 @@ def test_what_removes_data_or_restores_it_asks_for_more_than_operating(sessions:
     assert activity.permission_to_start(prune) is Permission.ADMINISTER
     assert activity.permission_to_start(replace(prune, dry_run=True)) is Permission.OPERATE
     with pytest.raises(InputError, match="on the command line"):
-        activity.start_again(prune, OPERATOR, actions=queries.actions(), settings=queries.settings())
+        activity.start_again(prune, actions=queries.actions(), settings=queries.settings())
 
 
 def test_what_has_not_ended_is_not_started_again_and_what_has_ended_not_cancelled(sessions: Sessions) -> None:
     running = BackupJobs(sessions).get(plant(sessions, JobStatus.RUNNING))
     done = BackupJobs(sessions).get(plant(sessions))
     with pytest.raises(ConflictError, match="not ended"):
-        activity.start_again(running, OPERATOR, actions=queries.actions(), settings=queries.settings())
+        activity.start_again(running, actions=queries.actions(), settings=queries.settings())
     with pytest.raises(ConflictError, match="ended already"):
-        activity.cancel("backup", done, OPERATOR, actions=queries.actions())
+        activity.cancel("backup", done, actions=queries.actions())
     with pytest.raises(UnreachableError):
-        activity.start_again(done, OPERATOR, actions=queries.actions(), settings=queries.settings())
+        activity.start_again(done, actions=queries.actions(), settings=queries.settings())

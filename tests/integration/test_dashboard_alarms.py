@@ -116,7 +116,7 @@ def test_who_presses_the_button_looks_after_it_and_that_is_audited(sessions: Ses
     button(app, "I look after it").click().run()  # type: ignore[attr-defined]
     assert not app.error
     (row,) = Alarms(sessions).open()
-    assert row.acknowledged_by == "dashboard"
+    assert (row.acknowledged_by or "").startswith("unnamed@")
     assert "looks after it" in everything_on(app)
     assert [entry.action for entry in AuditTrail(sessions).rows()] == ["alarm.acknowledge"]
 
@@ -137,7 +137,8 @@ def test_a_role_that_may_only_look_is_refused_and_nothing_changes(
     assert Notices(sessions).waiting() == 0
 
 
-def test_the_test_button_has_the_watch_send_a_message(sessions: Sessions) -> None:
+def test_the_test_button_has_the_watch_send_a_message(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alarming, "current_actor", lambda: Actor("ada", Via.DASHBOARD, frozenset({Role.ADMIN})))
     app = page()
     assert "what nobody looks after for 15 min" in everything_on(app)
     assert "nothing was sent yet" in everything_on(app)

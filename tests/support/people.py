@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard.people import TOKEN
@@ -39,3 +40,9 @@ def sign_in_to(app: AppTest, catalog: operations.Catalog, name: str, *roles: Rol
         add_person(catalog, name, *roles)
     app.session_state[TOKEN] = token_of(catalog, name)
     return app
+
+
+def be(catalog: operations.Catalog, name: str, *roles: Role) -> None:
+    """Let a person with these roles be the one who acts, where no page is drawn."""
+    add_person(catalog, name, *roles)
+    st.session_state[TOKEN] = token_of(catalog, name)
