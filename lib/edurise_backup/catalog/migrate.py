@@ -54,9 +54,19 @@ def migrate(sessions: Sessions, migrations: Sequence[Migration] | None = None) -
     ConfigError when a migration that was applied is not the one of this release.
     """
     wanted = packaged_migrations() if migrations is None else tuple(migrations)
+    if sessions.run(partial(_is_done, wanted=wanted)):  # one question, before every command
+        return ()
     return tuple(
         migration.version for migration in wanted if sessions.run(partial(_apply, migration=migration, wanted=wanted))
     )
+
+
+def _is_done(connection: Connection, wanted: Sequence[Migration]) -> bool:
+    if not schema_version(connection):
+        return False
+    applied = _read_applied(connection)
+    _check(applied, wanted)
+    return all(migration.version in applied for migration in wanted)
 
 
 def schema_version(connection: Connection) -> int:
@@ -89,6 +99,10 @@ def _applied(connection: Connection) -> dict[int, tuple[str, str]]:
                sha256 text NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$'),
                applied_at timestamptz NOT NULL DEFAULT now())"""
     )
+    return _read_applied(connection)
+
+
+def _read_applied(connection: Connection) -> dict[int, tuple[str, str]]:
     rows = connection.execute("SELECT version, name, sha256 FROM catalog_migrations").fetchall()
     return {int(str(version)): (str(name), str(digest)) for version, name, digest in rows}
 
