@@ -341,9 +341,9 @@ def test_nothing_known_and_nothing_configured_is_no_alarm() -> None:
 def test_remedies_name_commands_and_options_that_exist() -> None:
     from typer.main import get_command
 
-    from edurise_backup.cli.main import app
+    from edurise_backup.cli.main import application
 
-    top = get_command(app)
+    top = get_command(application([]))
     for words in re.findall(r"`edurise-backup ([a-z -]+)", "".join(_sources())):
         command, options = top, [word for word in words.split() if word.startswith("--")]
         for word in words.split():

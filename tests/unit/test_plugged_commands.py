@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from edurise_backup.cli import plugged
-from edurise_backup.cli.main import app
+from edurise_backup.cli.main import application
 
 
 def names(of: typer.Typer) -> set[str | None]:
@@ -17,7 +17,7 @@ def names(of: typer.Typer) -> set[str | None]:
 
 
 def test_report_is_a_command_of_the_program() -> None:
-    assert "report" in names(app)
+    assert "report" in names(application([]))
 
 
 def test_a_package_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,63 +6,36 @@ import ctypes
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
 
 from edurise_backup import __version__
-from edurise_backup.cli import (
-    alarms,
-    approvals,
-    audit,
-    jobs,
-    keys,
-    maintenance,
-    plugged,
-    protections,
-    repo,
-    repo_browse,
-    repo_check,
-    repo_prune,
-    repo_restore,
-    repo_upkeep,
-    retention,
-    schedule,
-    upkeep,
-    users,
-    watching,
-)
 
 _M_MMAP_THRESHOLD = -3
 """mallopt(3)"""
 
-app = typer.Typer(
-    name="edurise-backup",
-    no_args_is_help=True,
-    help="Backs up the EduRise platform, proves that it can be restored, and restores it.",
-    pretty_exceptions_enable=False,  # a traceback with local variables could show a secret
-    add_completion=False,
-)
-jobs.add_commands(app)
-maintenance.add_commands(app)
-retention.add_commands(app)
-protections.add_commands(app)
-keys.add_commands(app)
-upkeep.add_commands(app)
-alarms.add_commands(app)
-watching.add_commands(app)
-schedule.add_commands(app)
-repo_restore.add_commands(repo.app)
-repo_upkeep.add_commands(repo.app)
-repo_browse.add_commands(repo.app)
-repo_check.add_commands(repo.app)
-repo_prune.add_commands(repo.app)
-app.add_typer(repo.app, name="repo")
-plugged.add_commands(app)
-app.add_typer(users.app, name="user")
-app.add_typer(approvals.app, name="approval")
-app.add_typer(audit.app, name="audit")
+
+def application(words: Sequence[str]) -> typer.Typer:
+    """Return the command line; one that begins with `repo` needs the engine's commands only, and loads no others."""
+    from edurise_backup.cli import engine
+
+    app = typer.Typer(
+        name="edurise-backup",
+        no_args_is_help=True,
+        help="Backs up the EduRise platform, proves that it can be restored, and restores it.",
+        pretty_exceptions_enable=False,  # a traceback with local variables could show a secret
+        add_completion=False,
+    )
+    app.callback()(options)
+    if words[:1] != ["repo"]:
+        from edurise_backup.cli import product
+
+        product.add_commands(app)
+    engine.add_commands(app)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -71,7 +44,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -86,7 +58,7 @@ def run() -> NoReturn:
     gc.set_threshold(50_000, 20, 50)  # trees and indexes are many objects, and none of them go in circles
     status = 1
     try:
-        app()
+        application(sys.argv[1:])()
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
     except BaseException as error:  # noqa: BLE001  what the interpreter would do with it
