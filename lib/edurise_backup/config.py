@@ -21,7 +21,7 @@ import msgspec
 
 from edurise_backup.errors import ConfigError
 from edurise_backup.model.compression import WORDS
-from edurise_backup.model.location import SCHEME
+from edurise_backup.model.location import SCHEME, S3Access
 from edurise_backup.ports import AROUND, Surroundings
 
 FILE_NAME = "edurise-backup.toml"
@@ -39,6 +39,13 @@ class RepositorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     password_file: str = ""
     compression: Annotated[str, msgspec.Meta(pattern=WORDS)] = "auto"
     """`auto`, `off`, `max`, or a level from 1 to 19."""
+    access_key_file: str = ""
+    """Of a bucket, as all keys below: files that hold the two keys; else a profile, else what boto3 finds."""
+    secret_key_file: str = ""
+    profile: str = ""
+    region: str = ""
+    ca_file: str = ""
+    allow_plaintext: bool = False
 
 
 class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -251,7 +258,15 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
         path=path,
         data_directory=Path(data),
         host=found.host or socket.gethostname(),
-        repository=msgspec.structs.replace(found.repository, location=location, password_file=password_file),
+        repository=msgspec.structs.replace(
+            found.repository,
+            location=location,
+            password_file=password_file,
+            access_key_file=absolute(found.repository.access_key_file),
+            secret_key_file=absolute(found.repository.secret_key_file),
+            ca_file=absolute(found.repository.ca_file),
+            allow_plaintext=found.repository.allow_plaintext or _plaintext_allowed(environment),
+        ),
         catalog=msgspec.structs.replace(found.catalog, password_file=absolute(found.catalog.password_file)),
         prefect_api_url=environment.get("PREFECT_API_URL") or found.prefect.api_url,
         databases=tuple(
@@ -277,6 +292,24 @@ def _place(location: str, base: Path) -> str:
     """Return a repository's location: a directory from the root; one of another kind of store is kept as it is."""
     path = location.removeprefix("local:")
     return location if path == location and SCHEME.match(path) else _absolute(path, base)
+
+
+def s3_access(repository: RepositorySettings | None = None, environment: Mapping[str, str] | None = None) -> S3Access:
+    """Return how a bucket is reached by these settings; without settings, as the environment alone says."""
+    if repository is None:
+        return S3Access(allow_plaintext=_plaintext_allowed(os.environ if environment is None else environment))
+    return S3Access(
+        access_key_file=repository.access_key_file,
+        secret_key_file=repository.secret_key_file,
+        profile=repository.profile,
+        region=repository.region,
+        ca_file=repository.ca_file,
+        allow_plaintext=repository.allow_plaintext,
+    )
+
+
+def _plaintext_allowed(environment: Mapping[str, str]) -> bool:
+    return environment.get("EDURISE_ALLOW_PLAINTEXT", "") == "1"
 
 
 def _default_data_directory(environment: Mapping[str, str]) -> Path:

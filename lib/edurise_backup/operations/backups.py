@@ -151,13 +151,15 @@ def backup_type(word: BackupType | str) -> BackupType:
 
 def make_repository(settings: Settings) -> tuple[str, str]:
     """Make the configured repository; return its id and its recovery key, to be shown once. Raises ConflictError."""
-    repository, recovery_key = create_repository(*_place(settings), around=settings.around.store)
+    repository, recovery_key = create_repository(
+        *_place(settings), around=settings.around.store, access=s3_access(settings.repository)
+    )
     return repository.config.id, recovery_key
 
 
 def opened_repository(settings: Settings) -> Repository:
     """Open the configured repository; raises ConfigError, WrongPassphraseError, NotARepositoryError."""
-    return open_repository(*_place(settings), around=settings.around.store)
+    return open_repository(*_place(settings), around=settings.around.store, access=s3_access(settings.repository))
 
 
 def _place(settings: Settings) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from edurise_backup.catalog.statistics import backup_stats
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError
+from edurise_backup.model.location import directory_of
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.servers import database_address, database_tools
@@ -97,8 +98,9 @@ def _repository(settings: Settings) -> Iterator[Finding]:
     dead = sum(lock.dead(settings.around.clock()) for lock in locks.values())
     if dead:
         yield Finding(Level.WARNING, "repository", f"{dead} locks of dead processes", "`repo unlock` removes them")
-    free = shutil.disk_usage(settings.repository.location.removeprefix("local:")).free
-    if free < LITTLE_ROOM:
+    directory = directory_of(settings.repository.location)
+    free = None if directory is None else shutil.disk_usage(directory).free
+    if free is not None and free < LITTLE_ROOM:
         yield Finding(Level.WARNING, "repository", f"its disk has {free:,} bytes left", "free space or move it")
 
 
