@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.support.postgres", "tests.support.catalog"]
+pytest_plugins = ["tests.support.postgres", "tests.support.catalog", "tests.support.s3_servers"]

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from edurise_backup import __version__
 from edurise_backup.catalog.heartbeat import JobReporter
-from edurise_backup.config import Settings, load_settings
+from edurise_backup.config import Settings, load_settings, s3_access
 from edurise_backup.errors import ConfigError, InputError, NotFoundError
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage

@@ -73,7 +73,7 @@ def open_store(
         raise InputError(
             f"stores of the kind {location.partition(':')[0]!r} are not supported",
             safe="nothing was done",
-            hint="use a directory, or s3:https://HOST/BUCKET; write local: before a directory whose name looks like this",
+            hint="use a directory (with local: before it when its name looks like this), or s3:https://HOST/BUCKET",
         )
     store = around(LocalStore(directory))
     return RetryingStore(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from edurise_backup.errors import ConflictError, InputError, NotFoundError
+from edurise_backup.model.location import directory_of
 from edurise_backup.operations.engine import selection
 from edurise_backup.operations.snapshots import Chosen, tree_of
 from edurise_backup.ports import Progress

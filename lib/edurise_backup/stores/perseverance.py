@@ -101,7 +101,7 @@ class Perseverance:
         self.pace = Pace(patience.longest_gap, self._timing)
 
     def run(self, call: Callable[[], T]) -> T:
-        """Return what `call` returns in the end; raises TransientError, or UnreachableError when nobody ever answered."""
+        """Return what `call` returns in the end; raises TransientError, UnreachableError when nobody ever answered."""
         began = self._timing.now()
         attempt = 0
         while True:

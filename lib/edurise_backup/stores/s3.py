@@ -10,13 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from edurise_backup.errors import DamageError, NotFoundError, TransientError
 from edurise_backup.model.location import S3Access, S3Place
 from edurise_backup.ports import Buffer
-from edurise_backup.stores.perseverance import Patience, Perseverance, Timing
+from edurise_backup.stores.perseverance import Pace, Patience, Perseverance, Timing
 from edurise_backup.stores.s3_listing import objects_below, uploads_below
 from edurise_backup.stores.s3_parts import PartSizes
 from edurise_backup.stores.s3_upload import Condition, Content, Upload
@@ -32,8 +32,10 @@ def _go_on() -> None:
 class S3Settings:
     """How a bucket is worked with."""
 
-    patience: Patience = Patience()
-    sizes: PartSizes = PartSizes()
+    patience: Patience = field(default_factory=Patience)
+    sizes: PartSizes = field(default_factory=PartSizes)
+    page: int = 1000
+    """Objects that a listing is asked for at once; no server gives more."""
     stop: Callable[[], None] = _go_on
     """Raises when the work was cancelled: asked while waiting."""
     timing: Timing | None = None
@@ -52,6 +54,7 @@ class S3Store:
         settings = settings or S3Settings()
         self._wire = Wire(place, access)
         self._sizes = settings.sizes
+        self._page = settings.page
         self._condition = Condition(trusted=place.amazon)
         self._perseverance = Perseverance(
             settings.patience,
@@ -72,6 +75,11 @@ class S3Store:
     def wire(self) -> Wire:
         """What asks the server: for whoever finds out what it can do."""
         return self._wire
+
+    @property
+    def pace(self) -> Pace:
+        """How far apart the server wants its requests."""
+        return self._perseverance.pace
 
     def traffic(self) -> Traffic:
         """Return the requests and bytes so far."""
@@ -142,7 +150,7 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Yield every object below `prefix`, page by page; a listing that cannot be whole raises."""
-        yield from objects_below(self._wire, self._perseverance, prefix)
+        yield from objects_below(self._wire, self._perseverance, prefix, page=self._page)
 
     def delete(self, name: str) -> None:
         """Remove the object; in a bucket that keeps versions it becomes an older one."""

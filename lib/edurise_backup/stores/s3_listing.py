@@ -13,12 +13,12 @@ from edurise_backup.stores.perseverance import Perseverance
 from edurise_backup.stores.s3_wire import Answer, Wire
 
 
-def objects_below(wire: Wire, perseverance: Perseverance, prefix: str) -> Iterator[tuple[str, int]]:
-    """Yield (name, size) of every object below the folder `prefix`."""
+def objects_below(wire: Wire, perseverance: Perseverance, prefix: str, *, page: int) -> Iterator[tuple[str, int]]:
+    """Yield (name, size) of every object below the folder `prefix`; asks for `page` of them at once."""
     start = len(wire.place.key(""))
     last = ""
-    for page in _pages(wire, perseverance, prefix):
-        for found in page.get("Contents", []):
+    for answer in _pages(wire, perseverance, prefix, page):
+        for found in answer.get("Contents", []):
             key = str(found["Key"])
             if key == last:  # the end of one page, told again at the beginning of the next
                 continue
@@ -27,11 +27,11 @@ def objects_below(wire: Wire, perseverance: Perseverance, prefix: str) -> Iterat
                 yield key[start:], int(found["Size"])
 
 
-def _pages(wire: Wire, perseverance: Perseverance, prefix: str) -> Iterator[Answer]:
+def _pages(wire: Wire, perseverance: Perseverance, prefix: str, most: int) -> Iterator[Answer]:
     token = ""
     seen = set[str]()
     while True:
-        page = perseverance.run(lambda token=token: _page(wire, prefix, token))  # type: ignore[misc]
+        page = perseverance.run(lambda token=token: _page(wire, prefix, token, most))  # type: ignore[misc]
         yield page
         if not page["IsTruncated"]:
             return
@@ -45,9 +45,9 @@ def _pages(wire: Wire, perseverance: Perseverance, prefix: str) -> Iterator[Answ
         seen.add(token)
 
 
-def _page(wire: Wire, prefix: str, token: str) -> Answer:
+def _page(wire: Wire, prefix: str, token: str, most: int) -> Answer:
     following = {"ContinuationToken": token} if token else {}
-    page = wire.ask("ListObjectsV2", Prefix=f"{wire.place.key(prefix)}/", **following)
+    page = wire.ask("ListObjectsV2", Prefix=f"{wire.place.key(prefix)}/", MaxKeys=most, **following)
     count = page.get("KeyCount")
     found = len(page.get("Contents", []))
     below = f"{wire.place.key(prefix)}/"

@@ -73,6 +73,7 @@ class Wire:
 
     def _translating(self, operation: str, name: str, call: Callable[[], Answer]) -> Answer:
         from botocore import exceptions as boto
+        from botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
         where = self.place.address
@@ -91,7 +92,9 @@ class Wire:
             raise _untrusted(where, error) from error
         except (boto.HTTPClientError, boto.IncompleteReadError, HTTPError, OSError) as error:
             raise TransientError(f"{where} did not answer {operation} whole ({type(error).__name__})") from error
-        except (boto.BotoCoreError, ValueError) as error:
+        except (ResponseParserError, ValueError, TypeError, KeyError) as error:
+            raise TransientError(f"{where}: the answer to {operation} makes no sense") from error
+        except boto.BotoCoreError as error:
             raise BackupError(f"{where}: {operation} cannot be asked: {error}") from error
 
     # Making the client

@@ -1,4 +1,4 @@
-"""What was asked of a server: requests and bytes for each operation. They cost money, and tests hold a budget to them."""
+"""What was asked of a server: requests and bytes for each operation. They cost money; tests hold a budget to them."""
 
 from __future__ import annotations
 
