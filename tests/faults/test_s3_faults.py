@@ -33,7 +33,7 @@ NAME = "data/ab/object"
 BIG = os.urandom(11 << 20)
 
 
-@pytest.fixture(params=["rclone", "swift"])
+@pytest.fixture(params=["rclone", pytest.param("swift", marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest) -> S3Server:
     """Give one server of each kind: one that ignores conditions, one that keeps them."""
     found = request.getfixturevalue(request.param)

@@ -18,6 +18,7 @@ from edurise_backup.cli import (
     repo,
     repo_browse,
     repo_check,
+    repo_probe,
     repo_prune,
     repo_restore,
     repo_upkeep,
@@ -42,6 +43,7 @@ repo_upkeep.add_commands(repo.app)
 repo_browse.add_commands(repo.app)
 repo_check.add_commands(repo.app)
 repo_prune.add_commands(repo.app)
+repo_probe.add_commands(repo.app)
 app.add_typer(repo.app, name="repo")
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.compression import AUTO, Compression
@@ -29,6 +30,9 @@ from edurise_backup.sources.size_limit import LeftOut, SizeLimitedSource
 from edurise_backup.stores.limited import LimitedStore, Line
 from edurise_backup.stores.local import LocalStore
 from edurise_backup.stores.retrying import RetryingStore
+
+if TYPE_CHECKING:
+    from edurise_backup.stores.s3 import S3Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,7 @@ def open_store(
     if not location.removeprefix("local:"):
         raise InputError("no repository is named", hint="set EDURISE_REPOSITORY or use --repository")
     if is_s3(location):
-        from edurise_backup.config import s3_access
-        from edurise_backup.stores.s3 import S3Settings, S3Store
-
-        reached = s3_access() if access is None else access
-        settings = S3Settings() if limits is None else S3Settings(stop=limits.stop)
-        bucket = around(S3Store(parse_s3(location), reached, settings))  # repeats its requests itself
+        bucket = around(open_bucket(location, limits, access=access))  # repeats its requests itself
         return bucket if limits is None else limits.around(bucket)
     directory = directory_of(location)
     if directory is None:
@@ -79,6 +78,15 @@ def open_store(
     return RetryingStore(
         store if limits is None else limits.around(store)
     )  # what is sent again goes over the line, too
+
+
+def open_bucket(location: str, limits: Limits | None = None, *, access: S3Access | None = None) -> S3Store:
+    """Return the bucket at `s3:…` itself, as `open_store` opens it."""
+    from edurise_backup.config import s3_access
+    from edurise_backup.stores.s3 import S3Settings, S3Store  # whoever works on a directory does not wait for it
+
+    settings = S3Settings() if limits is None else S3Settings(stop=limits.stop)
+    return S3Store(parse_s3(location), s3_access() if access is None else access, settings)
 
 
 def read_passphrase(path: Path) -> str:
@@ -106,8 +114,19 @@ def create_repository(
     around: Callable[[Store], Store] = AROUND.store,
     access: S3Access | None = None,
 ) -> tuple[Repository, str]:
-    """Make a repository; return it and its recovery key, shown once. Raises ConflictError over an existing one."""
-    return Repository.create(open_store(location, around=around, access=access), passphrase)
+    """Make a repository; return it and its recovery key, shown once.
+
+    A bucket is probed first. Raises ConflictError over an existing one, InputError where lifecycle rules would harm it.
+    """
+    store = open_store(location, around=around, access=access)
+    if not is_s3(location):
+        return Repository.create(store, passphrase)
+    from edurise_backup.operations.probing import keep_probe, probe_location
+
+    found = probe_location(location, access=access)
+    made = Repository.create(store, passphrase)
+    keep_probe(made[0], found)
+    return made
 
 
 def open_repository(

@@ -76,6 +76,10 @@ class S3Store:
         """What asks the server: for whoever finds out what it can do."""
         return self._wire
 
+    def persevere(self, ask: Callable[[], Answer]) -> Answer:
+        """Repeat a request of somebody who uses the wire, like those of the store's own."""
+        return self._perseverance.run(ask)
+
     @property
     def pace(self) -> Pace:
         """How far apart the server wants its requests."""

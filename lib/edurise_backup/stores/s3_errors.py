@@ -40,6 +40,15 @@ _FULL = {
     "XMinioAdminBucketQuotaExceeded",
 }
 _FULL |= {"TooManyBuckets", "StorageQuotaExceeded", "507"}
+_NOT_THERE = {
+    "NoSuchKey": "",
+    "404": "",
+    "NotFound": "",
+    "NoSuchUpload": "upload of these parts any more",
+    "NoSuchLifecycleConfiguration": "lifecycle rule",
+    "ObjectLockConfigurationNotFoundError": "object lock",
+}
+"""What is not there, where it is not the object itself."""
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
 _WRONG_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _WRONG_REGION |= {"TemporaryRedirect", "301", "307"}
@@ -93,10 +102,8 @@ def _of_objects(refusal: Refusal, place: S3Place, where: str, operation: str) ->
                 safe=_NOTHING,
                 hint="check the location, or make the bucket with the provider's tools; it is never made here",
             )
-        case "NoSuchKey" | "404" | "NotFound":
-            return NotFoundError(f"there is no {where}")
-        case "NoSuchUpload":
-            return NotFoundError(f"{where}: the server has lost the parts that were uploaded")
+        case code if code in _NOT_THERE:
+            return NotFoundError(f"there is no {_NOT_THERE[code] or where}")
         case "NotImplemented" | "501":
             return UnsupportedVersionError(
                 f"{place.endpoint} does not know {operation}, or a header of it",

@@ -6,9 +6,9 @@ acts on that: what does not fit together is an error, never a shorter list.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from edurise_backup.errors import TransientError
+from edurise_backup.errors import NotFoundError, TransientError, UnsupportedVersionError
 from edurise_backup.stores.perseverance import Perseverance
 from edurise_backup.stores.s3_wire import Answer, Wire
 
@@ -70,17 +70,24 @@ def uploads_below(wire: Wire, perseverance: Perseverance, prefix: str) -> list[t
     found: list[tuple[str, str]] = []
     marker: dict[str, str] = {}
     while True:
-        page = perseverance.run(
-            lambda marker=marker: wire.ask(  # type: ignore[misc]
-                "ListMultipartUploads", Prefix=f"{wire.place.key(prefix)}/", **marker
-            )
-        )
+        page = perseverance.run(lambda marker=marker: _uploads(wire, prefix, marker))  # type: ignore[misc]
         found += [(str(one["Key"])[start:], str(one["UploadId"])) for one in page.get("Uploads", [])]
+        if not page.get("IsTruncated"):
+            return found
         following = {
             name: str(page[f"Next{name}"]) for name in ("KeyMarker", "UploadIdMarker") if page.get(f"Next{name}")
         }
-        if not page.get("IsTruncated"):
-            return found
         if not following or following == marker:
             raise _broken(wire, prefix, "the server does not say how it goes on")
         marker = following
+
+
+def _uploads(wire: Wire, prefix: str, marker: Mapping[str, str]) -> Answer:
+    try:
+        return wire.ask("ListMultipartUploads", Prefix=f"{wire.place.key(prefix)}/", **marker)
+    except UnsupportedVersionError:
+        return {}  # who cannot list them leaves it to a lifecycle rule to remove them
+    except NotFoundError as error:
+        if error.hint:  # the bucket is not there
+            raise
+        return {}  # as some servers say that none was ever begun

@@ -1,0 +1,187 @@
+"""Find out what a bucket's server really does: servers take headers that they then ignore.
+
+Everything is tried on objects of the probe's own, below `edurise/probe/`, which are removed again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from edurise_backup.errors import BackupError, NotFoundError, TransientError, UnsupportedVersionError
+from edurise_backup.model.probe import Finding, Probe, judge_lifecycle
+from edurise_backup.ports import Clock
+from edurise_backup.stores.s3 import S3Store
+from edurise_backup.stores.s3_wire import Answer
+
+_LOCK = timedelta(seconds=30)
+_SKEW = timedelta(minutes=5)
+
+
+def probe_bucket(store: S3Store, clock: Clock) -> Probe:
+    """Try everything; raises what stands in the way of any write (credential, bucket, network)."""
+    trial = _Trial(store)
+    store.put(trial.name("first"), [b"first"])
+    try:
+        return trial.outcome(clock)
+    finally:
+        trial.clean()
+
+
+class _Trial:
+    """One probe."""
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+        self._folder = f"edurise/probe/{secrets.token_hex(8)}"
+        self._written: list[str] = []
+
+    def name(self, word: str) -> str:
+        """Return the name of an object of this probe, which will be removed."""
+        name = f"{self._folder}/{word}"
+        self._written.append(name)
+        return name
+
+    def outcome(self, clock: Clock) -> Probe:
+        """Try one thing after the other."""
+        rules, lifecycle = self._rules()
+        dangers, remarks = judge_lifecycle(rules, self._store.wire.place.prefix)
+        versioning = self._versioning()
+        deletes = self._deletes()
+        if versioning == "enabled" and "removes older versions" not in " ".join(remarks):
+            remarks.append("versioning is on and no rule removes older versions: what a prune deletes is paid for on")
+        if deletes is Finding.NO:
+            remarks.append("the credential may not delete: prune with another one (it must delete below locks/)")
+        metadata = self._metadata()  # before anything replaces the object that carries it
+        skew = self._skew(clock())
+        if skew is not None and abs(skew) > _SKEW:
+            remarks.append("the clocks disagree by more than five minutes: prunes will refuse")
+        return Probe(
+            address=self._store.address,
+            at=clock(),
+            conditional_create=self._conditional(),
+            md5=self._refused("md5", ContentMD5=_digest(hashlib.md5(b"other", usedforsecurity=False).digest())),
+            sha256=self._refused("sha256", ChecksumSHA256=_digest(hashlib.sha256(b"other").digest())),
+            metadata=metadata,
+            ranges=_found(self._store.get(f"{self._folder}/first", offset=1, length=2) == b"ir"),
+            listed_at_once=_found((f"{self._folder}/first", 5) in set(self._store.list(self._folder))),
+            deletes=deletes,
+            versioning=versioning,
+            object_lock=self._lock(clock()),
+            clock_skew_seconds=None if skew is None else round(skew.total_seconds(), 1),
+            lifecycle=lifecycle,
+            dangers=tuple(dangers),
+            remarks=tuple(remarks),
+        )
+
+    def clean(self) -> None:
+        """Remove what was written, as far as this credential may."""
+        for name in self._written:
+            with suppress(BackupError):
+                self._store.delete(name)
+
+    def _ask(self, operation: str, *, name: str = "", **parameters: object) -> Answer:
+        return self._store.persevere(lambda: self._store.wire.ask(operation, name=name, **parameters))
+
+    def _conditional(self) -> Finding:
+        name = f"{self._folder}/first"
+        try:
+            self._ask("PutObject", name=name, Body=b"first", IfNoneMatch="*")
+        except TransientError:
+            return Finding.UNKNOWN
+        except BackupError:  # it exists already; or the header is not known, which replaces nothing either
+            return _found(self._honoured())
+        return Finding.NO
+
+    def _honoured(self) -> bool:
+        """Whether the refusal was about the object, not about the header: a new name must pass."""
+        try:
+            self._ask("PutObject", name=self.name("new"), Body=b"new", IfNoneMatch="*")
+        except BackupError:
+            return False
+        return True
+
+    def _refused(self, word: str, **digest: object) -> Finding:
+        try:
+            self._store.wire.ask("PutObject", name=self.name(word), Body=b"these", **digest)
+        except (TransientError, UnsupportedVersionError) as error:  # BadDigest is a fault that passes, usually
+            return Finding.NO if isinstance(error, UnsupportedVersionError) else Finding.YES
+        except BackupError:
+            return Finding.YES
+        return Finding.NO
+
+    def _metadata(self) -> Finding:
+        found = self._ask("HeadObject", name=f"{self._folder}/first").get("Metadata", {})
+        return _found(any(str(key).lower() == "edurise-put" for key in found))
+
+    def _deletes(self) -> Finding:
+        name = self.name("gone")
+        self._store.put(name, [b"gone"])
+        try:
+            self._store.delete(name)
+            self._store.size(name)
+        except NotFoundError:
+            return Finding.YES
+        except BackupError:
+            return Finding.NO
+        return Finding.NO
+
+    def _versioning(self) -> str:
+        said = self._told(lambda: self._ask("GetBucketVersioning"))
+        if said is None:
+            return "unknown"
+        return str(said.get("Status") or "off").lower()
+
+    def _lock(self, now: datetime) -> str:
+        said = self._told(lambda: self._ask("GetObjectLockConfiguration"))
+        if said is None:
+            return "unknown"
+        if said.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
+            return "off"
+        try:
+            written = self._ask(
+                "PutObject",
+                name=self.name("locked"),
+                Body=b"locked",
+                ContentMD5=_digest(hashlib.md5(b"locked", usedforsecurity=False).digest()),
+                ObjectLockMode="GOVERNANCE",
+                ObjectLockRetainUntilDate=now + _LOCK,
+            )
+        except BackupError:
+            return "unknown"
+        try:
+            self._ask("DeleteObject", name=self._written[-1], VersionId=str(written.get("VersionId", "")))
+        except BackupError:
+            return "enforced"
+        return "not enforced"
+
+    def _rules(self) -> tuple[list[dict[str, object]], str]:
+        said = self._told(lambda: self._ask("GetBucketLifecycleConfiguration"))
+        if said is None:
+            return [], "unknown"
+        return list(said.get("Rules", [])), "read"
+
+    def _told(self, ask: Callable[[], Answer]) -> Answer | None:
+        """Return what the server says; nothing at all is an empty answer, a refusal None."""
+        try:
+            return ask()
+        except NotFoundError:
+            return {}
+        except BackupError:
+            return None
+
+    def _skew(self, now: datetime) -> timedelta | None:
+        theirs = self._store.now()
+        return None if theirs is None else theirs - now
+
+
+def _found(shown: bool) -> Finding:
+    return Finding.YES if shown else Finding.NO
+
+
+def _digest(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
