@@ -38,7 +38,7 @@ def main() -> None:
             (packs / f"{number:064x}").write_bytes(os.urandom(PACK))
         starts = {"rclone": rclone_server, "swift": swift_server}
         with starts[kind](place / "server") as server:
-            print(json.dumps(measure(server, packs, place), indent=1))
+            sys.stdout.write(json.dumps(measure(server, packs, place), indent=1) + "\n")
 
 
 def measure(server: S3Server, packs: Path, place: Path) -> dict[str, object]:
@@ -63,7 +63,9 @@ def put(server: S3Server, packs: Path, place: Path, at_once: int) -> None:
     """Upload with a store of ours; its client is made anew, as rclone's is."""
     store = store_at(server, new_bucket(server), place / "keys", prefix="")
     with ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(lambda path: store.put(f"data/{path.name[:2]}/{path.name}", [path.read_bytes()]), packs.iterdir()))
+        list(
+            pool.map(lambda path: store.put(f"data/{path.name[:2]}/{path.name}", [path.read_bytes()]), packs.iterdir())
+        )
 
 
 def copy(server: S3Server, packs: Path, place: Path) -> None:

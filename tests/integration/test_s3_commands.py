@@ -19,7 +19,7 @@ from edurise_backup.operations.doctor import examine
 from edurise_backup.operations.engine import create_repository, open_store
 from edurise_backup.stores.traffic import Traffic
 from tests.support.catalog import Product
-from tests.support.engine import PASSPHRASE, back_up, check, create, opened, restored_differences
+from tests.support.engine import ONE_PACK, PASSPHRASE, back_up, check, create, opened, restored_differences
 from tests.support.restic import find_restic
 from tests.support.s3_proxy import Answer, S3Proxy, WireFault
 from tests.support.s3_servers import S3Server
@@ -179,6 +179,27 @@ def test_a_backup_of_the_working_directory_is_not_taken_for_one_of_the_bucket(rc
     bucket.run("backup", "--", ".")
 
 
+def test_a_credential_that_may_delete_locks_only_backs_up_and_cannot_prune(rclone: S3Server, tmp_path: Path) -> None:
+    """The attacker has it, too: whatever he tries, nothing but locks goes."""
+    tree = small_tree(tmp_path / "tree")
+    writer = WireFault("DELETE", status=403, code="AccessDenied", times=10_000)
+    with S3Proxy(rclone) as proxy:
+        direct = Bucket(rclone, new_bucket(rclone), tmp_path)
+        bucket = Bucket(proxy.server, direct.name, tmp_path)
+        direct.run("init")
+        proxy.faults.append(writer)
+        writer.unless = "/locks/"
+        bucket.run("backup", tree)
+        write(tree / "later", b"later" * 1000)
+        bucket.run("backup", tree)
+        assert "no errors were found" in bucket.run("check")
+        bucket.run("restore", "latest", "--target", tmp_path / "target")
+        assert writer.fired == 0
+        assert "may not do DeleteObject" in bucket.run("forget", "--keep-last", "1", "--grace", "0", status=2)
+        assert len(json.loads(direct.run("snapshots", "--json"))) == 2
+        assert "no errors were found" in direct.run("check")
+
+
 # How often the server is asked
 
 
@@ -201,6 +222,18 @@ def test_an_unchanged_backup_asks_seldom_and_lists_no_data(rclone: S3Server, tmp
     assert again.requests("ListObjectsV2") <= 9
     assert again.total.requests <= 45
     assert again.total.sent < 2000
+
+
+def test_a_tree_of_many_directories_asks_no_oftener_when_nothing_has_changed(rclone: S3Server, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for number in range(300):
+        write(tree / f"{number % 17}" / f"{number}" / "file", b"%d" % number)
+    name = new_bucket(rclone)
+    create(store_at(rclone, name, tmp_path / "keys"))
+    back_up(opened(store_at(rclone, name, tmp_path / "keys")), tree, settings=ONE_PACK)
+    store = store_at(rclone, name, tmp_path / "keys")
+    back_up(opened(store), tree, settings=ONE_PACK)
+    assert store.traffic().total.requests <= 45
 
 
 # The product

@@ -12,7 +12,7 @@ from edurise_backup.errors import BackupError, InputError, NotFoundError, SpaceE
 from edurise_backup.model.location import S3Access, parse_s3
 from edurise_backup.stores.s3 import S3Store
 from tests.support.s3_proxy import S3Proxy, WireFault
-from tests.support.s3_servers import S3Server
+from tests.support.s3_servers import S3Server, rclone_server
 from tests.support.s3_stores import access_to, new_bucket, store_at
 
 pytestmark = pytest.mark.usefixtures("credential")
@@ -126,12 +126,23 @@ def test_plain_http_is_refused_unless_it_is_allowed(rclone: S3Server, bucket: st
     assert "allow_plaintext" in told(caught.value)
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(rclone: S3Server, tmp_path: Path) -> None:
-    """Here the port does not speak TLS at all, which is no better."""
+def test_a_certificate_is_verified_by_the_authorities_that_are_named(tmp_path: Path) -> None:
+    with rclone_server(tmp_path / "server", tls=True) as server:
+        (tmp_path / "server" / "buckets" / "bucket").mkdir()
+        access = replace(access_to(server, tmp_path), allow_plaintext=False)
+        with pytest.raises(UnreachableError, match="cannot be trusted") as caught:
+            reach(server, access).get("config")
+        assert "ca_file" in told(caught.value)
+        trusting = reach(server, replace(access, ca_file=str(tmp_path / "server" / "server.pem")))
+        trusting.put("config", [b"over TLS"])
+        assert trusting.get("config") == b"over TLS"
+
+
+def test_a_port_that_does_not_speak_tls_is_told(rclone: S3Server, tmp_path: Path) -> None:
     place = parse_s3(f"s3:https://127.0.0.1:{rclone.port}/bucket")
     with pytest.raises(UnreachableError, match="TLS") as caught:
         S3Store(place, access_to(rclone, tmp_path)).get("config")
-    assert "ca_file" in told(caught.value)
+    assert "speaks TLS" in told(caught.value)
 
 
 REFUSALS: dict[str, tuple[WireFault, type[BackupError], str, str]] = {

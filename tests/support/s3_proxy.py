@@ -47,6 +47,8 @@ class WireFault:
 
     method: str
     path: str = ""
+    unless: str = ""
+    """Requests whose path contains this are spared."""
     cut: Cut = ""
     status: int = 0
     code: str = ""
@@ -63,7 +65,7 @@ class WireFault:
 
     def strikes(self, method: str, path: str) -> bool:
         """Count the request; say whether it is one to hit."""
-        if method != self.method or self.path not in path:
+        if method != self.method or self.path not in path or (self.unless and self.unless in path):
             return False
         number = self.seen
         self.seen += 1

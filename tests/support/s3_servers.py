@@ -6,8 +6,10 @@ installed by `make tools` into .tools/s3 (or where EDURISE_S3_TOOLS says).
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import pwd
+import ssl
 import subprocess
 import threading
 import time
@@ -16,11 +18,16 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from flows.processes import LOOPBACK, free_port
 
@@ -47,11 +54,12 @@ class S3Server:
     access_key: str
     secret_key: str
     folder: Path
+    scheme: str = "http"
 
     @property
     def endpoint(self) -> str:
         """The server's address."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"{self.scheme}://{LOOPBACK}:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -84,17 +92,24 @@ def _client(server: S3Server) -> Any:
         region_name=REGION,
         aws_access_key_id=server.access_key,
         aws_secret_access_key=server.secret_key,
+        verify=server.scheme == "http",
         config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
     )
 
 
 @contextmanager
-def rclone_server(folder: Path) -> Iterator[S3Server]:
-    """Run `rclone serve s3` over a directory whose subdirectories are buckets."""
-    server = S3Server("rclone", free_port(), "tests", "a-canary-of-tests", folder)
+def rclone_server(folder: Path, *, tls: bool = False) -> Iterator[S3Server]:
+    """Run `rclone serve s3` over a directory whose subdirectories are buckets.
+
+    `tls`: with a certificate that only `folder/server.pem` vouches for.
+    """
+    server = S3Server("rclone", free_port(), "tests", "a-canary-of-tests", folder, "https" if tls else "http")
     buckets = folder / "buckets"
     buckets.mkdir(parents=True)
     words = ["serve", "s3", str(buckets), "--addr", f"{LOOPBACK}:{server.port}", "--vfs-cache-mode", "off"]
+    if tls:
+        _make_certificate(folder)
+        words += ["--cert", str(folder / "server.pem"), "--key", str(folder / "server.key")]
     environment = {
         "RCLONE_CONFIG": str(folder / "none.conf"),
         "RCLONE_AUTH_KEY": f'"{server.access_key},{server.secret_key}"',  # a list, written as CSV
@@ -102,6 +117,20 @@ def rclone_server(folder: Path) -> Iterator[S3Server]:
     with _running([tool("rclone"), *words], folder, environment) as process:
         _wait_for(server, process)
         yield server
+
+
+def _make_certificate(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    certificate = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    (folder / "server.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    form = serialization.PrivateFormat.PKCS8
+    (folder / "server.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
 
 
 SWIFT = """
@@ -215,9 +244,10 @@ def _running(words: Sequence[str], folder: Path, environment: Mapping[str, str])
 def _wait_for(server: S3Server, process: Running) -> None:
     """Wait until the server answers a request without a signature: with a refusal, but not that it failed."""
     deadline = time.monotonic() + PATIENCE
+    unverified = ssl._create_unverified_context()  # noqa: S323  whether it answers at all
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{server.endpoint}/", timeout=5):  # noqa: S310  ours
+            with urllib.request.urlopen(f"{server.endpoint}/", timeout=5, context=unverified):  # noqa: S310  ours
                 return
         except urllib.error.HTTPError as error:
             if error.code < 500:
