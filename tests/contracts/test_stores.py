@@ -22,12 +22,12 @@ from tests.support.s3_stores import new_bucket, remove_bucket, store_at
 from tests.support.stores import MemoryStore
 
 
-@pytest.fixture(params=["local", "memory", "limited", "rclone", "swift"])
+@pytest.fixture(params=["local", "memory", "limited", "rclone", "swift", "swift by conditions"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """Give one store of each kind; the last two are buckets of real servers."""
-    if request.param in ("rclone", "swift"):
-        server = request.getfixturevalue(request.param)
-        return store_at(server, new_bucket(server), tmp_path / "keys")
+    """Give one store of each kind; the last ones are buckets of real servers, asked as any other's and as Amazon's."""
+    if request.param.startswith(("rclone", "swift")):
+        server = request.getfixturevalue(request.param.split()[0])
+        return store_at(server, new_bucket(server), tmp_path / "keys", trusted="conditions" in request.param)
     if request.param == "limited":
         fast = Line(1 << 40)
         return LimitedStore(LocalStore(tmp_path / "store"), upload=fast, download=fast, stop=lambda: None)
@@ -128,7 +128,9 @@ def test_a_store_whose_place_has_gone_never_lists_as_empty(
     if isinstance(store, MemoryStore):
         store.unmounted = True
     elif isinstance(store, S3Store):
-        remove_bucket(request.getfixturevalue(request.node.callspec.params["store"]), store.wire.place.bucket)
+        remove_bucket(
+            request.getfixturevalue(request.node.callspec.params["store"].split()[0]), store.wire.place.bucket
+        )
     else:
         (tmp_path / "store").rename(tmp_path / "elsewhere")
     with pytest.raises(NotFoundError):

@@ -307,6 +307,21 @@ def test_s08_a_listing_that_fails_is_never_an_empty_one(rclone: S3Server, tmp_pa
 # Uploads in parts
 
 
+@pytest.mark.parametrize(("path", "size"), [(NAME, 10), ("uploadId", len(BIG))], ids=["one request", "parts"])
+def test_a_server_that_keeps_conditions_is_not_looked_at_first_and_a_lost_answer_is_no_conflict(
+    swift: S3Server, tmp_path: Path, path: str, size: int
+) -> None:
+    """As on Amazon: the first request did its work, and we look before the second one."""
+    fault = WireFault("PUT" if size == 10 else "POST", path, cut="after")
+    with behind(swift, tmp_path, fault, trusted=True) as there:
+        there.store.put(NAME, [BIG[:size]])
+        assert there.store.traffic().requests("HeadObject") == 1
+        assert there.direct.get(NAME) == BIG[:size]
+        with pytest.raises(ConflictError):
+            there.store.put(NAME, [b"other"])
+        assert there.store.traffic().requests("HeadObject") == 1
+
+
 def test_a_large_object_goes_in_parts_and_comes_back(server: S3Server, tmp_path: Path) -> None:
     with behind(server, tmp_path) as there:
         there.store.put(NAME, [BIG[: 1 << 20], BIG[1 << 20 :]])

@@ -72,10 +72,15 @@ def store_at(
     clock: QuickClock | None = None,
     answer_seconds: float = 60,
     page: int = 1000,
+    trusted: bool | None = None,
 ) -> S3Store:
     """Return a store in the bucket; its waits take no time."""
     settings = S3Settings(
-        patience=patience or Patience(), sizes=sizes or PartSizes(), timing=(clock or QuickClock()).timing, page=page
+        patience=patience or Patience(),
+        sizes=sizes or PartSizes(),
+        timing=(clock or QuickClock()).timing,
+        page=page,
+        trusted=trusted,
     )
     place = parse_s3(server.location(bucket, prefix))
     return S3Store(place, access_to(server, folder, answer_seconds=answer_seconds), settings)

@@ -15,9 +15,11 @@ from edurise_backup.errors import BackupError
 from edurise_backup.model.location import directory_of
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.probing import last_probe
 from edurise_backup.operations.servers import database_address, database_tools
 from edurise_backup.repository.keys import RECOVERY_USER
 from edurise_backup.repository.locks import read_locks
+from edurise_backup.repository.repository import Repository
 from edurise_backup.sources.files import FilesSource
 
 TOO_OLD = timedelta(days=2)
@@ -99,9 +101,25 @@ def _repository(settings: Settings) -> Iterator[Finding]:
     if dead:
         yield Finding(Level.WARNING, "repository", f"{dead} locks of dead processes", "`repo unlock` removes them")
     directory = directory_of(settings.repository.location)
+    if directory is None:
+        yield from _bucket(repository)
     free = None if directory is None else shutil.disk_usage(directory).free
     if free is not None and free < LITTLE_ROOM:
         yield Finding(Level.WARNING, "repository", f"its disk has {free:,} bytes left", "free space or move it")
+
+
+def _bucket(repository: Repository) -> Iterator[Finding]:
+    """Say what the last probe has found; nothing is tried here."""
+    found = last_probe(repository)
+    if found is None:
+        yield Finding(Level.WARNING, "repository", "its bucket was never probed", "`edurise-backup repo probe`")
+        return
+    for danger in found.dangers:
+        yield Finding(Level.FAULT, "repository", f"its bucket is not fit: {danger}", "change the bucket's rules")
+    for remark in found.remarks:
+        yield Finding(Level.WARNING, "repository", remark, "docs/operations/object-storage.md")
+    if not found.dangers:
+        yield Finding(Level.FINE, "repository", f"its bucket was probed at {found.at:%Y-%m-%d %H:%M} UTC")
 
 
 def _catalog(settings: Settings) -> Iterator[Finding]:

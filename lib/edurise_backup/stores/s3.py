@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from edurise_backup.errors import DamageError, NotFoundError, TransientError
 from edurise_backup.model.location import S3Access, S3Place
@@ -22,6 +23,8 @@ from edurise_backup.stores.s3_parts import PartSizes
 from edurise_backup.stores.s3_upload import Condition, Content, Upload
 from edurise_backup.stores.s3_wire import Answer, Wire, look
 from edurise_backup.stores.traffic import Traffic
+
+T = TypeVar("T")
 
 
 def _go_on() -> None:
@@ -34,6 +37,8 @@ class S3Settings:
 
     patience: Patience = field(default_factory=Patience)
     sizes: PartSizes = field(default_factory=PartSizes)
+    trusted: bool | None = None
+    """Whether `If-None-Match` is known to be honoured; None: by Amazon alone."""
     page: int = 1000
     """Objects that a listing is asked for at once; no server gives more."""
     stop: Callable[[], None] = _go_on
@@ -55,7 +60,7 @@ class S3Store:
         self._wire = Wire(place, access)
         self._sizes = settings.sizes
         self._page = settings.page
-        self._condition = Condition(trusted=place.amazon)
+        self._condition = Condition(trusted=place.amazon if settings.trusted is None else settings.trusted)
         self._perseverance = Perseverance(
             settings.patience,
             where=place.address,
@@ -76,9 +81,9 @@ class S3Store:
         """What asks the server: for whoever finds out what it can do."""
         return self._wire
 
-    def persevere(self, ask: Callable[[], Answer]) -> Answer:
-        """Repeat a request of somebody who uses the wire, like those of the store's own."""
-        return self._perseverance.run(ask)
+    def persevere(self, call: Callable[[], T]) -> T:
+        """Repeat what somebody asks the wire, like the store's own requests."""
+        return self._perseverance.run(call)
 
     @property
     def pace(self) -> Pace:

@@ -27,11 +27,13 @@ from edurise_backup.errors import (
 )
 from edurise_backup.model.location import S3Place
 
+MANGLED = "other bytes came than were sent"
+_MANGLED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
 _LONGEST = 200
 _THROTTLES = {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
 _THROTTLES |= {"TooManyRequests", "BandwidthLimitExceeded", "RequestThrottled", "503", "429"}
-_PASSING = {"InternalError", "RequestTimeout", "OperationAborted", "ConditionalRequestConflict", "BadDigest"}
-_PASSING |= {"XAmzContentSHA256Mismatch", "IncompleteBody", "500", "502", "504", "408", "409", "460", "499"}
+_PASSING = {"InternalError", "RequestTimeout", "OperationAborted", "ConditionalRequestConflict"}
+_PASSING |= {"IncompleteBody", "500", "502", "504", "408", "409", "460", "499"}
 _FULL = {
     "QuotaExceeded",
     "InsufficientStorage",
@@ -187,6 +189,8 @@ def _of_servers(refusal: Refusal, place: S3Place, where: str, operation: str) ->
         return _full(where, refusal)
     if code in _THROTTLES or status in (429, 503):
         return ThrottledError(f"{where}: the server asks for fewer requests ({code})")
+    if code in _MANGLED:
+        return TransientError(f"{where}: {MANGLED}, says the server ({code})")
     if code in _PASSING or status >= 500:
         return TransientError(f"{where}: the server failed to do {operation} ({code})")
     return None

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from edurise_backup.errors import BackupError, NotFoundError, TransientError, UnsupportedVersionError
+from edurise_backup.errors import BackupError, NotFoundError, TransientError
 from edurise_backup.model.probe import Finding, Probe, judge_lifecycle
 from edurise_backup.ports import Clock
 from edurise_backup.stores.s3 import S3Store
+from edurise_backup.stores.s3_errors import MANGLED
 from edurise_backup.stores.s3_wire import Answer
 
 _LOCK = timedelta(seconds=30)
@@ -106,13 +107,22 @@ class _Trial:
         return True
 
     def _refused(self, word: str, **digest: object) -> Finding:
+        """Whether bytes are refused that are not those of the digest."""
+        name = self.name(word)
+
+        def send() -> Finding:
+            try:
+                self._store.wire.ask("PutObject", name=name, Body=b"these", **digest)
+            except TransientError as error:
+                if MANGLED not in error.message:
+                    raise
+                return Finding.YES
+            return Finding.NO
+
         try:
-            self._store.wire.ask("PutObject", name=self.name(word), Body=b"these", **digest)
-        except (TransientError, UnsupportedVersionError) as error:  # BadDigest is a fault that passes, usually
-            return Finding.NO if isinstance(error, UnsupportedVersionError) else Finding.YES
-        except BackupError:
-            return Finding.YES
-        return Finding.NO
+            return self._store.persevere(send)
+        except BackupError:  # the server is ill, or it does not know the header, or refuses it in words of its own
+            return Finding.UNKNOWN
 
     def _metadata(self) -> Finding:
         found = self._ask("HeadObject", name=f"{self._folder}/first").get("Metadata", {})

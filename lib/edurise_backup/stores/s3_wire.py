@@ -111,6 +111,8 @@ class Wire:
         from botocore.config import Config
 
         access, place = self._access, self.place
+        if access.ca_file and not Path(access.ca_file).is_file():
+            raise InputError(f"there is no {access.ca_file}", safe="nothing was done", hint="check repository.ca_file")
         keys = read_keys(access)
         try:
             session = boto3.Session(profile_name=access.profile or None, **keys)
