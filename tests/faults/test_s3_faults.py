@@ -22,11 +22,11 @@ from edurise_backup.errors import (
 )
 from edurise_backup.stores.perseverance import Patience
 from edurise_backup.stores.s3 import S3Store
-from tests.support.engine import ONE_PACK, back_up, check, create, opened, restored_differences
+from tests.support.engine import ONE_PACK, back_up, check, create, forget, opened, prune, restored_differences
 from tests.support.s3_proxy import Answer, S3Proxy, WireFault
 from tests.support.s3_servers import S3Server
 from tests.support.s3_stores import SMALL_PARTS, QuickClock, new_bucket, store_at
-from tests.support.trees import small_tree
+from tests.support.trees import small_tree, write
 
 IMPATIENT = Patience(attempts=3)
 NAME = "data/ab/object"
@@ -414,6 +414,35 @@ def test_a_backup_whose_server_goes_away_for_good_is_whole_or_not_there(
         assert check(opened(there.direct)).findings == []
         saved = back_up(opened(there.direct), tree, settings=ONE_PACK)
         assert restored_differences(opened(there.direct), saved.snapshot, tree, tmp_path / "target") == []
+
+
+@pytest.mark.parametrize("survive", range(0, 10, 2))
+def test_a_prune_whose_server_goes_away_for_good_harms_no_snapshot(
+    rclone: S3Server, tmp_path: Path, survive: int
+) -> None:
+    tree = small_tree(tmp_path / "tree")
+    with S3Proxy(rclone, []) as proxy:
+        there = Behind(proxy, tmp_path, QuickClock(), patience=IMPATIENT)
+        create(there.direct)
+        first = back_up(opened(there.direct), tree, settings=ONE_PACK)
+        write(tree / "folder 0" / "file 0", b"changed" * 500)
+        saved = back_up(opened(there.direct), tree, settings=ONE_PACK)
+        forget(opened(there.direct), first.id)
+        repository = opened(there.store)
+        fault = WireFault("PUT|DELETE", status=500, code="InternalError", first=survive, times=10_000)
+        proxy.faults.append(fault)
+        try:
+            prune(repository)
+        except BackupError:
+            assert fault.fired
+        else:
+            fault.fired = 1  # it was done before its time came
+        for name, _ in list(there.direct.list("locks")):
+            there.direct.delete(name)  # as the next process would: this one is alive, so its lock counts
+        assert check(opened(there.direct)).findings == []
+        assert restored_differences(opened(there.direct), saved.snapshot, tree, tmp_path / "target") == []
+        prune(opened(there.direct))
+        assert check(opened(there.direct)).findings == []
 
 
 def test_a_missing_object_stays_missing_however_the_server_says_it(rclone: S3Server, tmp_path: Path) -> None:

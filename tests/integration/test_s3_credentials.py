@@ -138,6 +138,19 @@ def test_a_certificate_is_verified_by_the_authorities_that_are_named(tmp_path: P
         assert trusting.get("config") == b"over TLS"
 
 
+def test_authorities_that_are_not_there_are_told(
+    rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = replace(access_to(rclone, tmp_path), ca_file=str(tmp_path / "none.pem"))
+    with pytest.raises(InputError, match=r"there is no .*none\.pem"):
+        reach(rclone, access).get("config")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    place = parse_s3(f"s3:https://127.0.0.1:{rclone.port}/bucket")
+    with pytest.raises(UnreachableError, match="cannot be trusted") as caught:
+        S3Store(place, access_to(rclone, tmp_path)).get("config")
+    assert "AWS_CA_BUNDLE" in told(caught.value)
+
+
 def test_a_port_that_does_not_speak_tls_is_told(rclone: S3Server, tmp_path: Path) -> None:
     place = parse_s3(f"s3:https://127.0.0.1:{rclone.port}/bucket")
     with pytest.raises(UnreachableError, match="TLS") as caught:
@@ -212,6 +225,7 @@ def test_what_a_server_refuses_is_told_with_what_to_do(
         (403, "AccessDenied", UnreachableError, "it may only read"),
         (403, "QuotaExceeded", SpaceError, "raise the quota"),
         (507, "InsufficientStorage", SpaceError, "raise the quota"),
+        (413, "EntityTooLarge", SpaceError, "raise the quota"),
     ],
 )
 def test_a_put_that_is_refused_says_why_and_leaves_nothing(

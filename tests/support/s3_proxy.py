@@ -38,7 +38,7 @@ Cut = Literal["", "before", "after", "halfway", "hang"]
 
 @dataclass(slots=True)
 class WireFault:
-    """What goes wrong with requests of one method whose path (with query) contains `path`.
+    """What goes wrong with requests of a method (`PUT|DELETE`: of either) whose path, with its query, contains `path`.
 
     `cut`: the connection is closed before the server hears of the request, after it has done it, or in
     the middle of its answer; or nobody answers at all. `status`: the proxy answers itself.
@@ -65,7 +65,7 @@ class WireFault:
 
     def strikes(self, method: str, path: str) -> bool:
         """Count the request; say whether it is one to hit."""
-        if method != self.method or self.path not in path or (self.unless and self.unless in path):
+        if method not in self.method.split("|") or self.path not in path or (self.unless and self.unless in path):
             return False
         number = self.seen
         self.seen += 1

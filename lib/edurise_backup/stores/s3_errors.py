@@ -41,7 +41,7 @@ _FULL = {
     "XMinioStorageFull",
     "XMinioAdminBucketQuotaExceeded",
 }
-_FULL |= {"TooManyBuckets", "StorageQuotaExceeded", "507"}
+_FULL |= {"EntityTooLarge", "StorageQuotaExceeded", "507"}  # no part is larger than servers take
 _NOT_THERE = {
     "NoSuchKey": "",
     "404": "",

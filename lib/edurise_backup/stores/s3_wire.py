@@ -90,6 +90,8 @@ class Wire:
             ) from error
         except boto.SSLError as error:
             raise _untrusted(where, error) from error
+        except FileNotFoundError as error:
+            raise _untrusted(where, error) from error
         except (boto.HTTPClientError, boto.IncompleteReadError, HTTPError, OSError) as error:
             raise TransientError(f"{where} did not answer {operation} whole ({type(error).__name__})") from error
         except (ResponseParserError, ValueError, TypeError, KeyError) as error:
@@ -143,7 +145,11 @@ class Wire:
         except boto.PartialCredentialsError as error:
             raise _no_credentials(place.address) from error
         except (boto.BotoCoreError, ValueError) as error:
-            raise InputError(f"{place.address}: {error}", safe="nothing was done", hint="check it") from error
+            raise InputError(
+                f"{place.address} cannot be asked: {error}",
+                safe="nothing was done",
+                hint="check the location, the region, and the files that AWS_CONFIG_FILE and others name",
+            ) from error
         client.meta.events.register("before-send.s3", self._count_sent)
         client.meta.events.register("response-received.s3", self._note_answer)
         return client
