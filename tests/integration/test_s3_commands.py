@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from edurise_backup import operations
 from edurise_backup.errors import InputError
-from edurise_backup.model.jobs import BackupType, JobStatus
+from edurise_backup.model.jobs import BackupType, JobStatus, RecoveryTarget
 from edurise_backup.operations.doctor import examine
 from edurise_backup.operations.engine import create_repository, open_store
 from edurise_backup.stores.traffic import Traffic
@@ -145,6 +144,17 @@ def test_the_probe_says_what_the_server_does_and_is_kept(bucket: Bucket) -> None
     assert "keeps an object from being replaced" in bucket.run("probe")
 
 
+def test_the_probe_finds_versions_that_nobody_removes_and_doctor_repeats_it(
+    swift: S3Server, tmp_path: Path, files_product: Product
+) -> None:
+    bucket = new_bucket(swift)
+    swift.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    product = in_bucket(files_product, swift, bucket)
+    operations.make_repository(product.settings)
+    remarks = [one.message for one in examine(product.settings) if one.subject == "repository"]
+    assert any("no rule removes older versions" in remark for remark in remarks), remarks
+
+
 @pytest.mark.parametrize(
     ("location", "words"),
     [
@@ -239,29 +249,35 @@ def test_a_tree_of_many_directories_asks_no_oftener_when_nothing_has_changed(rcl
 # The product
 
 
-@pytest.fixture
-def cloudy(files_product: Product, rclone: S3Server) -> Iterator[Product]:
-    """Give a product whose repository is in a bucket; the credential is in files."""
-    bucket = new_bucket(rclone)
-    access = access_to(rclone, files_product.home / "keys")
-    text = files_product.settings_path.read_text()
-    lines = f"""location = "{rclone.location(bucket, "edurise")}"
+def in_bucket(product: Product, server: S3Server, bucket: str) -> Product:
+    """Move a product's repository into a bucket; the credential is in files."""
+    access = access_to(server, product.home / "keys")
+    lines = f"""location = "{server.location(bucket, "edurise")}"
 allow_plaintext = true
 access_key_file = "keys/access.key"
 secret_key_file = "{access.secret_key_file}"
 """
-    files_product.settings_path.write_text(text.replace('location = "repository"\n', lines))
-    yield files_product
+    text = product.settings_path.read_text()
+    product.settings_path.write_text(text.replace('location = "repository"\n', lines))
+    return product
 
 
-def test_the_product_backs_up_verifies_and_recovers_from_a_bucket(cloudy: Product, tmp_path: Path) -> None:
-    settings = cloudy.settings
+def test_the_product_backs_up_verifies_and_restores_on_a_bucket(
+    files_product: Product, rclone: S3Server, tmp_path: Path
+) -> None:
+    settings = in_bucket(files_product, rclone, new_bucket(rclone)).settings
     operations.make_repository(settings)
     job = operations.create_backup(BackupType.FULL, settings=settings)
     assert job.status is JobStatus.COMPLETED, job.warnings
     assert operations.verify_backup(job.id, settings=settings).status.good
-    found = examine(settings)
-    assert [one for one in found if one.subject == "repository" and one.level.name == "FAULT"] == []
+    recovered = operations.initiate_recovery(job.id, RecoveryTarget(str(tmp_path / "recovered")), settings=settings)
+    assert recovered.status.good
+    assert len([path for path in (tmp_path / "recovered").rglob("essay *.txt") if path.is_file()]) == 5
+    operations.prune_repository(settings=settings)
+    assert operations.check_repository(settings=settings).status is JobStatus.COMPLETED
+    found = [one for one in examine(settings) if one.subject == "repository"]
+    assert [one for one in found if one.level.name == "FAULT"] == []
+    assert any("was probed at" in one.message for one in found)
 
 
 def test_init_refuses_a_bucket_whose_rules_would_delete_a_repository(

@@ -11,6 +11,7 @@ import msgspec
 
 _READ_LATER = {"GLACIER", "DEEP_ARCHIVE"}
 """Classes whose objects must be restored, for hours, before they can be read."""
+_SKEW = 300
 
 
 class Finding(StrEnum):
@@ -74,6 +75,23 @@ def judge_lifecycle(rules: Sequence[Mapping[str, Any]], prefix: str) -> tuple[li
         if "NoncurrentVersionExpiration" in rule:
             remarks.append(f"{name} removes older versions: that is how a prune's space comes back")
     return dangers, remarks
+
+
+def remarks_on(found: Probe, rules: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what an operator should know of what was found."""
+    remarks = []
+    expires = any(rule.get("Status") == "Enabled" and "NoncurrentVersionExpiration" in rule for rule in rules)
+    if found.versioning == "enabled" and not expires:
+        remarks.append("versioning is on and no rule removes older versions: what a prune deletes is paid for on")
+    if found.deletes is Finding.NO:
+        remarks.append("this credential may not delete: prune with another one; below locks/ it must")
+    if found.ranges is Finding.NO:
+        remarks.append("it does not read ranges: each blob costs its whole pack")
+    if found.listed_at_once is Finding.NO:
+        remarks.append("its listings lag behind: prunes may refuse until they have caught up")
+    if found.clock_skew_seconds is not None and abs(found.clock_skew_seconds) > _SKEW:
+        remarks.append("the clocks disagree by more than five minutes: prunes refuse")
+    return remarks
 
 
 def _when(act: Mapping[str, Any]) -> str:

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+import msgspec
+
 from edurise_backup.errors import BackupError, NotFoundError, TransientError
-from edurise_backup.model.probe import Finding, Probe, judge_lifecycle
+from edurise_backup.model.probe import Finding, Probe, judge_lifecycle, remarks_on
 from edurise_backup.ports import Clock
 from edurise_backup.stores.s3 import S3Store
 from edurise_backup.stores.s3_errors import MANGLED
 from edurise_backup.stores.s3_wire import Answer
 
 _LOCK = timedelta(seconds=30)
-_SKEW = timedelta(minutes=5)
 
 
 def probe_bucket(store: S3Store, clock: Clock) -> Probe:
@@ -48,36 +49,27 @@ class _Trial:
         return name
 
     def outcome(self, clock: Clock) -> Probe:
-        """Try one thing after the other."""
+        """Try one thing after the other; the first object's metadata before anything replaces it."""
         rules, lifecycle = self._rules()
         dangers, remarks = judge_lifecycle(rules, self._store.wire.place.prefix)
-        versioning = self._versioning()
-        deletes = self._deletes()
-        if versioning == "enabled" and "removes older versions" not in " ".join(remarks):
-            remarks.append("versioning is on and no rule removes older versions: what a prune deletes is paid for on")
-        if deletes is Finding.NO:
-            remarks.append("the credential may not delete: prune with another one (it must delete below locks/)")
-        metadata = self._metadata()  # before anything replaces the object that carries it
         skew = self._skew(clock())
-        if skew is not None and abs(skew) > _SKEW:
-            remarks.append("the clocks disagree by more than five minutes: prunes will refuse")
-        return Probe(
+        found = Probe(
             address=self._store.address,
             at=clock(),
+            metadata=self._metadata(),
+            ranges=_found(self._store.get(f"{self._folder}/first", offset=1, length=2) == b"ir"),
+            listed_at_once=_found((f"{self._folder}/first", 5) in set(self._store.list(self._folder))),
             conditional_create=self._conditional(),
             md5=self._refused("md5", ContentMD5=_digest(hashlib.md5(b"other", usedforsecurity=False).digest())),
             sha256=self._refused("sha256", ChecksumSHA256=_digest(hashlib.sha256(b"other").digest())),
-            metadata=metadata,
-            ranges=_found(self._store.get(f"{self._folder}/first", offset=1, length=2) == b"ir"),
-            listed_at_once=_found((f"{self._folder}/first", 5) in set(self._store.list(self._folder))),
-            deletes=deletes,
-            versioning=versioning,
+            deletes=self._deletes(),
+            versioning=self._versioning(),
             object_lock=self._lock(clock()),
             clock_skew_seconds=None if skew is None else round(skew.total_seconds(), 1),
             lifecycle=lifecycle,
             dangers=tuple(dangers),
-            remarks=tuple(remarks),
         )
+        return msgspec.structs.replace(found, remarks=(*remarks, *remarks_on(found, rules)))
 
     def clean(self) -> None:
         """Remove what was written, as far as this credential may."""
