@@ -16,6 +16,7 @@ from edurise_backup.errors import InputError
 from edurise_backup.model.jobs import BackupType, JobStatus, RecoveryTarget
 from edurise_backup.operations.doctor import examine
 from edurise_backup.operations.engine import create_repository, open_store
+from edurise_backup.stores.local import LocalStore
 from edurise_backup.stores.traffic import Traffic
 from tests.support.catalog import Product
 from tests.support.engine import ONE_PACK, PASSPHRASE, back_up, check, create, opened, restored_differences
@@ -142,6 +143,22 @@ def test_the_probe_says_what_the_server_does_and_is_kept(bucket: Bucket) -> None
     store = store_at(bucket.server, bucket.name, bucket.folder, prefix="backups/edurise")
     assert [name.rpartition("/")[0] for name, _ in store.list("edurise")] == ["edurise/probes"] * 2
     assert "keeps an object from being replaced" in bucket.run("probe")
+
+
+def test_the_probe_of_a_credential_that_may_not_delete_says_so(rclone: S3Server, tmp_path: Path) -> None:
+    with S3Proxy(rclone, [WireFault("DELETE", "/probe/", status=403, code="AccessDenied", times=99)]) as proxy:
+        bucket = Bucket(proxy.server, new_bucket(rclone), tmp_path)
+        bucket.run("init")
+        found = json.loads(bucket.run("probe", "--json"))
+        assert found["deletes"] == "no"
+        assert any("may not delete" in remark for remark in found["remarks"])
+
+
+def test_a_directory_is_not_probed(tmp_path: Path, rclone: S3Server) -> None:
+    bucket = Bucket(rclone, "unused", tmp_path)
+    create(LocalStore(tmp_path / "local"))
+    said = bucket.run("probe", "--repository", tmp_path / "local", status=2)
+    assert "only a bucket can be probed" in said
 
 
 def test_the_probe_finds_versions_that_nobody_removes_and_doctor_repeats_it(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -11,7 +13,7 @@ from hypothesis import strategies as some
 from edurise_backup.config import load_settings, s3_access
 from edurise_backup.errors import InputError, ThrottledError, TransientError, UnreachableError
 from edurise_backup.model.location import directory_of, parse_s3
-from edurise_backup.model.probe import judge_lifecycle
+from edurise_backup.model.probe import Finding, Probe, judge_lifecycle, remarks_on
 from edurise_backup.operations.engine import refuse_nested
 from edurise_backup.stores.perseverance import Patience, Perseverance
 from edurise_backup.stores.s3_parts import LARGEST, LARGEST_OBJECT, MOST, SMALLEST, PartSizes, cut
@@ -166,6 +168,40 @@ def test_a_lifecycle_rule_is_judged_by_what_it_does_to_the_repository(
     assert len(found) == len(dangers)
     assert all(word in danger for word, danger in zip(dangers, found, strict=True))
     assert len(told) == remarks
+
+
+FINE = Probe(
+    address="s3:https://s3.internal/b",
+    at=datetime(2026, 1, 1, tzinfo=UTC),
+    conditional_create=Finding.YES,
+    md5=Finding.YES,
+    sha256=Finding.YES,
+    metadata=Finding.YES,
+    ranges=Finding.YES,
+    listed_at_once=Finding.YES,
+    deletes=Finding.YES,
+    versioning="off",
+    object_lock="off",
+    clock_skew_seconds=0.2,
+    lifecycle="read",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"versioning": "enabled"}, "paid for"),
+        ({"deletes": Finding.NO}, "may not delete"),
+        ({"ranges": Finding.NO}, "whole pack"),
+        ({"listed_at_once": Finding.NO}, "lag behind"),
+        ({"clock_skew_seconds": -301.0}, "clocks disagree"),
+        ({"lifecycle": "unknown"}, "cannot be read"),
+    ],
+)
+def test_what_an_operator_should_know_of_a_probe_is_said(change: dict[str, Any], words: str) -> None:
+    assert remarks_on(FINE, []) == []
+    (remark,) = remarks_on(msgspec.structs.replace(FINE, **change), [])
+    assert words in remark
 
 
 def test_the_configuration_says_how_a_bucket_is_reached(tmp_path: Any) -> None:

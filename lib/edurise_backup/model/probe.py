@@ -83,6 +83,8 @@ def remarks_on(found: Probe, rules: Sequence[Mapping[str, Any]]) -> list[str]:
     expires = any(rule.get("Status") == "Enabled" and "NoncurrentVersionExpiration" in rule for rule in rules)
     if found.versioning == "enabled" and not expires:
         remarks.append("versioning is on and no rule removes older versions: what a prune deletes is paid for on")
+    if found.lifecycle == "unknown":
+        remarks.append("the lifecycle rules cannot be read: see to it that none deletes or moves what lies here")
     if found.deletes is Finding.NO:
         remarks.append("this credential may not delete: prune with another one; below locks/ it must")
     if found.ranges is Finding.NO:

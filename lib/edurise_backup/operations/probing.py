@@ -9,7 +9,7 @@ import msgspec
 from edurise_backup.errors import DamageError, InputError
 from edurise_backup.model.location import S3Access, is_s3
 from edurise_backup.model.probe import Probe
-from edurise_backup.operations.engine import open_bucket
+from edurise_backup.operations.engine import Limits, open_bucket
 from edurise_backup.ports import Clock, utc_now
 from edurise_backup.repository.repository import Repository
 
@@ -29,7 +29,6 @@ def probe_location(
         raise InputError(
             "only a bucket can be probed", safe="nothing was done", hint="use --repository s3:https://HOST/BUCKET"
         )
-    from edurise_backup.operations.engine import Limits
     from edurise_backup.stores.s3_probe import probe_bucket
 
     limits = None if stop is None else Limits(0, 0, stop)

@@ -144,22 +144,24 @@ class _Trial:
             return "unknown"
         if said.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
             return "off"
+        if not self._removes("free"):
+            return "unknown"  # a credential that may delete no version at all tells nothing about locks
+        locked = self._removes("locked", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=now + _LOCK)
+        return "unknown" if locked is None else "not enforced" if locked else "enforced"
+
+    def _removes(self, word: str, **retention: object) -> bool | None:
+        """Whether a version of an object with this retention can be removed; None when it cannot be written."""
+        name = self.name(word)
+        digest = _digest(hashlib.md5(b"version", usedforsecurity=False).digest())
         try:
-            written = self._ask(
-                "PutObject",
-                name=self.name("locked"),
-                Body=b"locked",
-                ContentMD5=_digest(hashlib.md5(b"locked", usedforsecurity=False).digest()),
-                ObjectLockMode="GOVERNANCE",
-                ObjectLockRetainUntilDate=now + _LOCK,
-            )
+            written = self._ask("PutObject", name=name, Body=b"version", ContentMD5=digest, **retention)
         except BackupError:
-            return "unknown"
+            return None
         try:
-            self._ask("DeleteObject", name=self._written[-1], VersionId=str(written.get("VersionId", "")))
+            self._ask("DeleteObject", name=name, VersionId=str(written.get("VersionId", "")))
         except BackupError:
-            return "enforced"
-        return "not enforced"
+            return False
+        return True
 
     def _rules(self) -> tuple[list[dict[str, object]], str]:
         said = self._told(lambda: self._ask("GetBucketLifecycleConfiguration"))
