@@ -20,12 +20,14 @@ from edurise_backup.errors import (
     TransientError,
     UnreachableError,
 )
+from edurise_backup.model.location import parse_s3
 from edurise_backup.stores.perseverance import Patience
-from edurise_backup.stores.s3 import S3Store
+from edurise_backup.stores.s3 import S3Settings, S3Store
+from flows.processes import free_port
 from tests.support.engine import ONE_PACK, back_up, check, create, forget, opened, prune, restored_differences
 from tests.support.s3_proxy import Answer, S3Proxy, WireFault
 from tests.support.s3_servers import S3Server
-from tests.support.s3_stores import SMALL_PARTS, QuickClock, new_bucket, store_at
+from tests.support.s3_stores import SMALL_PARTS, QuickClock, access_to, new_bucket, store_at
 from tests.support.trees import small_tree, write
 
 IMPATIENT = Patience(attempts=3)
@@ -187,6 +189,34 @@ def test_a_server_that_never_answers_is_given_up_soon(tmp_path: Path, rclone: S3
         with pytest.raises(UnreachableError, match="does not answer"):
             there.store.get("config")
         assert there.clock.seconds <= 20
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_a_port_where_nobody_listens_and_a_name_that_nobody_has_are_unreachable(
+    rclone: S3Server, tmp_path: Path, host: str
+) -> None:
+    clock = QuickClock()
+    access = access_to(rclone, tmp_path)
+    place = parse_s3(f"s3:http://{host}:{free_port()}/bucket")
+    store = S3Store(place, access, S3Settings(timing=clock.timing))
+    with pytest.raises(UnreachableError, match="does not answer") as caught:
+        store.put("config", [b"x"])
+    assert "tried" in caught.value.message
+    assert caught.value.hint
+    assert 0 < clock.seconds <= 20
+
+
+def test_a_server_that_is_started_again_meanwhile_is_waited_for(rclone: S3Server, tmp_path: Path) -> None:
+    """Its port is closed for a while, after it has answered before."""
+    with S3Proxy(rclone) as proxy:
+        bucket = new_bucket(rclone)
+        clock = QuickClock()
+        store = store_at(proxy.server, bucket, tmp_path, clock=clock)
+        store.put(NAME, [b"x"])
+        proxy.close()
+        clock.alarms.append((30, proxy.open))
+        assert store.get(NAME) == b"x"
+        assert clock.seconds > 30
 
 
 def test_a_server_that_hangs_is_asked_again(rclone: S3Server, tmp_path: Path) -> None:

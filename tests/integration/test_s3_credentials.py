@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,10 @@ import pytest
 
 from edurise_backup.errors import BackupError, InputError, NotFoundError, SpaceError, UnreachableError
 from edurise_backup.model.location import S3Access, parse_s3
-from edurise_backup.stores.s3 import S3Store
+from edurise_backup.stores.s3 import S3Settings, S3Store
 from tests.support.s3_proxy import S3Proxy, WireFault
 from tests.support.s3_servers import S3Server, rclone_server
-from tests.support.s3_stores import access_to, new_bucket, store_at
+from tests.support.s3_stores import QuickClock, access_to, new_bucket, store_at
 
 pytestmark = pytest.mark.usefixtures("credential")
 
@@ -136,6 +138,30 @@ def test_a_certificate_is_verified_by_the_authorities_that_are_named(tmp_path: P
         trusting = reach(server, replace(access, ca_file=str(tmp_path / "server" / "server.pem")))
         trusting.put("config", [b"over TLS"])
         assert trusting.get("config") == b"over TLS"
+
+
+def test_a_tls_connection_that_is_cut_is_tried_again(rclone: S3Server, tmp_path: Path) -> None:
+    """A cut while the two greet each other is no question of trust."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        cut: list[int] = []
+
+        def cut_all() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                connection.recv(10)
+                connection.close()
+                cut.append(1)
+
+        threading.Thread(target=cut_all, daemon=True).start()
+        place = parse_s3(f"s3:https://127.0.0.1:{listening.getsockname()[1]}/bucket")
+        store = S3Store(place, access_to(rclone, tmp_path), S3Settings(timing=QuickClock().timing))
+        with pytest.raises(UnreachableError, match="does not answer"):
+            store.get("config")
+        listening.shutdown(socket.SHUT_RDWR)
+    assert len(cut) > 3
 
 
 def test_authorities_that_are_not_there_are_told(

@@ -6,6 +6,7 @@ Like `FaultyStore`, it fails a test whose planned faults never struck.
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -75,6 +76,22 @@ class WireFault:
         return True
 
 
+class _Listening(ThreadingHTTPServer):
+    """Knows its connections, so that it can end them."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self.connections: list[socket.socket] = []
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Remember who comes."""
+        connection, address = super().get_request()
+        self.connections.append(connection)
+        return connection, address
+
+
 @dataclass(slots=True)
 class S3Proxy:
     """Runs while its block does; `server` is what a store talks to."""
@@ -84,32 +101,43 @@ class S3Proxy:
     requests: list[str] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
     _guard: threading.Lock = field(default_factory=threading.Lock)
-    _listening: ThreadingHTTPServer | None = None
+    _listening: _Listening | None = None
+    _port: int = 0
 
     @property
     def server(self) -> S3Server:
         """The server behind, at the proxy's address."""
-        assert self._listening is not None
-        return replace(self.behind, port=self._listening.server_address[1])
+        return replace(self.behind, port=self._port)
 
     def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def open(self) -> None:
+        """Listen; again on the same port, when it was closed."""
         proxy = self
 
         class Handler(_Handler):
             owner = proxy
 
-        self._listening = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-        self._listening.daemon_threads = True
+        self._listening = _Listening((LOOPBACK, self._port), Handler)
+        self._port = self._listening.server_address[1]
         threading.Thread(target=self._listening.serve_forever, args=(0.05,), daemon=True).start()
-        return self
+
+    def close(self) -> None:
+        """Listen no more, and end the connections that are open."""
+        assert self._listening is not None
+        self._listening.shutdown()
+        self._listening.server_close()
+        for connection in self._listening.connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        assert self._listening is not None
-        self._listening.shutdown()
-        self._listening.server_close()
+        self.close()
         idle = [fault for fault in self.faults if not fault.fired]
         if error is None and idle:
             raise AssertionError(f"planned faults that never struck, so nothing was tested: {idle}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,8 @@ class QuickClock:
     """A clock that only waits move: a minute of them passes at once."""
 
     seconds: float = 0.0
-    waits: list[float] = field(default_factory=list)
+    alarms: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
+    """What happens once so many seconds have passed."""
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> float:
@@ -32,7 +34,10 @@ class QuickClock:
         """Let time pass."""
         with self._guard:
             self.seconds += seconds
-            self.waits.append(seconds)
+            due = [act for moment, act in self.alarms if moment < self.seconds]
+            self.alarms = [(moment, act) for moment, act in self.alarms if moment >= self.seconds]
+        for act in due:
+            act()
 
     @property
     def timing(self) -> Timing:

@@ -28,6 +28,8 @@ from edurise_backup.stores.traffic import Count, Meter, Traffic
 
 Answer = Mapping[str, Any]
 _CONNECTIONS = 32
+_UNTRUSTED = ("certificate", "wrong_version_number", "wrong version number", "record layer", "packet length")
+"""Words of TLS errors that stay; others come from connections that were cut."""
 
 
 class Wire:
@@ -89,10 +91,12 @@ class Wire:
                 f"the credential for {where} cannot be had", safe="nothing was changed", hint=f"{error}"
             ) from error
         except boto.SSLError as error:
-            raise _untrusted(where, error) from error
+            if any(word in str(error).lower() for word in _UNTRUSTED):
+                raise _untrusted(where, error) from error
+            raise TransientError(f"{where}: the TLS connection broke off") from error
         except FileNotFoundError as error:
             raise _untrusted(where, error) from error
-        except (boto.HTTPClientError, boto.IncompleteReadError, HTTPError, OSError) as error:
+        except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, HTTPError, OSError) as error:
             raise TransientError(f"{where} did not answer {operation} whole ({type(error).__name__})") from error
         except (ResponseParserError, ValueError, TypeError, KeyError) as error:
             raise TransientError(f"{where}: the answer to {operation} makes no sense") from error
