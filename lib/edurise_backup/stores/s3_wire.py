@@ -28,7 +28,7 @@ from edurise_backup.stores.traffic import Count, Meter, Traffic
 
 Answer = Mapping[str, Any]
 _CONNECTIONS = 32
-_UNTRUSTED = ("certificate", "wrong_version_number", "wrong version number", "record layer", "packet length")
+_UNTRUSTED = ("certificate", "wrong_version", "wrong version", "record layer", "packet length", "no such file")
 """Words of TLS errors that stay; others come from connections that were cut."""
 
 
