@@ -161,7 +161,7 @@ def _of_credentials(refusal: Refusal, place: S3Place, where: str, operation: str
 
 
 def _denied(place: S3Place, what: str, hint: str) -> UnreachableError:
-    return UnreachableError(f"the server of {place.address} {what}", safe=_NOTHING, hint=hint)
+    return UnreachableError(f"the server of {place.address} {what}", safe=_PUBLISHED, hint=hint)
 
 
 def _forbidden(refusal: Refusal, where: str, operation: str) -> BackupError:
