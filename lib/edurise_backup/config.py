@@ -23,7 +23,7 @@ import msgspec
 
 from edurise_backup.errors import ConfigError
 from edurise_backup.model.alarm_targets import AlarmTargetSettings, target_mistakes
-from edurise_backup.model.location import SCHEME
+from edurise_backup.model.location import SCHEME, S3Access
 from edurise_backup.model.secrets import SecretPlace, split_command, trouble_with
 from edurise_backup.model.settings import (
     NAME,
@@ -87,6 +87,8 @@ class Settings:
             self.repository.password("repository"),
             self.catalog.password("catalog"),
             self.prefect_auth,
+            SecretPlace("repository.access_key", file=self.repository.access_key_file),
+            SecretPlace("repository.secret_key", file=self.repository.secret_key_file),
             *(source.password(f"database {source.name}") for source in self.databases),
         )
         return tuple(place for place in places if place)
@@ -243,6 +245,13 @@ def _settings(found: _File, path: Path | None, base: Path, environment: Mapping[
 def _repository(found: RepositorySettings, base: Path, environment: Mapping[str, str]) -> RepositorySettings:
     """Return the repository with its passphrase's place: the environment's in place of the file's."""
     file, command = environment.get("EDURISE_PASSWORD_FILE", ""), environment.get("EDURISE_PASSWORD_COMMAND", "")
+    found = msgspec.structs.replace(
+        found,
+        access_key_file=_absolute(found.access_key_file, base),
+        secret_key_file=_absolute(found.secret_key_file, base),
+        ca_file=_absolute(found.ca_file, base),
+        allow_plaintext=found.allow_plaintext or _plaintext_allowed(environment),
+    )
     if file and command:
         raise ConfigError(
             "EDURISE_PASSWORD_FILE and EDURISE_PASSWORD_COMMAND are both set",
@@ -290,6 +299,24 @@ def _place(location: str, base: Path) -> str:
     """Return a repository's location: a directory from the root; one of another kind of store is kept as it is."""
     path = location.removeprefix("local:")
     return location if path == location and SCHEME.match(path) else _absolute(path, base)
+
+
+def s3_access(repository: RepositorySettings | None = None, environment: Mapping[str, str] | None = None) -> S3Access:
+    """Return how a bucket is reached by these settings; without settings, as the environment alone says."""
+    if repository is None:
+        return S3Access(allow_plaintext=_plaintext_allowed(os.environ if environment is None else environment))
+    return S3Access(
+        access_key_file=repository.access_key_file,
+        secret_key_file=repository.secret_key_file,
+        profile=repository.profile,
+        region=repository.region,
+        ca_file=repository.ca_file,
+        allow_plaintext=repository.allow_plaintext,
+    )
+
+
+def _plaintext_allowed(environment: Mapping[str, str]) -> bool:
+    return environment.get("EDURISE_ALLOW_PLAINTEXT", "") == "1"
 
 
 def _default_data_directory(environment: Mapping[str, str]) -> Path:

@@ -85,6 +85,10 @@ class TransientError(BackupError):
     """The same call may succeed later."""
 
 
+class ThrottledError(TransientError):
+    """A store asks to be asked less often: everybody who uses it slows down."""
+
+
 class DamageError(BackupError):
     """Stored bytes are missing or are not the bytes that were written."""
 

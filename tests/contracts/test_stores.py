@@ -17,12 +17,17 @@ from edurise_backup.errors import BackupError, ConflictError, DamageError, NotFo
 from edurise_backup.ports import Store
 from edurise_backup.stores.limited import LimitedStore, Line
 from edurise_backup.stores.local import LocalStore
+from edurise_backup.stores.s3 import S3Store
+from tests.support.s3_stores import new_bucket, remove_bucket, store_at
 from tests.support.stores import MemoryStore
 
 
-@pytest.fixture(params=["local", "memory", "limited"])
+@pytest.fixture(params=["local", "memory", "limited", "rclone", "swift", "swift by conditions"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """Give one store of each kind."""
+    """Give one store of each kind; the last ones are buckets of real servers, asked as any other's and as Amazon's."""
+    if request.param.startswith(("rclone", "swift")):
+        server = request.getfixturevalue(request.param.split()[0])
+        return store_at(server, new_bucket(server), tmp_path / "keys", trusted="conditions" in request.param)
     if request.param == "limited":
         fast = Line(1 << 40)
         return LimitedStore(LocalStore(tmp_path / "store"), upload=fast, download=fast, stop=lambda: None)
@@ -116,10 +121,16 @@ def test_deleting_removes_and_a_second_time_is_no_error(store: Store) -> None:
     assert store.get("index/a") == b"y"
 
 
-def test_a_store_whose_place_has_gone_never_lists_as_empty(store: Store, tmp_path: Path) -> None:
+def test_a_store_whose_place_has_gone_never_lists_as_empty(
+    store: Store, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     store.put("snapshots/one", [b"x"])
     if isinstance(store, MemoryStore):
         store.unmounted = True
+    elif isinstance(store, S3Store):
+        remove_bucket(
+            request.getfixturevalue(request.node.callspec.params["store"].split()[0]), store.wire.place.bucket
+        )
     else:
         (tmp_path / "store").rename(tmp_path / "elsewhere")
     with pytest.raises(NotFoundError):
@@ -132,7 +143,7 @@ def test_a_store_tells_its_time_or_that_it_cannot(store: Store, tmp_path: Path) 
     assert told is None or abs(told - datetime.now(UTC)) < timedelta(minutes=1)
     assert (told is None) == isinstance(store, MemoryStore)
     assert list(store.list("locks")) == []
-    if not isinstance(store, MemoryStore):
+    if not isinstance(store, MemoryStore | S3Store):
         assert [path.name for path in (tmp_path / "store").iterdir()] == ["config"]
 
 

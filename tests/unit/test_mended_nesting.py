@@ -36,7 +36,7 @@ def test_a_repository_beside_the_source_is_fine_and_one_around_it_is_refused(tmp
         refuse_nested([str(tmp_path / "source")], str(tmp_path), ["source"])
 
 
-@pytest.mark.parametrize("location", ["s3:https://s3.internal/b", "ftp://host/x", "rest:http://h/", "nonsense:/srv"])
+@pytest.mark.parametrize("location", ["gs:bucket:/", "ftp://host/x", "rest:http://h/", "nonsense:/srv"])
 def test_a_location_of_another_kind_of_store_is_refused_by_its_name(location: str) -> None:
     with pytest.raises(InputError, match=f"stores of the kind '{location.partition(':')[0]}' are not supported"):
         open_store(location)

@@ -85,7 +85,13 @@ class Engine:
     def from_options(
         cls,
         repository: Annotated[
-            str, typer.Option("--repository", "-r", envvar="EDURISE_REPOSITORY", help="Where the repository is.")
+            str,
+            typer.Option(
+                "--repository",
+                "-r",
+                envvar="EDURISE_REPOSITORY",
+                help="Where the repository is: a directory, or s3:https://HOST/BUCKET/FOLDER.",
+            ),
         ] = "",
         password_file: Annotated[
             Path | None,

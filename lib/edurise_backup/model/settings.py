@@ -21,6 +21,13 @@ class RepositorySettings(PasswordSettings, frozen=True, forbid_unknown_fields=Tr
     location: str = ""
     compression: Annotated[str, msgspec.Meta(pattern=WORDS)] = "auto"
     """`auto`, `off`, `max`, or a level from 1 to 19."""
+    access_key_file: str = ""
+    """Of a bucket, as all keys below: files that hold the two keys; else a profile, else what boto3 finds."""
+    secret_key_file: str = ""
+    profile: str = ""
+    region: str = ""
+    ca_file: str = ""
+    allow_plaintext: bool = False
 
 
 class CatalogSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

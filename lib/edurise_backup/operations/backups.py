@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from edurise_backup import __version__
 from edurise_backup.catalog.heartbeat import JobReporter
-from edurise_backup.config import Settings, load_settings
+from edurise_backup.config import Settings, load_settings, s3_access
 from edurise_backup.errors import ConfigError, InputError, NotFoundError
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
@@ -157,13 +157,15 @@ def backup_type(word: BackupType | str) -> BackupType:
 
 def make_repository(settings: Settings) -> tuple[str, str]:
     """Make the configured repository; return its id and its recovery key, to be shown once. Raises ConflictError."""
-    repository, recovery_key = create_repository(*_place(settings), around=settings.around.store)
+    repository, recovery_key = create_repository(
+        *_place(settings), around=settings.around.store, access=s3_access(settings.repository)
+    )
     return repository.config.id, recovery_key
 
 
 def opened_repository(settings: Settings) -> Repository:
     """Open the configured repository; raises ConfigError, WrongPassphraseError, NotARepositoryError."""
-    return open_repository(*_place(settings), around=settings.around.store)
+    return open_repository(*_place(settings), around=settings.around.store, access=s3_access(settings.repository))
 
 
 def repository_place(settings: Settings) -> str:

@@ -260,7 +260,7 @@ def _configuration_source(settings: Settings, source: ConfigurationSettings) -> 
 
 
 def _refuse_own(settings: Settings, files: FilesSource, exclude: Sequence[str]) -> None:
-    refuse_nested(files.paths, settings.repository.location.removeprefix("local:"), exclude)
+    refuse_nested(files.paths, settings.repository.location, exclude)
     refuse_nested(files.paths, str(settings.data_directory), exclude)
 
 

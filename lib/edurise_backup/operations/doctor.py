@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator
 
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError
+from edurise_backup.model.location import directory_of
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.doctor_people import examine_people
 from edurise_backup.operations.findings import Finding, Level
+from edurise_backup.operations.probing import last_probe
 from edurise_backup.operations.readiness import data_directory, embedded_server, from_catalog, secret_files
 from edurise_backup.operations.safekeeping import drills, prefect_findings, secrets_in_sight
 from edurise_backup.operations.servers import database_address, database_tools
 from edurise_backup.repository.keys import RECOVERY_USER
 from edurise_backup.repository.locks import read_locks
+from edurise_backup.repository.repository import Repository
 from edurise_backup.sources.files import FilesSource
 
 _FLOORS = {18: 7, 17: 12, 16: 16, 15: 20, 14: 25}
@@ -74,6 +77,22 @@ def _repository(settings: Settings) -> Iterator[Finding]:
     dead = sum(lock.dead(settings.around.clock()) for lock in locks.values())
     if dead:
         yield Finding(Level.WARNING, "repository", f"{dead} locks of dead processes", "`repo unlock` removes them")
+    if directory_of(settings.repository.location) is None:
+        yield from _bucket(repository)
+
+
+def _bucket(repository: Repository) -> Iterator[Finding]:
+    """Say what the last probe has found; nothing is tried here."""
+    found = last_probe(repository)
+    if found is None:
+        yield Finding(Level.WARNING, "repository", "its bucket was never probed", "`edurise-backup repo probe`")
+        return
+    for danger in found.dangers:
+        yield Finding(Level.FAULT, "repository", f"its bucket is not fit: {danger}", "change the bucket's rules")
+    for remark in found.remarks:
+        yield Finding(Level.WARNING, "repository", remark, "docs/operations/object-storage.md")
+    if not found.dangers:
+        yield Finding(Level.FINE, "repository", f"its bucket was probed at {found.at:%Y-%m-%d %H:%M} UTC")
 
 
 def _databases(settings: Settings) -> Iterator[Finding]:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePath
+from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.compression import AUTO, Compression
-from edurise_backup.model.location import SCHEME
+from edurise_backup.model.location import S3Access, directory_of, is_s3, parse_s3
 from edurise_backup.model.policy import FUTURE, Decision, RetentionPolicy, apply_policy, group_snapshots
 from edurise_backup.model.protections import Protection
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
@@ -32,6 +33,9 @@ from edurise_backup.stores.limited import LimitedStore, Line
 from edurise_backup.stores.local import LocalStore
 from edurise_backup.stores.retrying import RetryingStore
 
+if TYPE_CHECKING:
+    from edurise_backup.stores.s3 import S3Store
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -50,37 +54,75 @@ class Limits:
 
 
 def open_store(
-    location: str, limits: Limits | None = None, *, around: Callable[[Store], Store] = AROUND.store
+    location: str,
+    limits: Limits | None = None,
+    *,
+    around: Callable[[Store], Store] = AROUND.store,
+    access: S3Access | None = None,
 ) -> Store:
-    """Return the store at `location`: a directory, as a path or with stock restic's prefix `local:`."""
-    path = location.removeprefix("local:")
-    if not path:
+    """Return the store at `location`: a directory (a path, or with stock restic's prefix `local:`), or `s3:…`.
+
+    `access` says how a bucket is reached; None: as the environment says.
+    """
+    if not location.removeprefix("local:"):
         raise InputError("no repository is named", hint="set EDURISE_REPOSITORY or use --repository")
-    scheme = SCHEME.match(path)
-    if scheme and path == location:
+    if is_s3(location):
+        bucket = around(open_bucket(location, limits, access=access))  # repeats its requests itself
+        return bucket if limits is None else limits.around(bucket)
+    directory = directory_of(location)
+    if directory is None:
         raise InputError(
-            f"stores of the kind {scheme[1]!r} are not supported",
+            f"stores of the kind {location.partition(':')[0]!r} are not supported",
             safe="nothing was done",
-            hint="use a directory; write local: before one whose name looks like this",
+            hint="use a directory (with local: before it when its name looks like this), or s3:https://HOST/BUCKET",
         )
-    store = around(LocalStore(Path(path)))
+    store = around(LocalStore(directory))
     return RetryingStore(
         store if limits is None else limits.around(store)
     )  # what is sent again goes over the line, too
 
 
+def open_bucket(location: str, limits: Limits | None = None, *, access: S3Access | None = None) -> S3Store:
+    """Return the bucket at `s3:…` itself, as `open_store` opens it."""
+    from edurise_backup.config import s3_access
+    from edurise_backup.stores.s3 import S3Settings, S3Store  # whoever works on a directory does not wait for it
+
+    settings = S3Settings() if limits is None else S3Settings(stop=limits.stop)
+    return S3Store(parse_s3(location), s3_access() if access is None else access, settings)
+
+
 def create_repository(
-    location: str, passphrase: str, *, around: Callable[[Store], Store] = AROUND.store
+    location: str,
+    passphrase: str,
+    *,
+    around: Callable[[Store], Store] = AROUND.store,
+    access: S3Access | None = None,
 ) -> tuple[Repository, str]:
-    """Make a repository; return it and its recovery key, shown once. Raises ConflictError over an existing one."""
-    return Repository.create(open_store(location, around=around), passphrase)
+    """Make a repository; return it and its recovery key, shown once.
+
+    A bucket is probed first. Raises ConflictError over an existing one, InputError where lifecycle rules would harm it.
+    """
+    store = open_store(location, around=around, access=access)
+    if not is_s3(location):
+        return Repository.create(store, passphrase)
+    from edurise_backup.operations.probing import keep_probe, probe_location
+
+    found = probe_location(location, access=access)
+    made = Repository.create(store, passphrase)
+    keep_probe(made[0], found)
+    return made
 
 
 def open_repository(
-    location: str, passphrase: str, limits: Limits | None = None, *, around: Callable[[Store], Store] = AROUND.store
+    location: str,
+    passphrase: str,
+    limits: Limits | None = None,
+    *,
+    around: Callable[[Store], Store] = AROUND.store,
+    access: S3Access | None = None,
 ) -> Repository:
     """Open the repository at `location`."""
-    return Repository.open(open_store(location, limits, around=around), passphrase)
+    return Repository.open(open_store(location, limits, around=around, access=access), passphrase)
 
 
 @contextmanager
@@ -191,7 +233,10 @@ def refuse_nested(paths: Sequence[str], place: str, exclude: Sequence[str] = ())
 
     A pattern counts when the walk meets a name that it matches: between the path and the place, never above.
     """
-    inside = os.path.realpath(place)
+    directory = directory_of(place)
+    if directory is None:
+        return  # no directory holds a bucket
+    inside = os.path.realpath(directory)
     excluded = matcher(exclude)
     for path in paths:
         top = os.path.realpath(path)

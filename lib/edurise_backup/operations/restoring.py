@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from edurise_backup.errors import ConflictError, InputError, NotFoundError
+from edurise_backup.model.location import directory_of
 from edurise_backup.operations.engine import selection
 from edurise_backup.operations.snapshots import Chosen, tree_of
 from edurise_backup.ports import Progress
@@ -64,7 +65,10 @@ def refuse_occupied(target: Path) -> None:
 
 
 def _refuse_inside(target: Path, place: str) -> None:
-    repository, top = os.path.realpath(place), os.path.realpath(target)
+    directory = directory_of(place)
+    if directory is None:
+        return
+    repository, top = os.path.realpath(directory), os.path.realpath(target)
     if os.path.commonpath([repository, top]) == repository:
         raise InputError(
             f"{target} lies in the repository {place}", safe="nothing was changed", hint="choose another target"
@@ -73,7 +77,10 @@ def _refuse_inside(target: Path, place: str) -> None:
 
 def _refuse_over(plan: DeltaPlan, place: str) -> None:
     """Raise InputError when the plan would remove the repository, or write into it."""
-    repository, top = os.path.realpath(place), os.path.realpath(plan.target)
+    directory = directory_of(place)
+    if directory is None:
+        return
+    repository, top = os.path.realpath(directory), os.path.realpath(plan.target)
     if os.path.commonpath([repository, top]) != top:
         return
     names: Names = PurePath(repository).relative_to(top).parts

@@ -1,4 +1,4 @@
-"""Packs that are being filled, by any number of threads, and the one thread that writes full ones.
+"""Packs that are being filled, by any number of threads, and the threads that write full ones.
 
 A thread takes a range of an open pack, fills it in its own time and says so;
 whoever fills the last range of a full pack sends it. A pack is durable before
@@ -19,13 +19,14 @@ from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.packs import MAX_BLOBS, OpenPack, PackBuffers, PackedBlob
 
 Written = Callable[[str, list[PackedBlob], int], None]
-"""Hears of a durable pack: its id, its blobs, its bytes. Called by one thread."""
+"""Hears of a durable pack: its id, its blobs, its bytes. Called by one thread at a time."""
 
 
 class Filling:
     """The open packs of one writer, one for each kind of blob."""
 
-    def __init__(self, store: Store, key: MasterKey, *, pack_size: int, written: Written) -> None:
+    def __init__(self, store: Store, key: MasterKey, *, pack_size: int, written: Written, at_once: int = 1) -> None:
+        """`at_once` packs are written at the same time: one for a disk, more where each waits for a network."""
         self.failure: BaseException | None = None
         """What ended it: no pack is written any more."""
         self._store = store
@@ -35,8 +36,9 @@ class Filling:
         self._guard = threading.Lock()
         self._open: dict[BlobKind, OpenPack] = {}
         self._buffers = PackBuffers(pack_size)
-        self._under_way = threading.BoundedSemaphore(1)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="pack")
+        self._telling = threading.Lock()
+        self._under_way = threading.BoundedSemaphore(at_once)
+        self._writer = ThreadPoolExecutor(at_once, thread_name_prefix="pack")
 
     def reserve(self, kind: BlobKind, blobs: Sequence[SealedBlob]) -> tuple[OpenPack, memoryview, int]:
         """Give out the range of the open pack for the first ones of `blobs`, and say how many those are.
@@ -102,7 +104,8 @@ class Filling:
             if self.failure is None:
                 pack_id, pieces = pack.seal(self._key)
                 self._store.put(object_name(Kind.PACK, pack_id), pieces)
-                self._written(pack_id, pack.blobs, sum(map(len, pieces)))
+                with self._telling:
+                    self._written(pack_id, pack.blobs, sum(map(len, pieces)))
                 self._buffers.give_back(pack.buffer)
         except BaseException as error:  # noqa: BLE001
             self.failure = self.failure or error  # the thread's border: raised again in `finish`

@@ -111,6 +111,8 @@ class Repository:
         try:
             sealed = store.get(CONFIG)
         except NotFoundError as error:
+            if error.hint:  # the store itself is not there
+                raise NotARepositoryError(error.message, safe=error.safe, hint=error.hint) from error
             raise NotARepositoryError(
                 f"there is no repository at {store.address}",
                 hint="check the address, or make one with `edurise-backup repo init`",

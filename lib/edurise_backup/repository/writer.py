@@ -2,9 +2,10 @@
 
 The way of a piece: hash → look up → compress → seal → open and hash again →
 pack → write and fsync → index. Worker threads do everything up to the pack,
-one thread writes full packs. Nothing refers to a pack before it is durable,
-and nothing to an index before its packs are: a crash leaves data that the next
-prune removes, never a reference to data that is missing.
+one thread writes full packs, several where they go over a network. Nothing
+refers to a pack before it is durable, and nothing to an index before its packs
+are: a crash leaves data that the next prune removes, never a reference to data
+that is missing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from edurise_backup.errors import BackupError, NotFoundError
 from edurise_backup.machine.cores import cores
 from edurise_backup.model.compression import AUTO, TREES, Compression
 from edurise_backup.model.content import BlobId, BlobKind
+from edurise_backup.model.location import directory_of
 from edurise_backup.pipeline.chunker import ChunkSizes, id_of
 from edurise_backup.pipeline.codec import OVERHEAD, Scratch, compress_if_smaller
 from edurise_backup.pipeline.sealer import SealedBlob, SealSettings, prove_before_writing
@@ -34,6 +36,8 @@ from edurise_backup.repository.packs import PackedBlob
 
 INDEX_BLOBS = 50_000
 """An index file lists at most about this many blobs, as stock restic's do."""
+_PACKS_AT_ONCE = 4
+"""Packs that go over a network at the same time, as many as rclone sends; each takes its size of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,13 @@ class BlobWriter:
         self._room = _Room(settings.in_flight)
         self._guard = threading.Lock()
         self._claimed: set[tuple[BlobKind, BlobId]] = set()
-        self._packs = Filling(box.store, box.key, pack_size=settings.pack_size, written=self._index_pack)
+        self._packs = Filling(
+            box.store,
+            box.key,
+            pack_size=settings.pack_size,
+            written=self._index_pack,
+            at_once=_PACKS_AT_ONCE if directory_of(box.store.address) is None else 1,
+        )
         self.written: list[tuple[str, list[PackedBlob]]] = []
         """Durable packs that no index file lists yet; without `confirm` indexing them is the caller's."""
         self.index_files: list[str] = []
