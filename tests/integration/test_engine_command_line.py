@@ -21,7 +21,8 @@ import pytest
 
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.locks import LockFile
-from edurise_backup.repository.repository import Config, Repository
+from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.repository_config import Config
 from edurise_backup.stores.local import LocalStore
 from tests.support.engine import PASSPHRASE, QUICK, back_up, beyond_owners, check, create, opened
 from tests.support.trees import content_of, describe, differences, small_tree, write

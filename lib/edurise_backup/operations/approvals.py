@@ -45,7 +45,7 @@ def authorise(
         safe="nothing was done",
         hint=f"another person decides within {WAITS.total_seconds() / 3600:.0f} hours: "
         f"`edurise-backup approval approve {str(request.id)[:8]} --as NAME`, or the dashboard's page Audit and "
-        "administration; then do the same again, within an hour",
+        "administration; then do the same again, within an hour. A site of one person sets approvals.break_glass",
     )
 
 

@@ -18,9 +18,7 @@ from edurise_backup.errors import (
     ConflictError,
     DamageError,
     InputError,
-    NotARepositoryError,
     NotFoundError,
-    UnsupportedVersionError,
 )
 from edurise_backup.model.content import BlobId, BlobKind, Node
 from edurise_backup.model.protections import Protection
@@ -42,20 +40,10 @@ from edurise_backup.repository.layout import CONFIG, Kind, object_id, object_nam
 from edurise_backup.repository.locks import SETTLE, Lock
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.reachability import prove_stored
+from edurise_backup.repository.repository_config import POLYNOMIAL, Config, open_config, read_sealed_config
 from edurise_backup.repository.snapshots import read_snapshots
 from edurise_backup.repository.trees import Trees
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
-
-POLYNOMIAL = "3da3358b4dc173"
-"""Irreducible over GF(2), of degree 53: stock restic's chunker refuses to open a repository without one."""
-
-
-class Config(msgspec.Struct):
-    """The JSON of the object `config`."""
-
-    version: int
-    id: str
-    chunker_polynomial: str
 
 
 class Repository:
@@ -108,28 +96,10 @@ class Repository:
 
         Raises NotARepositoryError, WrongPassphraseError, UnsupportedVersionError, DamageError.
         """
-        try:
-            sealed = store.get(CONFIG)
-        except NotFoundError as error:
-            if error.hint:  # the store itself is not there
-                raise NotARepositoryError(error.message, safe=error.safe, hint=error.hint) from error
-            raise NotARepositoryError(
-                f"there is no repository at {store.address}",
-                hint="check the address, or make one with `edurise-backup repo init`",
-            ) from error
+        sealed = read_sealed_config(store)
         key, key_id = key_ring.find_key(store, passphrase)
         box = ObjectBox(store, key, version=2)
-        try:
-            config = msgspec.json.decode(key.open(sealed), type=Config)
-        except (msgspec.DecodeError, UnicodeError, DamageError) as error:
-            raise DamageError(
-                f"the config of {store.address} is damaged", hint="put back the object `config` from a copy"
-            ) from error
-        if config.version not in (1, 2):
-            raise UnsupportedVersionError(
-                f"{store.address} is a repository of version {config.version}, this release knows 1 and 2",
-                hint="install a newer release of edurise-backup",
-            )
+        config = open_config(sealed, key, store.address)
         box.version = config.version
         return cls(box, config, key_id=key_id)
 
