@@ -80,7 +80,7 @@ CONTROLS: tuple[Control, ...] = (
         "OBJ-FULL",
         "Full backups within their time",
         "All within {full_backup_minutes} minutes; warns down to 95 %.",
-        "good full backups (not incremental) that took no longer than the objective",
+        "good full backups (that read everything) that took no longer than the objective",
         "good full backups, and those that still run past the objective",
         "ISO 27001 A.8.13; SOC 2 A1.2",
         lambda facts, policy: judging.durations(facts.full, policy.objectives.full_backup_minutes),

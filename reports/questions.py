@@ -7,6 +7,8 @@ checks and the repository's size are those of the whole repository.
 
 from __future__ import annotations
 
+from edurise_backup.catalog.trends import READ_A_PART
+
 GOOD = "('completed', 'completed_with_warnings')"
 
 # who reads these by one source reads the parts only then
@@ -42,8 +44,8 @@ def _took(alias: str, objective: str) -> str:
 
 BACKUPS = f"""
 WITH jobs AS (
-    SELECT b.status, b.incremental, b.verification_status,
-           {_took("b", "CASE WHEN b.incremental THEN %(incremental)s ELSE %(full)s END")} AS took
+    SELECT b.status, {READ_A_PART} AS incremental, b.verification_status,
+           {_took("b", f"CASE WHEN {READ_A_PART} THEN %(incremental)s ELSE %(full)s END")} AS took
     FROM backup_jobs b WHERE {began("b")} AND {OF_SOURCE}
 )
 SELECT count(*) FILTER (WHERE status IN {GOOD}) AS good,

@@ -65,10 +65,10 @@ class Month:
     catalog_at: Address
     clock: SetClock = field(default_factory=lambda: SetClock(BEGIN))
     held: dict[JobId, str] = field(default_factory=dict)
-    began: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     dark: set[datetime] = field(default_factory=set)
     """When nothing ran."""
+    _catalog: operations.Catalog | None = None
 
     def within(self, span: tuple[datetime, datetime]) -> bool:
         return span[0] <= self.clock.now < span[1]
@@ -105,32 +105,42 @@ class Month:
         elif not self.within(AWAY) and away.exists():
             away.rename(storage)
         if LOST <= self.clock.now < LOST + STEP:
+            self.close()
             lose_catalog(self.catalog_at)
             rebuilt = operations.rebuild_catalog(settings=self.settings)
             assert not [remark for remark in rebuilt.remarks if "forgotten" not in remark], rebuilt.remarks
 
+    @property
+    def catalog(self) -> operations.Catalog:
+        """The catalog, open from step to step; operations open it for themselves."""
+        if self._catalog is None:
+            self._catalog = operations.open_catalog(self.settings)
+        return self._catalog
+
+    def close(self) -> None:
+        """Let go of the catalog."""
+        if self._catalog is not None:
+            self._catalog.close()
+        self._catalog = None
+
     def _due(self) -> list[Schedule]:
         now = self.host_clock()
-        found = [
-            one for one in operations.list_schedules(settings=self.settings) if one.next_run and one.next_run <= now
-        ]
+        found = [one for one in self.catalog.schedules.all() if one.next_run and one.next_run <= now]
         return sorted(found, key=lambda one: (one.next_run or now, one.name))
 
     def _run(self, schedule: Schedule) -> None:
-        settings, now = self.settings, self.host_clock()
-        with operations.open_catalog(settings) as catalog:
-            admitted = begin_run(catalog, schedule.id, flow_run_id=uuid4(), expected=schedule.next_run, now=now)
-            if not admitted.admitted:
-                return
-            self.began[schedule.name] += 1
-            try:
-                job_id = self._work(schedule, settings, lambda job: attach_job(catalog, admitted, job))
-            except BackupError as error:
-                self.failures.append(f"{schedule.name} {now:%d %H:%M}: {error.message}")
-                end_run(catalog, admitted, good=False, reason=error.message, now=now)
-                return
-            attach_job(catalog, admitted, job_id)
-            end_run(catalog, admitted, good=True, now=now)
+        settings, catalog, now = self.settings, self.catalog, self.host_clock()
+        admitted = begin_run(catalog, schedule.id, flow_run_id=uuid4(), expected=schedule.next_run, now=now)
+        if not admitted.admitted:
+            return
+        try:
+            job_id = self._work(schedule, settings, lambda job: attach_job(catalog, admitted, job))
+        except BackupError as error:
+            self.failures.append(f"{schedule.name} {now:%d %H:%M}: {error.message}")
+            end_run(catalog, admitted, good=False, reason=error.message, now=now)
+            return
+        attach_job(catalog, admitted, job_id)
+        end_run(catalog, admitted, good=True, now=now)
 
     def _work(self, schedule: Schedule, settings: Settings, note: Callable[[JobId], None]) -> JobId:
         if kind := schedule.type.backup:
@@ -164,10 +174,9 @@ class Month:
     def _watch(self) -> None:
         """Do the last of the rounds of this half hour; the others would find the same, and leave a sign of life."""
         offset = self.host_clock() - self.clock.now
-        with operations.open_catalog(self.settings) as catalog:
-            if self.clock.now - STEP not in self.dark:
-                write_sign(catalog.sessions, SERVICE, self.host_clock() - timedelta(minutes=1))
-            watch_catalog(self.settings, catalog, host_clock=lambda: utc_now() + offset)
+        if self.clock.now - STEP not in self.dark:
+            write_sign(self.catalog.sessions, SERVICE, self.host_clock() - timedelta(minutes=1))
+        watch_catalog(self.settings, self.catalog, host_clock=lambda: utc_now() + offset)
 
 
 SCHEDULES: tuple[dict[str, object], ...] = (
@@ -193,6 +202,7 @@ def month(files_product: Product, empty_database: Address) -> Iterator[Month]:
         operations.schedule_backup({"retention": 30, **config}, settings=settings, actor=SYSTEM)
     month.live()
     yield month
+    month.close()
 
 
 @pytest.mark.slow
@@ -252,6 +262,8 @@ def _every_alarm_was_raised_once(catalog: operations.Catalog, month: Month) -> N
         (AlarmKind.CLOCK_OFF, "host"): 1,
         (AlarmKind.CLOCK_OFF, "catalog"): 1,  # rows of the two hours to come, after the clock was set back
         (AlarmKind.JOB_FAILED, "maintenance prune"): 1,  # which refuses beside a clock that disagrees with the store's
+        (AlarmKind.RUN_MISSED, "schedule prune"): 1,  # that run was an hour and a half late by the host's clock,
+        (AlarmKind.RUN_LATE, "schedule check"): 1,  # and the check half an hour
     }, (dict(raised), month.failures)
 
 

@@ -111,10 +111,15 @@ def test_an_empty_catalog_says_what_to_do_and_shows_no_figures(configured: Path,
     assert not app.dataframe
 
 
+def alone(name: str) -> AppTest:
+    """Draw the page without its frame, which asks the catalog who is there."""
+    return AppTest.from_file(str(DASHBOARD / "views" / f"{name}.py"), default_timeout=60).run()
+
+
 @pytest.mark.parametrize("name", ["storage", "performance", "reports"])
 def test_a_catalog_that_does_not_answer_is_an_error_and_never_an_empty_page(configured: Path, name: str) -> None:
     configured.write_text(f'[catalog]\nurl = "postgresql://somebody@{LOOPBACK}:{free_port()}/nothing"\n')
-    app = page(name)
+    app = alone(name)
     assert "To do:" in app.error[0].value
     assert not app.metric
     assert not any("yet" in info.value for info in app.info)
@@ -123,7 +128,7 @@ def test_a_catalog_that_does_not_answer_is_an_error_and_never_an_empty_page(conf
 @pytest.mark.parametrize("name", ["storage", "performance", "reports"])
 def test_a_mistake_in_the_configuration_is_told_with_its_line(configured: Path, name: str) -> None:
     configured.write_text('data_directory = "x"\nnonsense = 1\n')
-    assert "line 2" in page(name).error[0].value
+    assert "line 2" in alone(name).error[0].value
 
 
 def test_storage_tells_the_four_sizes_by_day_and_by_source(catalog: Catalog) -> None:

@@ -37,9 +37,12 @@ WHERE b.status IN {_GOOD} AND coalesce(b.started_at, b.created_at) >= %(since)s
 GROUP BY p.part, p.source ORDER BY stored DESC, p.part, p.source
 """
 
+READ_A_PART = "(b.incremental AND (b.read_bytes IS NULL OR b.size IS NULL OR b.read_bytes < b.size))"
+"""Whether a backup (`b`) was incremental in deed: a source's first one, and a dump, read everything in any case."""
+
 _WORK = f"""
-    SELECT b.started_at, b.completed_at, b.type || CASE WHEN b.incremental THEN ', incremental' ELSE '' END AS work,
-           CASE WHEN b.incremental THEN 'incremental' ELSE 'full' END AS objective, b.read_bytes AS bytes
+    SELECT b.started_at, b.completed_at, b.type || CASE WHEN {READ_A_PART} THEN ', incremental' ELSE '' END AS work,
+           CASE WHEN {READ_A_PART} THEN 'incremental' ELSE 'full' END AS objective, b.read_bytes AS bytes
     FROM backup_jobs b WHERE b.status IN {_GOOD} AND coalesce(b.started_at, b.created_at) >= %(since)s
     UNION ALL
     SELECT v.started_at, v.completed_at, 'verification', 'verification', v.bytes_read FROM verification_jobs v

@@ -280,7 +280,9 @@ def _keep(words: Sequence[str]) -> KeepRules:
 def _sentence(schedule: Schedule) -> str:
     from edurise_backup.operations.planning import local_time
 
-    said = f"{printable(schedule.name)} ({schedule.type.value}), {printable(schedule.frequency)} {schedule.zone}"
+    said = f"{printable(schedule.name)} ({schedule.type.value}), {printable(schedule.frequency)}"
+    if not schedule.frequency.endswith(schedule.zone):
+        said += f" {schedule.zone}"
     if not schedule.is_active:
         until = f" until {local_time(schedule, schedule.paused_until)}" if schedule.paused_until else ""
         said += f", paused{until}"
