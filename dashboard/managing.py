@@ -32,6 +32,9 @@ def show_people(actor: Actor) -> None:
     if found is None:
         return
     now = datetime.now(UTC)
+    if not found.value:
+        st.caption("There is no account yet: `edurise-backup user add NAME --role admin` makes the first one.")
+        return
     st.dataframe([row(account, now) for account in found.value], width="stretch", hide_index=True)
     if not actor.may(Permission.ADMINISTER):
         return

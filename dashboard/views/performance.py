@@ -73,7 +73,8 @@ def show_days(days: tuple[WorkDay, ...], limits: dict[str, int]) -> None:
             {"Day": day.day, "p50": minutes(day.p50), "p95": minutes(day.p95), "objective": limits[objective] / 60}
             for day in mine
         ]
-        st.line_chart(points, x="Day", y=["p50", "p95", "objective"], y_label="minutes")
+        if len(points) > 1:  # a line of one day shows nothing; the sentence says it all
+            st.line_chart(points, x="Day", y=["p50", "p95", "objective"], y_label="minutes")
 
 
 def show_phases(phases: tuple[PhaseFigures, ...]) -> None:

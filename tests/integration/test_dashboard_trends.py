@@ -113,7 +113,7 @@ def test_an_empty_catalog_says_what_to_do_and_shows_no_figures(configured: Path,
 
 def alone(name: str) -> AppTest:
     """Draw the page without its frame, which asks the catalog who is there."""
-    return AppTest.from_file(str(DASHBOARD / "views" / f"{name}.py"), default_timeout=60).run()
+    return AppTest.from_file(str(APP.parent / "views" / f"{name}.py"), default_timeout=60).run()
 
 
 @pytest.mark.parametrize("name", ["storage", "performance", "reports"])
