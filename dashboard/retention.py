@@ -79,7 +79,7 @@ def show_retention_simulator() -> None:
     """Let a person try a policy on the days to come, and see what it keeps, drops and misses."""
     st.subheader("Simulator")
     st.caption("What a policy would keep and drop, with the history that is there. Nothing is changed.")
-    reading = read_or_stale("schedules", schedules)
+    reading = read_or_stale("schedules to simulate", schedules)
     if reading is None:
         return
     chosen = st.selectbox("Schedule", (None, *reading.value), format_func=schedule_label, key="simulated schedule")

@@ -15,7 +15,9 @@ from streamlit.testing.v1.element_tree import Button
 
 from dashboard.scheduling import Scheduling, options_text, parse_options
 from edurise_backup import operations
+from edurise_backup.config import load_settings
 from edurise_backup.errors import ConflictError, ForbiddenError, InputError
+from edurise_backup.model.audit import AuditFilters
 from edurise_backup.model.jobs import JobId
 from edurise_backup.model.people import Actor, Role, Via
 from edurise_backup.model.schedules import Schedule
@@ -25,6 +27,7 @@ from edurise_backup.ports import Surroundings
 from edurise_backup.postgres.connection import Address
 from flows.processes import LOOPBACK, free_port
 from tests.support.catalog import Product
+from tests.support.people import sign_in_to
 from tests.support.postgres import drop_database
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
@@ -52,8 +55,13 @@ def schedules(product: Product) -> list[Schedule]:
     return operations.list_schedules(settings=product.settings)
 
 
+def as_admin(app: AppTest) -> AppTest:
+    with operations.open_catalog(load_settings()) as catalog:
+        return sign_in_to(app, catalog, "ada", Role.ADMIN)
+
+
 def page() -> AppTest:
-    app = AppTest.from_file(str(DASHBOARD / "views" / "schedules.py"), default_timeout=60).run()
+    app = as_admin(AppTest.from_file(str(DASHBOARD / "views" / "schedules.py"), default_timeout=60)).run()
     assert not app.exception
     return app
 
@@ -61,7 +69,7 @@ def page() -> AppTest:
 def dialog(name: str, schedule: str = "queries.schedules()[0].schedule") -> AppTest:
     """Keep a dialog open: AppTest runs a page anew at each touch, where a browser keeps the dialog alone alive."""
     script = f"from dashboard import queries\nfrom dashboard.scheduling import {name}\n{name}({schedule})\n"
-    app = AppTest.from_string(script, default_timeout=60).run()
+    app = as_admin(AppTest.from_string(script, default_timeout=60)).run()
     assert not app.exception
     return app
 
@@ -141,7 +149,7 @@ def test_the_dialog_adds_a_schedule_and_shows_what_it_would_mean(product: Produc
         {"budget": "20%"},
     )
     with operations.open_catalog(product.settings) as catalog:
-        (row,) = catalog.audit.newest()
+        (row,) = catalog.audit.newest(filters=AuditFilters(action="schedule"))
     assert (row.action, row.via) == ("schedule.add", "dashboard")
 
 

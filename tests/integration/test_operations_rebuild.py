@@ -31,7 +31,8 @@ def lose_catalog(address: Address) -> None:
 
 def exported(product: Product) -> list[object]:
     with opened(product) as catalog, catalog.sessions.transaction() as connection:
-        return [json.loads(line) for line in export(connection)]
+        lines = [json.loads(line) for line in export(connection)]
+    return [line for line in lines if line["kind"] != "row"]  # jobs alone: a rebuild is itself in the audit trail
 
 
 def test_s07_every_kept_job_comes_back_exactly_as_it_was(

@@ -40,7 +40,7 @@ class KeptTable:
 
 KEPT = (
     # nothing was expected of a schedule while its catalog was gone
-    KeptTable("backup_schedules", ("id",), without=("prefect_schedule_id",), stamped="updated_at"),
+    KeptTable("backup_schedules", ("id",), without=("prefect_schedule_id", "updated_at"), stamped="updated_at"),
     # what had not been judged yet would look missed: its job may be known by now, but not that it was for this run
     KeptTable("expected_runs", ("due_at", "schedule_id"), where="outcome IS NOT NULL"),
     KeptTable("alarms", ("id",)),
