@@ -35,7 +35,7 @@ def show_trail() -> None:
 
 def show_standing() -> None:
     """Say what the last anchoring and the open alarms tell, and offer to follow the chain now."""
-    alarms = read_or_stale("alarms", administering.audit_alarms)
+    alarms = read_or_stale("alarms of the trail", administering.audit_alarms)
     for alarm in alarms.value if alarms else ():
         st.error(f"**{words.plain(alarm.message)}**\n\nTo do: {words.plain(alarm.remedy)}", icon=":material/error:")
     anchors = read_or_stale("anchors", administering.newest_anchor)

@@ -138,7 +138,7 @@ def test_a_schedule_is_added_with_its_next_run_its_expected_runs_and_a_row_of_th
         ({"zone": "Asia/Kolkatta"}, "no time zone", "Asia/Kolkata"),
         ({"frequency": "every day at 02:00 UTC", "zone": "Asia/Kolkata"}, "names the time zone", "one of the two"),
         ({"type": "everything"}, "no kind of schedule", "full"),
-        ({"type": "anchor"}, "cannot be run by a schedule", "full"),
+        ({"type": "retain", "options": {"grace": "soon"}}, "is no time", "7d"),
         ({"source": "downloads"}, "no source named 'downloads'", "uploads"),
         ({"type": "full", "source": "uploads"}, "takes every source", "part"),
         ({"type": "prune", "source": "uploads"}, "not on the source", "leave the source out"),

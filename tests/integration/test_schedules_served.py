@@ -17,8 +17,10 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.model.alarms import AlarmKind
 from edurise_backup.model.jobs import BackupFilters, JobStatus
 from edurise_backup.model.schedules import ExpectedRun, RunOutcome, Schedule, Work
+from edurise_backup.operations.secrets import authorization
 from edurise_backup.operations.works import WORKS
 from edurise_backup.postgres.server import Server
+from flows.credentials import LocalApi
 from flows.local import local_prefect, run_deployment
 from flows.prefect_api import PrefectApi, PrefectSchedule
 from flows.processes import wait_until
@@ -36,6 +38,7 @@ class Served:
 
     settings: Settings
     catalog: operations.Catalog
+    url: LocalApi
     api: PrefectApi
     deployment: UUID
 
@@ -53,7 +56,8 @@ class Served:
 
     def raw(self, method: str, path: str, body: object = None) -> Any:
         """Call Prefect as somebody else does."""
-        answer = httpx.request(method, f"{self.api.url}{path}", json=body, timeout=15, trust_env=False)
+        headers = {"Authorization": authorization(self.url.auth)}
+        answer = httpx.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=15, trust_env=False)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -74,7 +78,7 @@ def served(cluster: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with local_prefect(folder / "prefect", path) as url:
         settings = load_settings(path, environment={"PREFECT_API_URL": url})
         with operations.open_catalog(settings) as catalog, PrefectApi(url) as api:
-            yield Served(settings, catalog, api, api.deployment_id(DEPLOYMENT))
+            yield Served(settings, catalog, url, api, api.deployment_id(DEPLOYMENT))
     drop_database(cluster.address, CATALOG)
 
 
@@ -228,11 +232,11 @@ def test_a_run_that_nothing_expects_is_skipped_and_does_nothing(served: Served) 
     schedule = served.add("yearly", "0 0 1 1 *")
     before = len(operations.get_backups(settings=served.settings))
     done = run_deployment(
-        served.api.url, DEPLOYMENT, {"schedule_id": str(schedule.id)}, idempotency_key="by hand", on_state=None
+        served.url, DEPLOYMENT, {"schedule_id": str(schedule.id)}, idempotency_key="by hand", on_state=None
     )
     assert done.completed
     assert "nothing was run: no run of this schedule is due" in done.message
-    gone = run_deployment(served.api.url, DEPLOYMENT, {"schedule_id": str(uuid4())}, idempotency_key="of nobody")
+    gone = run_deployment(served.url, DEPLOYMENT, {"schedule_id": str(uuid4())}, idempotency_key="of nobody")
     assert "was removed" in gone.message
     assert len(operations.get_backups(settings=served.settings)) == before
 

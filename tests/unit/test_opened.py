@@ -145,11 +145,12 @@ def test_a_file_under_a_lease_is_read_once_its_holder_lets_go(tmp_path: Path) ->
             import signal
 
             descriptor = os.open(path, os.O_RDWR)
-            # the kernel asks by SIGIO; an ordinary holder then gives its lease back
-            signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK))
+            # the kernel asks by SIGIO, perhaps before we wait; an ordinary holder then gives its lease back
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
             os.write(tell, b"1")
-            signal.pause()
+            signal.sigwait({signal.SIGIO})
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
             status = 0
         os._exit(status)
     os.close(tell)

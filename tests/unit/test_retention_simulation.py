@@ -62,7 +62,7 @@ def test_each_day_says_what_is_kept_dropped_and_freed() -> None:
 def test_a_policy_that_reaches_less_far_than_is_asked_for_is_told() -> None:
     found = simulated(history(3), RetentionPolicy(within=7 * DAY), runs(2160))
     assert controls(found) == ["retention"]
-    assert "the last 7 days, 30 are asked for" in found.broken[0].message
+    assert "the last 7 days, 30 days are asked for" in found.broken[0].message
 
 
 def test_a_gap_between_runs_that_is_longer_than_the_objective_is_told_with_its_beginning() -> None:

@@ -14,9 +14,9 @@ from datetime import timedelta
 from statistics import median
 
 from edurise_backup.model.alarm_facts import Change, Facts
-from edurise_backup.model.alarm_words import subject_of
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.robust import spread
+from edurise_backup.model.words import subject_of
 
 LEAST = 7
 """So many good backups of the series before there is a verdict."""

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from edurise_backup.model.alarm_change import unusual_change
 from edurise_backup.model.alarm_facts import FULL, Ended, Facts, LastGood
 from edurise_backup.model.alarm_store import store_filling
-from edurise_backup.model.alarm_words import shown, span, subject_of
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
+from edurise_backup.model.words import shown, span, subject_of
 
 CRITICAL_TIMES = 2
 """An objective that is exceeded by this factor is critical."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
+from edurise_backup.model.words import span
 
 FUTURE = timedelta(hours=1)
 """What is dated later than this from now was written by a wrong clock, or ours is wrong."""
@@ -88,7 +89,7 @@ def reasons_to_keep(newest_first: Sequence[Dated], policy: RetentionPolicy) -> d
         if policy.tags:
             reasons[point.id] += [f"has the tag {tag}" for tag in policy.tags if tag in point.tags]
         if policy.within and newest and newest - point.moment <= policy.within:
-            reasons[point.id].append(f"within {policy.within}")
+            reasons[point.id].append(f"within {span(policy.within)} of the newest")
     for count, period, name in _rules(policy):
         _apply_rule(newest_first, reasons, count, period, name)
     return reasons

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 
 from edurise_backup.model.policy import RetentionPolicy
 from edurise_backup.model.retention import PointDecision, RestorePoint, Series, SeriesPolicy, judge, reach
+from edurise_backup.model.words import span
 
 DAYS = 90
 LONGEST = 3660
@@ -178,5 +179,5 @@ def short_reach(policy: RetentionPolicy, least: timedelta) -> BrokenControl | No
     if far is None or far >= least:
         return None
     return BrokenControl(
-        "retention", f"the policy promises restore points of the last {far.days} days, {least.days} are asked for"
+        "retention", f"the policy promises restore points of the last {span(far)}, {span(least)} are asked for"
     )

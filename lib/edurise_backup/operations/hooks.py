@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from edurise_backup.errors import BackupError, ToolError
 from edurise_backup.machine.environment import without_secrets
+from edurise_backup.model.words import span
 from edurise_backup.ports import Progress
 
 PRE_PATIENCE = timedelta(hours=1)
@@ -120,7 +121,7 @@ def _wait(process: subprocess.Popen[bytes], name: str, patience: timedelta, keep
             return process.wait(_POLL_SECONDS)
         keep_on()
         if time.monotonic() > end:
-            raise ToolError(f"the {name} did not end within {patience}, and was stopped", safe=_SAFE, hint=_HINT)
+            raise ToolError(f"the {name} did not end within {span(patience)}, and was stopped", safe=_SAFE, hint=_HINT)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -14,10 +14,10 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError
 from edurise_backup.model.alarm_facts import Facts
 from edurise_backup.model.alarm_rules import judge
-from edurise_backup.model.alarm_words import span
 from edurise_backup.model.alarms import Alarm, AlarmRow, Severity
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
+from edurise_backup.model.words import span
 from edurise_backup.operations.alarms import by_rules, gather
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.findings import Finding, Level

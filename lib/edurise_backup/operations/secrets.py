@@ -16,6 +16,7 @@ from edurise_backup.errors import ConfigError
 from edurise_backup.machine.environment import without_secrets
 from edurise_backup.model.database import Secret
 from edurise_backup.model.secrets import SecretPlace
+from edurise_backup.model.words import span
 from edurise_backup.monitoring.redaction import REDACTOR
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _from_command(place: SecretPlace, environment: Mapping[str, str]) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise _wrong(place, f"it did not end within {COMMAND_PATIENCE}", "run it by hand as this user") from None
+        raise _wrong(place, f"it did not end within {span(COMMAND_PATIENCE)}", "run it by hand as this user") from None
     except OSError as error:
         raise _wrong(place, f"it did not run: {error.strerror}", "check its name and path") from None
     if done.returncode:

@@ -1,4 +1,4 @@
-"""How alarms speak of lengths of time, sources and texts from outside."""
+"""How messages speak of lengths of time, sources and texts from outside."""
 
 from __future__ import annotations
 
