@@ -108,7 +108,7 @@ def test_the_plan_says_what_goes_and_why_and_applying_it_forgets_exactly_that(fi
     assert done.returncode == 0, done.stderr
     assert "2 backups forgotten; `forget --undo ID` brings them back until" in done.stdout
     assert [row_of(files_product, one).restorable for one in (old, middle, new)] == [False, False, True]
-    assert [action for action, _ in audited(files_product)] == ["retention.forget"]
+    assert [action for action, _ in audited(files_product)] == ["retention.forget", "backup.forget", "backup.forget"]
     assert document(files_product, "retention", "plan")["dropped"] == []
     assert run(files_product, "forget", "--undo", str(old.id)).returncode == 0
     assert row_of(files_product, old).restorable
