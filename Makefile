@@ -6,6 +6,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 UV_VERSION := 0.13.9
+# Tests wait for servers more than they compute. A file stays in one process, with its servers; the long files come first.
+TESTS := $(RUN) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 CHECKED := lib flows dashboard reports tests
 # What is unpacked counts only where nothing is installed.
 export PATH := $(PATH):$(CURDIR)/.tools/usr/bin
@@ -40,16 +42,16 @@ up: install  ## run catalog, Prefect, flows and dashboard until Ctrl-C
 	@exec $(RUN) -m flows.up
 
 test: install tools  ## the tests, but the slow ones
-	@$(RUN) -m pytest -q -m "not slow"
+	@$(TESTS) -m "not slow"
 
 test-slow: install tools
-	@$(RUN) -m pytest -q -m slow
+	@$(TESTS) -m slow
 
 test-full: test test-slow  ## all tests
 
 nightly: install tools  ## what takes too long for every change: 100,000 inputs for each parser, the slow tests
 	@EDURISE_FUZZ=100000 $(RUN) -m pytest -q tests/properties/test_parsers_fuzz.py
-	@$(RUN) -m pytest -q -m slow
+	@$(TESTS) -m slow
 
 check: lint format types layers  ## ruff, formatting, types, layers
 
