@@ -36,6 +36,7 @@ from edurise_backup.model.settings import (
     RepositorySettings,
 )
 from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
+from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.ports import AROUND, Surroundings
 
 FILE_NAME = "edurise-backup.toml"
@@ -104,7 +105,7 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
     given = os.environ if environment is None else environment
     chosen = _choose(path, given)
     if chosen is None:
-        return _settings(_File(), None, Path.cwd(), given)
+        return _learned(_settings(_File(), None, Path.cwd(), given), given)
     try:
         text = chosen.read_text("utf-8")
     except OSError as error:
@@ -114,7 +115,15 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{chosen}, line {line}: this is not UTF-8 text", hint="save the file as UTF-8") from None
-    return _settings(_parse(text, chosen), chosen, chosen.parent, given)
+    return _learned(_settings(_parse(text, chosen), chosen, chosen.parent, given), given)
+
+
+def _learned(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """Have what the named variables hold known as secrets now: before a command is started that would inherit them."""
+    for place in settings.secrets:
+        if text := environment.get(place.variable, "").strip():
+            REDACTOR.learn(text)
+    return settings
 
 
 def _choose(path: Path | None, environment: Mapping[str, str]) -> Path | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edurise_backup.postgres.connection import Address, connect
+from flows.processes import children
 
 DOCUMENTED = {
     "PREFECT_API_AUTH_STRING": "Prefect's own clients take it so",
@@ -35,6 +36,7 @@ class Watch:
     """Names of variables by which our own processes are given a secret."""
     seen: set[str] = field(default_factory=set)
     found: set[str] = field(default_factory=set)
+    _known: set[tuple[int, bytes, int]] = field(default_factory=set)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -57,8 +59,14 @@ class Watch:
     def look_at(self, pid: int) -> None:
         """Look at one process."""
         folder = Path(f"/proc/{pid}")
-        words = (folder / "cmdline").read_bytes().split(b"\0")
-        name = Path(words[0].decode("utf-8", "replace")).name or "ended"
+        command = (folder / "cmdline").read_bytes()
+        if not command:  # it has ended, or is about to become another program
+            return
+        known = (pid, command, len(self.secrets))
+        if known in self._known:  # its arguments and environment are what they were when it began
+            return
+        words = command.split(b"\0")
+        name = Path(words[0].decode("utf-8", "replace")).name
         self.seen.add(name)
         self.seen |= {
             word.decode() for word in words[1:4] if word.startswith((b"edurise_backup", b"flows.", b"prefect."))
@@ -72,17 +80,13 @@ class Watch:
                 variable = pair.partition(b"=")[0].decode("utf-8", "replace")
                 if any(form in pair for form in forms) and not (ours and variable in self.documented):
                     self.found.add(f"{name}: variable {variable} holds {title}")
+        self._known.add(known)
 
 
 def _descendants() -> list[int]:
-    parents: dict[int, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError, IndexError):
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            parents.setdefault(parent, []).append(int(folder.name))
-    found = list(parents.get(_pid(), []))
+    found = children(_pid())
     for pid in found:
-        found += parents.get(pid, [])
+        found += children(pid)
     return found
 
 
