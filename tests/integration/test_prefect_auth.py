@@ -27,7 +27,7 @@ from flows.local import local_prefect, prefect_environment, run_deployment, serv
 from flows.prefect_api import PrefectApi
 from flows.processes import LOOPBACK, children, free_port, running, variable_of, wait_until
 from flows.services import service_environment
-from flows.up import DASHBOARD_PORT, PREFECT_PORT
+from flows.up import DASHBOARD_PORT, METRICS_PORT, PREFECT_PORT
 from flows.up import service_environment as environment_of_up
 from tests.support.postgres import drop_database, execute
 from tests.support.product import configure
@@ -155,7 +155,7 @@ def test_a_server_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
 
 def test_only_the_server_s_service_has_the_credential_in_its_environment(tmp_path: Path) -> None:
     (tmp_path / "edurise-backup.toml").write_text('data_directory = "data"\n')
-    ports = {PREFECT_PORT: str(free_port()), DASHBOARD_PORT: str(free_port())}
+    ports = {PREFECT_PORT: str(free_port()), DASHBOARD_PORT: str(free_port()), METRICS_PORT: str(free_port())}
     shared = environment_of_up(tmp_path, ports)
     credential = credential_path(tmp_path / "data").read_text().strip()
     assert credential not in "".join(shared.values())
