@@ -4,14 +4,13 @@
 
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 from edurise_backup.config import load_settings
 from edurise_backup.operations.audit import Anchored, anchor_audit
 from edurise_backup.operations.people import acting
-from flows.policies import RETRIES, RETRY_DELAYS, current_flow_run, is_transient, told_in_full
+from flows.policies import current_flow_run, told_in_full, whole_operation
 from flows.results import escaped
 
 
@@ -24,15 +23,7 @@ def anchor(config_path: Path | None = None) -> str:
     return done.anchor.name
 
 
-@task(
-    name="anchor audit trail",
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@whole_operation("anchor audit trail")
 def seal_trail(config_path: Path | None) -> Anchored:
     """Prove and seal; raises when the trail is broken, after an alarm."""
     return anchor_audit(settings=load_settings(config_path), actor=acting(current_flow_run()))

@@ -5,17 +5,15 @@
 from pathlib import Path
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.runtime import task_run
 
 from edurise_backup import operations
 from edurise_backup.config import load_settings
 from edurise_backup.errors import BackupError
-from edurise_backup.model.jobs import BackupJob, BackupType, JobId
+from edurise_backup.model.jobs import BackupJob, BackupType
 from flows.phases import run_showing_phases
-from flows.policies import RETRIES, RETRY_DELAYS, current_flow_run, is_transient, told_in_full
+from flows.policies import current_flow_run, queued_row, told_in_full, whole_operation
 from flows.results import backup_markdown
 
 
@@ -47,15 +45,7 @@ def backup(
     return str(job.id)
 
 
-@task(
-    name="take backup",
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@whole_operation("take backup")
 def take_backup(
     *,
     backup_type: BackupType,
@@ -68,7 +58,7 @@ def take_backup(
     """Create the backup; raises when the job did not end well."""
     settings = load_settings(config_path)
     # A job that failed stays failed: a repetition gets a row of its own.
-    queued = JobId(job_id) if job_id and task_run.run_count == 1 else None
+    queued = queued_row(job_id)
     job = run_showing_phases(
         lambda progress: operations.create_backup(
             backup_type,

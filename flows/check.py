@@ -5,18 +5,16 @@
 from pathlib import Path
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.runtime import task_run
 
 from edurise_backup import operations
 from edurise_backup.config import load_settings
 from edurise_backup.errors import DamageError
-from edurise_backup.model.jobs import JobId, Verdict
+from edurise_backup.model.jobs import Verdict
 from edurise_backup.model.maintenance import MaintenanceJob
 from flows.phases import run_showing_phases
-from flows.policies import RETRIES, RETRY_DELAYS, current_flow_run, is_transient, told_in_full
+from flows.policies import current_flow_run, queued_row, told_in_full, whole_operation
 from flows.results import maintenance_markdown
 
 
@@ -46,19 +44,11 @@ def show_check(job: MaintenanceJob) -> None:
         )
 
 
-@task(
-    name="check repository",
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@whole_operation("check repository")
 def check_repository(budget: str, read_data: bool, job_id: UUID | None, config_path: Path | None) -> MaintenanceJob:
     """Check; raises when the check could not be carried out."""
     settings = load_settings(config_path)
-    queued = JobId(job_id) if job_id and task_run.run_count == 1 else None
+    queued = queued_row(job_id)
     return run_showing_phases(
         lambda progress: operations.check_repository(
             settings=settings,

@@ -5,17 +5,14 @@
 from pathlib import Path
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.runtime import task_run
 
 from edurise_backup import operations
 from edurise_backup.config import load_settings
-from edurise_backup.model.jobs import JobId
 from edurise_backup.model.maintenance import MaintenanceJob
 from flows.phases import run_showing_phases
-from flows.policies import RETRIES, RETRY_DELAYS, current_flow_run, is_transient, told_in_full
+from flows.policies import current_flow_run, queued_row, told_in_full, whole_operation
 from flows.results import maintenance_markdown
 
 
@@ -49,15 +46,7 @@ def prune(
     return str(job.id)
 
 
-@task(
-    name="remove unused data",
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@whole_operation("remove unused data")
 def remove_unused(
     *,
     dry_run: bool,
@@ -71,7 +60,7 @@ def remove_unused(
 ) -> MaintenanceJob:
     """Prune; raises when it refuses or could not be carried out."""
     settings = load_settings(config_path)
-    queued = JobId(job_id) if job_id and task_run.run_count == 1 else None
+    queued = queued_row(job_id)
     return run_showing_phases(
         lambda progress: operations.prune_repository(
             settings=settings,

@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 from edurise_backup.config import load_settings
 from edurise_backup.model.people import SYSTEM, Actor, Via
 from edurise_backup.model.reports import Report
-from flows.policies import RETRIES, RETRY_DELAYS, current_flow_run, is_transient, told_in_full
+from flows.policies import current_flow_run, told_in_full, whole_operation
 from flows.results import report_markdown
 from reports import make_report
 from reports.periods import last_month
@@ -39,15 +38,7 @@ def report(
     return str(made.id)
 
 
-@task(
-    name="make report",
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@whole_operation("make report")
 def make(
     period: str, source: str, zone: str, made_by: str, report_id: UUID, now: datetime, config_path: Path | None
 ) -> Report:

@@ -5,17 +5,15 @@
 from pathlib import Path
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.runtime import task_run
 
 from edurise_backup import operations
 from edurise_backup.config import load_settings
 from edurise_backup.errors import BackupError, DamageError
-from edurise_backup.model.jobs import JobId, Verdict, Verification
+from edurise_backup.model.jobs import Verdict, Verification
 from flows.phases import run_showing_phases
-from flows.policies import RETRIES, RETRY_DELAYS, current_flow_run, is_transient, told_in_full
+from flows.policies import current_flow_run, queued_row, told_in_full, whole_operation
 from flows.results import verification_markdown
 
 
@@ -45,19 +43,11 @@ def show_verification(verification: Verification) -> None:
         )
 
 
-@task(
-    name="prove backup",
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@whole_operation("prove backup")
 def prove_backup(backup_id: UUID, job_id: UUID | None, config_path: Path | None) -> Verification:
     """Verify the backup; raises when the verification could not be carried out."""
     settings = load_settings(config_path)
-    queued = JobId(job_id) if job_id and task_run.run_count == 1 else None
+    queued = queued_row(job_id)
     verification = run_showing_phases(
         lambda progress: operations.verify_backup(
             backup_id, settings=settings, job_id=queued, flow_run_id=current_flow_run(), progress=progress

@@ -17,3 +17,15 @@ def prefect_server() -> Iterator[None]:
         patch.setenv("DO_NOT_TRACK", "1")
         with prefect_test_harness(server_startup_timeout=120):
             yield
+
+
+@pytest.fixture
+def fresh_caches() -> Iterator[None]:
+    """Have a test be a server of its own: what one has opened or read is not there for the next."""
+    import streamlit as st  # takes a second, which most tests need not pay
+
+    st.session_state.clear()
+    yield
+    st.session_state.clear()
+    st.cache_data.clear()
+    st.cache_resource.clear()

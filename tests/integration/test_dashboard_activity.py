@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
@@ -33,10 +32,10 @@ from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobI
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
 from edurise_backup.model.people import Permission, Role
 from edurise_backup.postgres.connection import Address
-from flows.processes import LOOPBACK, free_port
+from tests.support.pages import DASHBOARD, configure_pages, everything_on
 from tests.support.people import be
 
-DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
+pytestmark = pytest.mark.usefixtures("fresh_caches")
 HOSTILE = "<script>alert(1)</script> **bold** [link](javascript:alert(1))"
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -50,39 +49,12 @@ FROM generate_series(1, 20000) n
 """
 
 
-@pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
-    """Each test is a server of its own."""
-    st.session_state.clear()
-    yield
-    st.session_state.clear()
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
 @pytest.fixture
 def sessions(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:
     """Point the page at an empty catalog, and at a Prefect server that is not there."""
-    address = empty_database
-    assert address.password
-    (tmp_path / "password").write_text(address.password.reveal())
-    (tmp_path / "edurise-backup.toml").write_text(
-        f"""data_directory = "data"
-[catalog]
-url = "host={address.host} port={address.port} user={address.user} dbname={address.database}"
-password_file = "password"
-[prefect]
-api_url = "http://{LOOPBACK}:{free_port()}/api"
-[[files]]
-name = "uploads"
-paths = ["uploads"]
-"""
-    )
+    configure_pages(empty_database, tmp_path, monkeypatch, '[[files]]\nname = "uploads"\npaths = ["uploads"]\n')
     (tmp_path / "uploads").mkdir()
-    monkeypatch.setenv("EDURISE_CONFIG", str(tmp_path / "edurise-backup.toml"))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.syspath_prepend(str(DASHBOARD.parent))
-    with Sessions.to(address) as opened:
+    with Sessions.to(empty_database) as opened:
         migrate(opened)
         yield opened
 
@@ -132,11 +104,6 @@ def page(run: UUID | None = None) -> AppTest:
 
 def button(app: AppTest, label: str) -> Button:
     return next(one for one in app.button if one.label == label)
-
-
-def everything_on(app: AppTest) -> str:
-    shown = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success, *app.subheader]
-    return "\n".join(str(element.value) for element in shown)
 
 
 def ids_on(app: AppTest) -> list[str]:

@@ -22,47 +22,28 @@ from edurise_backup.model.audit import Outcome
 from edurise_backup.model.people import Actor, Role, Via
 from edurise_backup.postgres.connection import Address
 from flows.processes import LOOPBACK, free_port
-from tests.support.catalog import quote_address, write_private
+from tests.support.pages import DASHBOARD, configure_pages, everything_on
 
-DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
+pytestmark = pytest.mark.usefixtures("fresh_caches")
 HOSTILE = "<script>alert(1)</script> **bold** [link](javascript:alert(1))"
 CRITICAL = Alarm(
     AlarmKind.CATALOG_DISAGREES, "repository", Severity.CRITICAL, "3 good backups are gone", "find out who"
 )
 WARNING = Alarm(AlarmKind.JOB_FAILED, HOSTILE, Severity.WARNING, HOSTILE, HOSTILE)
 
-
-@pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
-    """Each test is a server of its own: what one has opened or read is not there for the next."""
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def configured(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point the product at an empty catalog; one alarm target, whose URL nobody may read here."""
-    assert empty_database.password
-    write_private(tmp_path / "password", empty_database.password.reveal())
-    path = tmp_path / "edurise-backup.toml"
-    path.write_text(
-        f"""data_directory = "data"
-[catalog]
-url = "{quote_address(empty_database)}"
-password_file = "password"
-[prefect]
-api_url = "http://{LOOPBACK}:{free_port()}/api"
+TARGET = """\
 [[alarm_target]]
 name = "ops"
 url_file = "no such file"
 after_minutes = 15
 quiet_hours = "22:00-06:00"
 """
-    )
-    monkeypatch.setenv("EDURISE_CONFIG", str(path))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    return path
+
+
+@pytest.fixture
+def configured(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point the product at an empty catalog; one alarm target, whose URL nobody may read here."""
+    return configure_pages(empty_database, tmp_path, monkeypatch, TARGET)
 
 
 @pytest.fixture
@@ -76,11 +57,6 @@ def page(name: str = "views/alarms.py") -> AppTest:
     app = AppTest.from_file(str(DASHBOARD / name), default_timeout=60).run()
     assert not app.exception
     return app
-
-
-def everything_on(app: AppTest) -> str:
-    shown = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success]
-    return "\n".join(str(element.value) for element in shown)
 
 
 def button(app: AppTest, label: str) -> object:

@@ -22,40 +22,19 @@ from edurise_backup.config import load_settings
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, Usage
 from edurise_backup.postgres.connection import Address
 from flows.processes import LOOPBACK, free_port
+from tests.support.pages import DASHBOARD, configure_pages, everything_on
 from tests.support.postgres import drop_database
 
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+pytestmark = pytest.mark.usefixtures("fresh_caches")
+APP = DASHBOARD / "app.py"
 SECONDS = 60
 HOSTILE = "<script>alert(1)</script> **bold** [link](javascript:alert(1))"
-
-
-@pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
-    """Each test is a server of its own: what one has opened or read is not there for the next."""
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 @pytest.fixture
 def configured(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point the product at an empty catalog and at a Prefect server that is not there; returns the settings file."""
-    address = empty_database
-    assert address.password
-    (tmp_path / "password").write_text(address.password.reveal())
-    path = tmp_path / "edurise-backup.toml"
-    path.write_text(
-        f"""data_directory = "data"
-[catalog]
-url = "host={address.host} port={address.port} user={address.user} dbname={address.database}"
-password_file = "password"
-[prefect]
-api_url = "http://{LOOPBACK}:{free_port()}/api"
-"""
-    )
-    monkeypatch.setenv("EDURISE_CONFIG", str(path))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    return path
+    return configure_pages(empty_database, tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -89,11 +68,6 @@ def page() -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=SECONDS).run()
     assert not app.exception
     return app
-
-
-def everything_on(app: AppTest) -> str:
-    shown = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success]
-    return "\n".join(str(element.value) for element in shown)
 
 
 def test_an_empty_catalog_says_how_to_begin(configured: Path) -> None:

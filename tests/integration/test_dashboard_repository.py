@@ -28,41 +28,19 @@ from edurise_backup.model.maintenance import (
     PruneFigures,
 )
 from edurise_backup.postgres.connection import Address
-from flows.processes import LOOPBACK, free_port
+from tests.support.pages import DASHBOARD, configure_pages, everything_on
 from tests.support.postgres import drop_database
 
-DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
+pytestmark = pytest.mark.usefixtures("fresh_caches")
 HOSTILE = "<script>alert(1)</script> **bold** [link](javascript:alert(1))"
 MIB = 1024**2
-
-
-@pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
-    """Each test is a server of its own."""
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 @pytest.fixture
 def sessions(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:
     """Point the page at an empty catalog, and at a Prefect server that is not there."""
-    address = empty_database
-    assert address.password
-    (tmp_path / "password").write_text(address.password.reveal())
-    (tmp_path / "edurise-backup.toml").write_text(
-        f"""data_directory = "data"
-[catalog]
-url = "host={address.host} port={address.port} user={address.user} dbname={address.database}"
-password_file = "password"
-[prefect]
-api_url = "http://{LOOPBACK}:{free_port()}/api"
-"""
-    )
-    monkeypatch.setenv("EDURISE_CONFIG", str(tmp_path / "edurise-backup.toml"))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.syspath_prepend(str(DASHBOARD.parent))
-    with Sessions.to(address) as opened:
+    configure_pages(empty_database, tmp_path, monkeypatch)
+    with Sessions.to(empty_database) as opened:
         migrate(opened)
         yield opened
 
@@ -110,11 +88,6 @@ def page() -> AppTest:
     app = AppTest.from_file(str(DASHBOARD / "views" / "repository.py"), default_timeout=60).run()
     assert not app.exception
     return app
-
-
-def everything_on(app: AppTest) -> str:
-    shown = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success]
-    return "\n".join(str(element.value) for element in shown)
 
 
 def tiles(app: AppTest) -> dict[str, str]:

@@ -19,40 +19,18 @@ from edurise_backup.model.people import SYSTEM, Role
 from edurise_backup.model.protections import Protection, ProtectionKind
 from edurise_backup.operations import Catalog, open_catalog
 from edurise_backup.postgres.connection import Address
-from flows.processes import LOOPBACK, free_port
 from tests.support.calendar import plant_backup, plant_schedule
+from tests.support.pages import DASHBOARD, configure_pages, everything_on
 from tests.support.people import be, sign_in_to
 
-DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
+pytestmark = pytest.mark.usefixtures("fresh_caches")
 HOSTILE = "<script>alert(1)</script> **bold** [link](javascript:alert(1))"
-
-
-@pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
-    """Each test is a server of its own."""
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 @pytest.fixture
 def catalog(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
     """Point the page at an empty catalog, and at a Prefect server that is not there."""
-    address = empty_database
-    assert address.password
-    (tmp_path / "password").write_text(address.password.reveal())
-    (tmp_path / "edurise-backup.toml").write_text(
-        f"""data_directory = "data"
-[catalog]
-url = "host={address.host} port={address.port} user={address.user} dbname={address.database}"
-password_file = "password"
-[prefect]
-api_url = "http://{LOOPBACK}:{free_port()}/api"
-"""
-    )
-    monkeypatch.setenv("EDURISE_CONFIG", str(tmp_path / "edurise-backup.toml"))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.syspath_prepend(str(DASHBOARD.parent))
+    configure_pages(empty_database, tmp_path, monkeypatch)
     with open_catalog(load_settings()) as opened:
         yield opened
 
@@ -71,11 +49,6 @@ def page(name: str = "retention.py", *, admin: Catalog | None = None) -> AppTest
     app.run()
     assert not app.exception
     return app
-
-
-def shown(app: AppTest) -> str:
-    found = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success]
-    return "\n".join(str(element.value) for element in found)
 
 
 def tiles(app: AppTest) -> dict[str, str]:
@@ -103,12 +76,12 @@ def test_a_schedule_is_simulated_with_its_own_policy_and_what_it_misses_is_told(
     app = chooser.select_index(1).run()
     assert not app.exception
     assert app.number_input(key=f"days {schedule}").value == 5
-    assert "Misses retention" in shown(app)
-    assert "Misses verified" in shown(app)
+    assert "Misses retention" in everything_on(app)
+    assert "Misses verified" in everything_on(app)
     before = tiles(app)
     assert before["Kept at the end"] == "6"
     app = app.number_input(key=f"weekly {schedule}").set_value(-1).run()
-    assert "Misses retention" not in shown(app)
+    assert "Misses retention" not in everything_on(app)
     assert int(tiles(app)["Kept at the end"]) > 10
     assert len(app.dataframe[-1].value) == 90
 
@@ -135,7 +108,7 @@ def test_pins_and_holds_are_listed_as_text_and_one_that_vanished_is_an_alarm(cat
     assert dict(zip(table["Kind"], table["State"], strict=True)) == {"hold": "in force", "pin": "vanished"}
     assert HOSTILE in list(table["Reason"])
     assert "nobody has released it" in app.error[0].value
-    assert "<script>" not in shown(app)
+    assert "<script>" not in everything_on(app)
 
 
 def test_nothing_is_forgotten_before_the_word_is_typed_and_without_prefect_nothing_is_queued(catalog: Catalog) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -27,10 +26,10 @@ from edurise_backup.ports import Surroundings
 from edurise_backup.postgres.connection import Address
 from flows.processes import LOOPBACK, free_port
 from tests.support.catalog import Product
+from tests.support.pages import DASHBOARD, everything_on
 from tests.support.people import sign_in_to
 from tests.support.postgres import drop_database
 
-DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
 HOSTILE = "<script>alert(1)</script> **bold**"
 VIEWER = Actor("vera", Via.DASHBOARD, frozenset({Role.VIEWER}))
 
@@ -76,11 +75,6 @@ def dialog(name: str, schedule: str = "queries.schedules()[0].schedule") -> AppT
 
 def button(app: AppTest, label: str) -> Button:
     return next(found for found in app.button if found.label == label)
-
-
-def everything_on(app: AppTest) -> str:
-    shown = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success]
-    return "\n".join(str(element.value) for element in shown)
 
 
 def test_the_frame_names_the_page() -> None:

@@ -22,46 +22,25 @@ from edurise_backup.operations.space import note_space, space_location
 from edurise_backup.postgres.connection import Address
 from flows.processes import LOOPBACK, free_port
 from reports import folder_of, make_report
-from tests.support.catalog import quote_address
 from tests.support.history import insert, plant, prove
+from tests.support.pages import DASHBOARD, configure_pages, everything_on
 from tests.support.postgres import drop_database
 
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+pytestmark = pytest.mark.usefixtures("fresh_caches")
+APP = DASHBOARD / "app.py"
 HOSTILE = "<script>alert(1)</script> **bold** [link](javascript:alert(1))"
 NOW = datetime.now(UTC).replace(microsecond=0)
 GIB = 1024**3
 
 
-@pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
-    """Each test is a server of its own: what one has opened or read is not there for the next."""
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
 @pytest.fixture
 def configured(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    assert empty_database.password
-    (tmp_path / "password").write_text(empty_database.password.reveal())
-    path = tmp_path / "edurise-backup.toml"
-    path.write_text(
-        f"""data_directory = "data"
-[repository]
-location = "repository"
-[catalog]
-url = "{quote_address(empty_database)}"
-password_file = "password"
-[prefect]
-api_url = "http://{LOOPBACK}:{free_port()}/api"
-[[files]]
-name = "uploads"
-paths = ["uploads"]
-"""
+    return configure_pages(
+        empty_database,
+        tmp_path,
+        monkeypatch,
+        '[repository]\nlocation = "repository"\n[[files]]\nname = "uploads"\npaths = ["uploads"]\n',
     )
-    monkeypatch.setenv("EDURISE_CONFIG", str(path))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    return path
 
 
 @pytest.fixture
@@ -78,11 +57,6 @@ def page(name: str) -> AppTest:
 
 def tiles(app: AppTest) -> dict[str, str]:
     return {tile.label: str(tile.value) for tile in app.metric}
-
-
-def everything_on(app: AppTest) -> str:
-    shown = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success]
-    return "\n".join(str(element.value) for element in shown)
 
 
 def plant_days(catalog: Catalog) -> None:

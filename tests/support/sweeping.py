@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -84,14 +85,10 @@ class Watch:
 
 
 def _descendants() -> list[int]:
-    found = children(_pid())
+    found = children(os.getpid())
     for pid in found:
         found += children(pid)
     return found
-
-
-def _pid() -> int:
-    return int(Path("/proc/self").readlink().name)
 
 
 def sweep_texts(secrets: Mapping[str, str], texts: Mapping[str, str | bytes]) -> list[str]:
