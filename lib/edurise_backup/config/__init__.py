@@ -1,0 +1,209 @@
+"""Read the configuration: a TOML file and a few environment variables become frozen settings.
+
+The file is the one that is named, else EDURISE_CONFIG, else `edurise-backup.toml`
+in the working directory, else none (then only the data directory is known).
+Relative paths are relative to the file. A secret is named by where it is kept (a
+file, a variable, a command, a key ring), never written into the configuration.
+A mistake is told with its key and its line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from edurise_backup.config.contents import Contents, parse
+from edurise_backup.config.places import absolute, command_words, store_place, with_password
+from edurise_backup.errors import ConfigError
+from edurise_backup.model.alarm_targets import AlarmTargetSettings
+from edurise_backup.model.location import S3Access
+from edurise_backup.model.secrets import SecretPlace, split_command
+from edurise_backup.model.settings import (
+    NAME,
+    CatalogSettings,
+    ConfigurationSettings,
+    DatabaseSettings,
+    FilesSettings,
+    ObjectivesSettings,
+    RepositorySettings,
+)
+from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
+from edurise_backup.monitoring.redaction import REDACTOR
+from edurise_backup.ports import AROUND, Surroundings
+
+FILE_NAME = "edurise-backup.toml"
+DASHBOARD_PORT = 8501
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an operation needs to know; all paths are absolute."""
+
+    path: Path | None
+    data_directory: Path
+    host: str
+    """The host name of snapshots: stays the same when the machine's name changes, if it is set."""
+    repository: RepositorySettings
+    catalog: CatalogSettings
+    prefect_api_url: str
+    databases: tuple[DatabaseSettings, ...]
+    files: tuple[FilesSettings, ...]
+    configuration: tuple[ConfigurationSettings, ...]
+    objectives: ObjectivesSettings
+    prefect_auth: SecretPlace
+    """Where the API's credential is kept; nowhere: what `make up` made."""
+    sign_in: SignInSettings
+    approvals: ApprovalSettings
+    dashboard_port: int
+    alarm_targets: tuple[AlarmTargetSettings, ...] = ()
+    around: Surroundings = AROUND
+
+    @property
+    def secrets(self) -> tuple[SecretPlace, ...]:
+        """Every place of a secret that the configuration names."""
+        places = (
+            self.repository.password("repository"),
+            self.catalog.password("catalog"),
+            self.prefect_auth,
+            SecretPlace("repository.access_key", file=self.repository.access_key_file),
+            SecretPlace("repository.secret_key", file=self.repository.secret_key_file),
+            *(source.password(f"database {source.name}") for source in self.databases),
+        )
+        return tuple(place for place in places if place)
+
+
+def is_name(text: str) -> bool:
+    """Whether the text could be a source's name; one is safe as a folder's name, too."""
+    return re.match(NAME, text) is not None
+
+
+def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the configuration; raises ConfigError that names the key and the line."""
+    given = os.environ if environment is None else environment
+    chosen = _choose(path, given)
+    if chosen is None:
+        return _learned(_settings(Contents(), None, Path.cwd(), given), given)
+    try:
+        text = chosen.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"the configuration {chosen} cannot be read: {error.strerror}", hint="check --config or EDURISE_CONFIG"
+        ) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{chosen}, line {line}: this is not UTF-8 text", hint="save the file as UTF-8") from None
+    return _learned(_settings(parse(text, chosen), chosen, chosen.parent, given), given)
+
+
+def _learned(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """Have what the named variables hold known as secrets now: before a command is started that would inherit them."""
+    for place in settings.secrets:
+        if text := environment.get(place.variable, "").strip():
+            REDACTOR.learn(text)
+    return settings
+
+
+def _choose(path: Path | None, environment: Mapping[str, str]) -> Path | None:
+    if path is None and environment.get("EDURISE_CONFIG"):
+        path = Path(environment["EDURISE_CONFIG"])
+    if path is None and Path(FILE_NAME).is_file():
+        path = Path(FILE_NAME)
+    return path.absolute() if path else None
+
+
+def _settings(found: Contents, path: Path | None, base: Path, environment: Mapping[str, str]) -> Settings:
+    whole = partial(absolute, base=base)
+    location = store_place(environment.get("EDURISE_REPOSITORY", ""), Path.cwd()) or store_place(
+        found.repository.location, base
+    )
+    data = whole(found.data_directory) or str(_default_data_directory(environment))
+    return Settings(
+        path=path,
+        data_directory=Path(data),
+        host=found.host or socket.gethostname(),
+        repository=_repository(msgspec.structs.replace(found.repository, location=location), base, environment),
+        catalog=with_password(found.catalog, base),
+        prefect_api_url=environment.get("PREFECT_API_URL") or found.prefect.api_url,
+        prefect_auth=replace(
+            found.prefect.auth,
+            file=whole(found.prefect.auth_file),
+            command=command_words(found.prefect.auth_command, base),
+        ),
+        databases=tuple(
+            msgspec.structs.replace(with_password(database, base), bindir=whole(database.bindir))
+            for database in found.database
+        ),
+        files=tuple(msgspec.structs.replace(files, paths=tuple(map(whole, files.paths))) for files in found.files),
+        configuration=tuple(
+            msgspec.structs.replace(source, paths=tuple(map(whole, source.paths))) for source in found.configuration
+        ),
+        objectives=found.objectives,
+        sign_in=found.sign_in,
+        approvals=found.approvals,
+        dashboard_port=_port(environment.get("EDURISE_DASHBOARD_PORT", "")),
+        alarm_targets=tuple(
+            msgspec.structs.replace(target, url_file=whole(target.url_file)) for target in found.alarm_target
+        ),
+    )
+
+
+def _repository(found: RepositorySettings, base: Path, environment: Mapping[str, str]) -> RepositorySettings:
+    """Return the repository with its passphrase's place: the environment's in place of the file's."""
+    file, command = environment.get("EDURISE_PASSWORD_FILE", ""), environment.get("EDURISE_PASSWORD_COMMAND", "")
+    found = msgspec.structs.replace(
+        found,
+        access_key_file=absolute(found.access_key_file, base),
+        secret_key_file=absolute(found.secret_key_file, base),
+        ca_file=absolute(found.ca_file, base),
+        allow_plaintext=found.allow_plaintext or _plaintext_allowed(environment),
+    )
+    if file and command:
+        raise ConfigError(
+            "EDURISE_PASSWORD_FILE and EDURISE_PASSWORD_COMMAND are both set",
+            safe="nothing was done",
+            hint="set one of the two",
+        )
+    if not file and not command:
+        return with_password(found, base)
+    return msgspec.structs.replace(
+        found,
+        password_file=absolute(file, Path.cwd()),
+        password_command=split_command(command, "EDURISE_PASSWORD_COMMAND"),
+        password_env="",
+        password_keyring="",
+    )
+
+
+def _port(text: str) -> int:
+    """Return the dashboard's port; what is none is told by `make up`, which would listen there."""
+    return int(text) if text.isascii() and text.isdigit() else DASHBOARD_PORT
+
+
+def s3_access(repository: RepositorySettings | None = None, environment: Mapping[str, str] | None = None) -> S3Access:
+    """Return how a bucket is reached by these settings; without settings, as the environment alone says."""
+    if repository is None:
+        return S3Access(allow_plaintext=_plaintext_allowed(os.environ if environment is None else environment))
+    return S3Access(
+        access_key_file=repository.access_key_file,
+        secret_key_file=repository.secret_key_file,
+        profile=repository.profile,
+        region=repository.region,
+        ca_file=repository.ca_file,
+        allow_plaintext=repository.allow_plaintext,
+    )
+
+
+def _plaintext_allowed(environment: Mapping[str, str]) -> bool:
+    return environment.get("EDURISE_ALLOW_PLAINTEXT", "") == "1"
+
+
+def _default_data_directory(environment: Mapping[str, str]) -> Path:
+    data = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "edurise-backup"

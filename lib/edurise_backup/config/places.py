@@ -1,0 +1,40 @@
+"""Paths, commands and passwords of the configuration, found from wherever the program was started."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from edurise_backup.model.location import SCHEME
+from edurise_backup.model.settings import CatalogSettings, DatabaseSettings, RepositorySettings
+
+
+def absolute(text: str, base: Path) -> str:
+    """Return a path from the root without `..`, as a snapshot names it; empty for an empty text."""
+    return os.path.normpath(base.absolute() / os.path.expanduser(text)) if text else ""  # noqa: PTH111  knows no error
+
+
+def store_place(location: str, base: Path) -> str:
+    """Return a repository's location: a directory from the root; one of another kind of store is kept as it is."""
+    path = location.removeprefix("local:")
+    return location if path == location and SCHEME.match(path) else absolute(path, base)
+
+
+_Passworded = TypeVar("_Passworded", RepositorySettings, CatalogSettings, DatabaseSettings)
+
+
+def with_password(found: _Passworded, base: Path) -> _Passworded:
+    """Return a table whose passphrase is found from anywhere."""
+    return msgspec.structs.replace(
+        found,
+        password_file=absolute(found.password_file, base),
+        password_command=command_words(found.password_command, base),
+    )
+
+
+def command_words(words: tuple[str, ...], base: Path) -> tuple[str, ...]:
+    """Return a command whose program, when it is named by a path, is found from anywhere."""
+    return (absolute(words[0], base), *words[1:]) if words and "/" in words[0] else words
