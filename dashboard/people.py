@@ -24,13 +24,14 @@ from edurise_backup.model.accounts import Account
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.database import Secret
 from edurise_backup.model.people import Actor, Permission, Role, Via
-from edurise_backup.model.sign_in import SignInSettings, actor_of_claims
+from edurise_backup.model.sign_in import SignInSettings, actor_of_claims, claimed_name
 from edurise_backup.operations import accounts
 
 TOKEN = "signed in"  # noqa: S105  the name of a place in the session, not what lies there
 NOBODY = "nobody is signed in"
 _LAST = "last visitor"
 _ENDED = "why the session ended"
+_NOTED = "whom the audit trail names"
 UNNAMED_ROLES = frozenset({Role.VIEWER, Role.OPERATOR, Role.RESTORER, Role.AUDITOR})
 """What the person at the machine may do before there is an account: nothing that removes, weakens or lets in."""
 NO_ACCOUNT = """\
@@ -81,6 +82,8 @@ def admitted() -> Visitor:
         if last is None or now - last[1] > timedelta(minutes=queries.settings().sign_in.idle_minutes):
             raise
         return last[0]
+    if queries.settings().sign_in.provider == "oidc":
+        _note_arrival(there)
     if there.actor is not None:
         st.session_state[_LAST] = (there, now)
     elif _LAST in st.session_state:
@@ -124,10 +127,13 @@ def change_password(name: str, old: Secret, new: Secret) -> None:
 def sign_out() -> None:
     """End this browser's session."""
     token: Secret | None = st.session_state.get(TOKEN)
+    noted: str = st.session_state.get(_NOTED, "")
     _forget()
     if token is not None:
         accounts.sign_out(queries.catalog(), token)
     if queries.settings().sign_in.provider == "oidc":
+        if noted:
+            queries.catalog().audit.add(Actor(noted, Via.DASHBOARD), "user.sign_out", noted)
         st.logout()
 
 
@@ -182,6 +188,18 @@ def _of_session(token: Secret, settings: SignInSettings, *, touch: bool) -> Visi
     if found.must_change:
         return Visitor(None, "the password must be changed first", must_change=found.name)
     return Visitor(found.actor(Via.DASHBOARD))
+
+
+def _note_arrival(there: Visitor) -> None:
+    """Leave a row of whom the provider sends, once for each session of a browser; of one without a role here, too."""
+    if not getattr(st.user, "is_logged_in", False):
+        return
+    name = there.actor.name if there.actor else claimed_name(st.user.to_dict(), queries.settings().sign_in)
+    if st.session_state.get(_NOTED) == name:
+        return
+    outcome = Outcome.DONE if there.actor else Outcome.REFUSED
+    queries.catalog().audit.add(Actor(name, Via.DASHBOARD), "user.sign_in", name, outcome=outcome)
+    st.session_state[_NOTED] = name
 
 
 def _of_provider() -> Visitor:

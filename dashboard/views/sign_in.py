@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.errors import StreamlitAuthError
 
 from dashboard import formatting as words
 from dashboard import people, queries
 from dashboard.readings import show_error
-from edurise_backup.errors import BackupError, InputError
+from edurise_backup.errors import BackupError, ConfigError, InputError
 from edurise_backup.model.accounts import SHORTEST
 from edurise_backup.model.database import Secret
 
@@ -73,7 +74,17 @@ def show_change(name: str) -> None:
 
 def show_provider() -> None:
     """Hand over to the identity provider."""
-    st.button("Sign in", key="sign in with the provider", type="primary", icon=":material/login:", on_click=st.login)
+    if st.button("Sign in", key="sign in with the provider", type="primary", icon=":material/login:"):
+        try:
+            st.login()
+        except StreamlitAuthError as error:
+            show_error(
+                ConfigError(
+                    f"signing in with the identity provider is not set up: {error}",
+                    safe="nobody was let in",
+                    hint="docs/operations/sign-in.md has the file that is needed, and where it lies",
+                )
+            )
     if getattr(st.user, "is_logged_in", False):
         st.button("Sign out", key="sign out", on_click=people.sign_out)
 

@@ -12,6 +12,7 @@ from edurise_backup.model.people import Actor, Role, Via
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
+LONGEST_SHOWN = 200
 
 
 class GrantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -43,6 +44,13 @@ class ApprovalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """A prune that removes more than this share of the data needs an approval."""
     break_glass: bool = False
     """A site with one person: what needs a second one goes without, with an alarm each time."""
+
+
+def claimed_name(claims: Mapping[str, object], settings: SignInSettings) -> str:
+    """Return how the provider names a person, as far as it does: for the record, not for a decision."""
+    name = claims.get(settings.name_claim) or claims.get("sub")
+    shown = "".join(filter(str.isprintable, name)).strip() if isinstance(name, str) else ""
+    return shown[:LONGEST_SHOWN] or "somebody without a name"
 
 
 def actor_of_claims(claims: Mapping[str, object], settings: SignInSettings) -> Actor:
