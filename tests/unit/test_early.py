@@ -1,16 +1,19 @@
-"""A key that is derived while the program is loaded: a guess, which may be wrong and must do no harm."""
+"""What is begun while the program is loaded, on a guess, which may be wrong and must do no harm."""
 
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from edurise_backup.cli.early import begin_to_open
+from edurise_backup.cli.early import begin_to_open, begin_to_scan
 from edurise_backup.errors import WrongPassphraseError
 from edurise_backup.repository import derivation
 from edurise_backup.repository.repository import Repository
+from edurise_backup.sources import scanning
+from edurise_backup.sources.files import FilesSource
 from edurise_backup.stores.local import LocalStore
 from tests.support.engine import PASSPHRASE, create
 
@@ -81,3 +84,52 @@ def test_a_memory_bomb_is_not_begun(place: Path) -> None:
     assert not derivation.possible(1 << 30, 64, 64)
     assert not derivation.possible(1 << 5, 8, 1)
     assert derivation.possible(1 << 15, 8, 3)
+
+
+def test_a_walk_that_was_begun_is_the_one_that_the_backup_takes(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    before = datetime.now(UTC)
+    assert begin_to_scan(["repo", "backup", "-r", "elsewhere", "-q", "--tag=x", str(tmp_path)])
+    begun = scanning._begun[-1]
+    source = FilesSource([str(tmp_path)])
+    since = source.scan_ahead()
+    assert not scanning._begun
+    assert before <= since == begun.since <= datetime.now(UTC), "what it saw may be older than the source"
+    assert source._scanner is not None
+    assert source._scanner._member is begun.member
+    assert source._scanner.take(str(tmp_path)) == scanning.list_folder(str(tmp_path))
+
+
+def test_a_walk_that_was_begun_for_something_else_is_ended_and_not_taken(tmp_path: Path) -> None:
+    scanning.begin([str(tmp_path)])
+    begun = scanning._begun[-1]
+    source = FilesSource([str(tmp_path)], exclude=["*.tmp"])
+    source.scan_ahead()
+    assert not scanning._begun
+    assert begun.member._process.returncode is not None
+    assert source._scanner is not None
+    assert source._scanner._member is not begun.member
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["{place}/nowhere"],
+        ["{place}/file"],
+        ["{place}/link"],
+        ["{place}", "{place}/below"],
+        ["{place}", "--exclude", "x"],
+        ["{place}", "--exclude=x"],
+        ["{place}", "--one-file-system"],
+        ["{place}", "--profile"],
+        ["{place}", "--help"],
+    ],
+)
+def test_no_walk_is_begun_where_the_words_say_more_than_directories(tmp_path: Path, more: list[str]) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "below").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert not begin_to_scan(["repo", "backup", *(word.format(place=tmp_path) for word in more)])
+    assert not begin_to_scan(["backup", str(tmp_path)])
+    assert not scanning._begun

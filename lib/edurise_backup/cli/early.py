@@ -1,18 +1,26 @@
-"""Begin to derive the repository's key while the rest of the program is loaded.
+"""Begin what takes long while the rest of the program is loaded: to derive the repository's key, to list directories.
 
 A guess from the words of the command line and the environment: where it is
-wrong, or anything is odd, nothing is begun, and whoever opens the repository
-does all of it himself and says what is wrong.
+wrong, or anything is odd, nothing is begun, and whoever needs it does all of it
+himself and says what is wrong.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edurise_backup.repository import derivation
+
+_ALONE = {"-q", "--quiet", "--json", "--force", "--no-check"}
+_WITH_VALUE = {
+    *("-r", "--repository", "-p", "--password-file", "--tag", "--host", "--compression"),
+    *("--limit-upload", "--limit-download"),
+}
+"""Options of a backup that change nothing about which directories are listed."""
 
 
 def begin_to_open(words: Sequence[str], environment: Mapping[str, str]) -> bool:
@@ -35,6 +43,32 @@ def begin_to_open(words: Sequence[str], environment: Mapping[str, str]) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return False
+
+
+def begin_to_scan(words: Sequence[str]) -> bool:
+    """Begin, and say so, when the words are those of a backup of directories with nothing left out."""
+    folders = _folders(words[2:]) if words[:2] == ["repo", "backup"] else None
+    if not folders:
+        return False
+    from edurise_backup.sources import scanning  # other commands do not wait for it
+
+    scanning.begin(folders)
+    return True
+
+
+def _folders(words: Sequence[str]) -> list[str] | None:
+    """Return the directories that the words of a backup name; None where there is anything else to it."""
+    found, following = [], iter(words)
+    for word in following:
+        if word in _WITH_VALUE:
+            next(following, None)
+        elif not word.startswith("-"):
+            found.append(os.path.abspath(word))  # noqa: PTH100  as the source does it
+        elif word not in _ALONE and word.partition("=")[0] not in _WITH_VALUE:
+            return None
+    plain = all(Path(path).is_dir() and not Path(path).is_symlink() for path in found)
+    nested = any(os.path.commonpath([one, other]) == one for one in found for other in found if one is not other)
+    return sorted(found) if plain and not nested else None
 
 
 def _option(words: Sequence[str], short: str, long: str) -> str:

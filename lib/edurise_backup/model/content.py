@@ -268,7 +268,9 @@ _YEAR_0001, _YEAR_9999 = -62135596800, 253402300799
 def rfc3339(nanoseconds: int) -> str:
     """Return nanoseconds since 1970 as Go's RFC3339Nano in UTC: trailing zeros cut, years 1 to 9999."""
     seconds, fraction = divmod(nanoseconds, 1_000_000_000)
-    text = _second(min(max(seconds, _YEAR_0001), _YEAR_9999))
+    text = _second(seconds if _YEAR_0001 <= seconds <= _YEAR_9999 else min(max(seconds, _YEAR_0001), _YEAR_9999))
+    if fraction % 10:  # most times of a file system that keeps nanoseconds
+        return f"{text}.{fraction:09d}Z"
     return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else text + "Z"
 
 

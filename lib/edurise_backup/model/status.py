@@ -29,6 +29,7 @@ class Status(msgspec.Struct, array_like=True, gc=False):
     def of(cls, found: os.stat_result) -> Status:
         """Take over what the system said."""
         mtime, ctime = found.st_mtime_ns, found.st_ctime_ns
+        modified = rfc3339(mtime)
         return cls(
             found.st_mode,
             found.st_dev,
@@ -40,6 +41,6 @@ class Status(msgspec.Struct, array_like=True, gc=False):
             found.st_size,
             mtime,
             ctime,
-            rfc3339(mtime),
-            rfc3339(ctime),
+            modified,
+            modified if ctime == mtime else rfc3339(ctime),
         )

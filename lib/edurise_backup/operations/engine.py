@@ -186,9 +186,8 @@ class FileTrees:
 
 def open_trees(paths: Sequence[str], options: BackupOptions) -> FileTrees:
     """Return the trees, and begin to look at them; raises InputError for a path that is missing."""
-    opened = datetime.now(UTC)
     files = FilesSource(paths, exclude=options.exclude, one_file_system=options.one_file_system)
-    files.scan_ahead()
+    opened = files.scan_ahead()
     label = Label(files.paths, options.host, options.tags, options.exclude)
     if options.larger_than is None:
         return FileTrees(files, label, LeftOut(), opened)

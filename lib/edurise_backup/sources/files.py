@@ -14,6 +14,7 @@ import pwd
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import lru_cache
 
 from edurise_backup.errors import InputError, SourceError
@@ -46,13 +47,14 @@ class FilesSource:
         self._patterns = tuple(exclude)
         self._scanner: Scanner | None = None
 
-    def scan_ahead(self) -> None:
-        """Begin to look at the directories now, while other things are made ready.
+    def scan_ahead(self) -> datetime:
+        """Begin to look at the directories, while other things are made ready; return since when they are looked at.
 
-        What is described was so at some moment from now on: a snapshot of it must not say that it began later.
+        What is described was so at some moment from then on: a snapshot of it must not say that it began later.
         """
         folders = [path for path in self.paths if stat.S_ISDIR(os.lstat(path).st_mode)]
         self._scanner = Scanner(folders, self._patterns, None if self._devices is None else sorted(self._devices))
+        return self._scanner.since
 
     def root(self) -> Entry:
         """Return `/`; of the directories above the chosen paths only the way down is offered."""

@@ -11,6 +11,8 @@ import stat
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,18 +39,35 @@ class Way(msgspec.Struct, array_like=True):
     devices: list[int] | None
 
 
+class _Begun(NamedTuple):
+    """A walk that is under way."""
+
+    way: Way
+    member: Member
+    since: datetime
+
+
+_begun: list[_Begun] = []
+"""What was begun on a guess and not asked for yet; one at most."""
+
+
+def begin(folders: Sequence[str]) -> None:
+    """Begin the walk below all of `folders` that a `Scanner` will probably be asked for."""
+    with suppress(BackupError):
+        _begun.append(_start(_way(folders, (), None)))
+
+
 class Scanner:
     """Gives the listings of a walk, which must ask for them in its order."""
 
     def __init__(self, folders: Sequence[str], exclude: Sequence[str], devices: Sequence[int] | None) -> None:
-        way = Way(
-            [os.fsencode(folder) for folder in folders],
-            [os.fsencode(pattern) for pattern in exclude],
-            None if devices is None else list(devices),
-        )
+        way = _way(folders, exclude, devices)
         self._member: Member | None = None
+        self.since = datetime.now(UTC)
+        """What is listed was so at some moment from then on."""
         with suppress(BackupError):  # no process can be started: listing here takes longer, and no more than that
-            self._member = Member(__name__, way)
+            begun = _taken(way) or _start(way)
+            self._member, self.since = begun.member, begun.since
             self._end = weakref.finalize(self, self._member.end)
 
     def take(self, folder: str) -> Listing:
@@ -65,10 +84,32 @@ class Scanner:
         return list_folder(folder)
 
 
+def _way(folders: Sequence[str], exclude: Sequence[str], devices: Sequence[int] | None) -> Way:
+    return Way(
+        [os.fsencode(folder) for folder in folders],
+        [os.fsencode(pattern) for pattern in exclude],
+        None if devices is None else list(devices),
+    )
+
+
+def _start(way: Way) -> _Begun:
+    since = datetime.now(UTC)
+    return _Begun(way, Member(__name__, way), since)
+
+
+def _taken(way: Way) -> _Begun | None:
+    """Return what was begun, when it is this walk; another one is ended."""
+    begun = _begun.pop() if _begun else None
+    if begun is not None and begun.way != way:
+        begun.member.end()
+        return None
+    return begun
+
+
 def list_folder(folder: str) -> Listing:
     """List a directory; a name that vanishes meanwhile is left out."""
     try:
-        names = sorted(map(os.fsencode, os.listdir(folder)))
+        names = sorted(os.listdir(os.fsencode(folder)))
     except OSError as error:
         return Listing(os.fsencode(folder), [], error.errno or 0)
     prefix = os.fsencode(folder if folder.endswith("/") else folder + "/")
