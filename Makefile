@@ -42,16 +42,16 @@ up: install  ## run catalog, Prefect, flows and dashboard until Ctrl-C
 	@exec $(RUN) -m flows.up
 
 test: install tools  ## the tests, but the slow ones
-	@$(TESTS) -m "not slow"
+	@$(TESTS) -m "not slow and not nightly"
 
 test-slow: install tools
 	@$(TESTS) -m slow
 
 test-full: test test-slow  ## all tests
 
-nightly: install tools  ## what takes too long for every change: 100,000 inputs for each parser, the slow tests
+nightly: install tools  ## what takes too long for every change: 100,000 inputs for each parser, faults in buckets, slow tests
 	@EDURISE_FUZZ=100000 $(RUN) -m pytest -q tests/properties/test_parsers_fuzz.py
-	@$(TESTS) -m slow
+	@$(TESTS) -m "slow or nightly"
 
 check: lint format types layers  ## ruff, formatting, types, layers
 

@@ -146,6 +146,7 @@ def test_r5_a_lost_config_index_or_pack_is_found(sound: Sound, tmp_path: Path) -
         assert wrong_bytes(store, sound, tmp_path / str(number)) == []
 
 
+@pytest.mark.in_memory_only
 @pytest.mark.slow
 def test_r5_thousands_of_damages_are_all_found(sound: Sound, tmp_path: Path) -> None:
     rng = random.Random("in depth")

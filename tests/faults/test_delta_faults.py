@@ -181,6 +181,7 @@ def crash_everywhere(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> int
         survive += 1
 
 
+@pytest.mark.in_memory_only
 def test_a_crash_after_any_change_leaves_each_name_old_or_new_and_the_next_run_finishes(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

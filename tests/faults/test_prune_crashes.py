@@ -222,6 +222,7 @@ class Month:
             self.states.pop(snapshot_id)
 
 
+@pytest.mark.in_memory_only
 @pytest.mark.parametrize("hours", [6, pytest.param(1, marks=pytest.mark.slow)])
 def test_s17_a_month_of_backups_and_daily_prunes_loses_nothing(tmp_path: Path, hours: int) -> None:
     """S-17: 30 days in virtual time; every snapshot that the policy kept restores, and what goes does go."""

@@ -122,6 +122,7 @@ def operation(catalog: Catalog, tmp_path: Path) -> Operation:
     return made
 
 
+@pytest.mark.in_memory_only
 def test_after_each_day_of_a_month_everything_that_the_policy_keeps_restores(operation: Operation) -> None:
     plant_schedule(operation.catalog, "hourly", retention=1, keep='{"daily": 7, "weekly": 3}')
     freed = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,6 +89,41 @@ def store_at(
     )
     place = parse_s3(server.location(bucket, prefix))
     return S3Store(place, access_to(server, folder, answer_seconds=answer_seconds), settings)
+
+
+class BucketObjects(MutableMapping[str, bytes]):
+    """The objects of a store below a folder of a bucket, as they lie there: looked at and changed behind its back."""
+
+    def __init__(self, server: S3Server, bucket: str, folder: Path, objects: Mapping[str, bytes]) -> None:
+        self._client = server.client()
+        self._bucket = bucket
+        self._prefix = f"disk-{secrets.token_hex(6)}/"
+        self.store = store_at(server, bucket, folder, prefix=self._prefix.rstrip("/"))
+        self.update(objects)
+
+    def __getitem__(self, name: str) -> bytes:
+        try:
+            return bytes(self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)["Body"].read())
+        except self._client.exceptions.NoSuchKey:
+            raise KeyError(name) from None
+
+    def __setitem__(self, name: str, content: bytes) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=bytes(content))
+
+    def __delitem__(self, name: str) -> None:
+        self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
+
+    def __iter__(self) -> Iterator[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        names = [found["Key"].removeprefix(self._prefix) for page in pages for found in page.get("Contents", [])]
+        return iter(names)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __ior__(self, more: Mapping[str, bytes]) -> BucketObjects:
+        self.update(more)
+        return self
 
 
 def remove_bucket(server: S3Server, bucket: str) -> None:

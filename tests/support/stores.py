@@ -1,9 +1,13 @@
-"""Stores for tests: one in memory, one with planned faults, one that crashes at the n-th write."""
+"""Stores for tests: one in memory, one with planned faults, one that crashes at the n-th write.
+
+`kept_in` has those in memory keep their objects elsewhere: the tests of faults run in buckets of real servers, too.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +20,30 @@ from edurise_backup.ports import Buffer, Store
 Operation = Literal["put", "get", "size", "list", "delete"]
 
 
-class MemoryStore:
-    """Keeps objects in a dictionary; passes the contract of `ports.Store`."""
+Objects = MutableMapping[str, bytes]
 
-    def __init__(self, objects: dict[str, bytes] | None = None) -> None:
-        self.objects = dict(objects or {})
+
+_keep: list[Callable[[Objects], Objects]] = [dict]
+
+
+@contextmanager
+def kept_in(keep: Callable[[Objects], Objects]) -> Iterator[None]:
+    """Have stores that are made inside the `with` block keep their objects so.
+
+    What `keep` returns has a `store`, by which the product reaches them; tests look at them as they lie there.
+    """
+    _keep.append(keep)
+    try:
+        yield
+    finally:
+        _keep.pop()
+
+
+class MemoryStore:
+    """Keeps objects in a dictionary, or where `kept_in` says; passes the contract of `ports.Store`."""
+
+    def __init__(self, objects: Objects | None = None) -> None:
+        self.objects = _keep[-1](objects or {})
         self.unmounted = False
         """Set by a test: the place of the objects has gone."""
         self.time: datetime | None = None
@@ -34,6 +57,9 @@ class MemoryStore:
 
     def put(self, name: str, pieces: Sequence[Buffer]) -> None:
         """Create the object."""
+        if (elsewhere := self._elsewhere(name)) is not None:
+            elsewhere.put(name, pieces)
+            return
         content = b"".join(bytes(piece) for piece in pieces)
         with self._guard:
             self._look(name)
@@ -43,6 +69,8 @@ class MemoryStore:
 
     def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Return the object, or exactly `length` bytes of it."""
+        if (elsewhere := self._elsewhere(name)) is not None:
+            return elsewhere.get(name, offset=offset, length=length)
         with self._guard:
             content = self._content(name)
         if length is None:
@@ -53,11 +81,16 @@ class MemoryStore:
 
     def size(self, name: str) -> int:
         """Return the object's size in bytes."""
+        if (elsewhere := self._elsewhere(name)) is not None:
+            return elsewhere.size(name)
         with self._guard:
             return len(self._content(name))
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Yield what lies below `prefix`."""
+        if (elsewhere := self._elsewhere(prefix)) is not None:
+            yield from elsewhere.list(prefix)
+            return
         with self._guard:
             self._look(prefix)
             found = [(name, len(content)) for name, content in self.objects.items() if name.startswith(f"{prefix}/")]
@@ -69,14 +102,19 @@ class MemoryStore:
 
     def sweep(self, prefix: str) -> int:
         """Remove nothing: an object is there whole or not at all."""
-        return 0
+        elsewhere = self._elsewhere(prefix)
+        return elsewhere.sweep(prefix) if elsewhere is not None else 0
 
     def now(self) -> datetime | None:
         """Return what a test has set."""
-        return self.time
+        elsewhere = self._elsewhere("")
+        return self.time or (elsewhere.now() if elsewhere is not None else None)
 
     def delete(self, name: str) -> None:
         """Remove the object."""
+        if (elsewhere := self._elsewhere(name)) is not None:
+            elsewhere.delete(name)
+            return
         with self._guard:
             self._look(name)
             self.objects.pop(name, None)
@@ -85,6 +123,13 @@ class MemoryStore:
         """Return a store with the same objects."""
         with self._guard:
             return MemoryStore(self.objects)
+
+    def _elsewhere(self, name: str) -> Store | None:
+        """Return the store that keeps the objects; None when they are in memory."""
+        store: Store | None = getattr(self.objects, "store", None)
+        if store is not None:
+            self._look(name)
+        return store
 
     def _look(self, name: str) -> None:
         if self.unmounted:

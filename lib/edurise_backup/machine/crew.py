@@ -72,6 +72,15 @@ class Crew:
         self._all: list[Member] = []
         self._guard = threading.Lock()
 
+    def start(self) -> None:
+        """Start all members now: they load while other things are made ready. Called before any was lent."""
+        places = [self._idle.get() for _ in range(self.room)]
+        for number in range(len(places)):
+            with suppress(BackupError):  # whoever needs it tries again, and hears why
+                places[number] = self._new()
+        for place in places:
+            self._idle.put(place)
+
     @contextmanager
     def member(self) -> Iterator[Member]:
         """Lend a member to this thread; one that had it when an error came is ended, as its state is not known."""

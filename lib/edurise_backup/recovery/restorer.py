@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edurise_backup.errors import BackupError, DamageError, SpaceError
 from edurise_backup.machine.cores import cores
+from edurise_backup.machine.crew import Crew
 from edurise_backup.model.content import Node
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.extraction import Extraction
@@ -44,14 +45,17 @@ def restore(
     Raises ConflictError (not empty), SpaceError (before anything is written),
     DamageError (a blob is missing or damaged: the target is incomplete).
     """
+    workers = workers or 2 * cores()
     with Extraction(target) as extraction:
         _refuse_without_room(extraction, plan)
-        for names, _node in plan.folders:
-            extraction.make_folder(names)
-        for file in plan.files:
-            _prepare(extraction, file)
-        with _syncing(extraction):
-            _write(repository, extraction, plan, target, progress, workers or 2 * cores())
+        with _writing(repository, plan, target, workers) as crew:
+            for names, _node in plan.folders:
+                extraction.make_folder(names)
+            for file in plan.files:
+                _prepare(extraction, file)
+            with _syncing(extraction):
+                fetcher = Fetcher(repository, extraction, progress=progress, lost=_refuse)
+                fetcher.run(plan.packs, workers=workers, crew=crew)
         for file in plan.files:
             if len(file.node.content or ()) > 1:
                 extraction.finish_file(file.names, file.node)
@@ -108,17 +112,18 @@ def _syncing(extraction: Extraction) -> Iterator[None]:
         raise failed[0]
 
 
-def _write(
-    repository: Repository, extraction: Extraction, plan: RestorePlan, target: Path, progress: Progress, workers: int
-) -> None:
-    """Write every blob that the plan wants; large restores are spread over processes."""
-    alone = plan.bytes < _ALONE_BYTES and len(plan.files) < _ALONE_FILES
-    crew = None if alone else writing_crew(repository.box.key, target, members=workers)
+@contextmanager
+def _writing(repository: Repository, plan: RestorePlan, target: Path, workers: int) -> Iterator[Crew | None]:
+    """Give the processes that large restores are spread over, which load meanwhile; None for a small one."""
+    if plan.bytes < _ALONE_BYTES and len(plan.files) < _ALONE_FILES:
+        yield None
+        return
+    crew = writing_crew(repository.box.key, target, members=workers)
     try:
-        Fetcher(repository, extraction, progress=progress, lost=_refuse).run(plan.packs, workers=workers, crew=crew)
+        crew.start()
+        yield crew
     finally:
-        if crew is not None:
-            crew.close()
+        crew.close()
 
 
 def _refuse(blob: WantedBlob, error: DamageError) -> None:

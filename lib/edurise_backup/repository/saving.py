@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from edurise_backup import __version__
+from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.model.content import rfc3339
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, Summary
 from edurise_backup.pipeline.archiver import GRANULARITY, Archived, Parent, archive
@@ -63,8 +64,12 @@ def save_snapshot(
     parent_id = None if read_everything else find_parent(repository, label.paths, host)
     parent = None if parent_id is None else parent_from(repository, parent_id[1])
     settings = settings or WriterSettings()
-    with repository.writer(lock, settings) as sink:
-        archived = archive(source, sink, progress=progress, parent=parent, sizes=settings.sizes)
+    try:
+        with repository.writer(lock, settings) as sink:
+            archived = archive(source, sink, progress=progress, parent=parent, sizes=settings.sizes)
+    except (DamageError, NotFoundError):
+        lock.confirm()  # if it was lost, whoever removed it has removed what is missing, too: say that
+        raise
     archived = replace(archived, problems=(*archived.problems, *repository.damage))
     progress.raise_if_cancelled()
     snapshot = Snapshot(
