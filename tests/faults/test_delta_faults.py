@@ -607,6 +607,7 @@ def test_a_directory_that_becomes_a_link_after_the_plan_is_not_followed(platform
     assert differences(before, describe(outside)) == []
 
 
+@pytest.mark.in_memory_only
 def test_an_ordinary_user_restores_onto_directories_that_are_read_only_for_him() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")

@@ -72,13 +72,16 @@ def find_affected(
     *,
     progress: Progress,
 ) -> Affected:
-    """Return what of the snapshots needs blobs that are not available; trees are read through `available.index`."""
+    """Return what of the snapshots, oldest first, needs blobs that are not available.
+
+    Trees are read through `available.index`.
+    """
     # The trees are read through another index than the repository's own: what it lists may be a plan only.
     reader = Repository(repository.box, repository.config, key_id=repository.key_id)
     reader.index = available.index
     survey = _Survey(reader, available, progress)
     hit = {}
-    for snapshot_id, snapshot in snapshots.items():
+    for snapshot_id, snapshot in sorted(snapshots.items(), key=lambda item: (item[1].nanoseconds, item[0])):
         root = BlobId(bytes.fromhex(snapshot.tree))
         survey.weigh(root)
         if root in survey.counts:
