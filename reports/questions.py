@@ -93,7 +93,7 @@ FROM jobs
 """
 
 CHECKS = f"""
-SELECT {_proofs(f"status IN {GOOD}")} FROM maintenance_jobs m WHERE kind = 'check' AND NOT dry_run AND {began("m")}
+SELECT {_proofs(f"status IN {GOOD}")} FROM maintenance_jobs m WHERE kind = 'check' AND store = '' AND NOT dry_run AND {began("m")}
 """
 
 # a good backup covers its source from its end until its beginning is older than the objective;
@@ -205,7 +205,7 @@ FROM bars LEFT JOIN jobs USING (bar) ORDER BY bar
 REPOSITORY = f"""
 SELECT m.completed_at AS at, (m.figures ->> 'bytes')::bigint AS bytes
 FROM maintenance_jobs m
-WHERE m.status IN {GOOD} AND m.figures ->> 'bytes' IS NOT NULL AND {began("m")}
+WHERE m.status IN {GOOD} AND m.store = '' AND m.figures ->> 'bytes' IS NOT NULL AND {began("m")}
 ORDER BY m.completed_at, m.id
 """
 

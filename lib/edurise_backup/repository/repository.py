@@ -8,17 +8,20 @@ point: a backup exists if and only if its snapshot object exists.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from edurise_backup.errors import (
+    BackupError,
     ConflictError,
     DamageError,
     InputError,
     NotFoundError,
+    TransientError,
+    UnreachableError,
 )
 from edurise_backup.model.content import BlobId, BlobKind, Node
 from edurise_backup.model.protections import Protection
@@ -46,6 +49,10 @@ from edurise_backup.repository.trees import Trees
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 
 
+Spare = Callable[[BlobKind, BlobId, BackupError], bytes]
+"""Gives a blob, proved by its id, that a repository could not give; raises the error when nobody else can."""
+
+
 class Repository:
     """An opened repository; reading is safe from any number of threads."""
 
@@ -56,6 +63,10 @@ class Repository:
         self.index = Index()
         self.damage: list[str] = []
         """Objects that were passed over because they are not readable, a sentence each."""
+        self.spare: Spare | None = None
+        """Asked for a blob that is damaged, missing or out of reach here: the same blob has the same id elsewhere."""
+        self.away: BackupError | None = None
+        """Why this store is not asked any more, while a spare serves in its place."""
         self._packs_seen = False
         self._index_files: set[str] = set()
         """The index files that `index` was read from, and those that were written since."""
@@ -187,7 +198,40 @@ class Repository:
                 yield from (pack for pack in packs if not without or pack.id.hex() not in without)
 
     def read_blob(self, kind: BlobKind, blob_id: BlobId) -> bytes:
-        """Return a blob, proved by its id; a damaged copy is passed over when the index knows another one."""
+        """Return a blob, proved by its id; a damaged copy is passed over when the index knows another one.
+
+        What this repository cannot give its spare is asked for, if it has one.
+        """
+        if self.spare is None:
+            return self._read_own(kind, blob_id)
+        try:
+            if self.away is not None:
+                raise self.away
+            return self._read_own(kind, blob_id)
+        except (DamageError, NotFoundError) as error:
+            return self.spare(kind, blob_id, error)
+        except (TransientError, UnreachableError) as error:
+            self.away = error
+            return self.spare(kind, blob_id, error)
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """Return a part of a pack, as it is stored; nothing when it is damaged or missing, so that blobs are asked for.
+
+        Raises TransientError, UnreachableError, unless a spare serves in place of this store.
+        """
+        if self.away is not None:
+            return b""
+        try:
+            return self.store.get(name, offset=offset, length=length)
+        except (NotFoundError, DamageError):
+            return b""
+        except (TransientError, UnreachableError) as error:
+            if self.spare is None:
+                raise
+            self.away = error
+            return b""
+
+    def _read_own(self, kind: BlobKind, blob_id: BlobId) -> bytes:
         places = self.index.all_places(kind, blob_id)
         if not places:
             raise DamageError(f"{kind.word} blob {blob_id.hex()} is in no index", hint="run `check`")
