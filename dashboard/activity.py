@@ -136,6 +136,7 @@ def _recovery_again(job: RecoveryJob, settings: Settings) -> Again:
         "database_suffix": target.database_suffix,
         "database_source": target.database_source,
         "parts": [part.value for part in target.parts] or None,
+        "store": target.store,
     }
 
     def queue(wanted: RecoveryTarget = target) -> JobId:

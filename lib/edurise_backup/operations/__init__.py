@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         check_copy,
         prune_copy,
         queue_copy_check,
+        queue_copy_prune,
         queue_copy_verification,
         verify_copy,
     )
@@ -102,6 +103,7 @@ _HOMES = {
     "queue_check": "maintenance",
     "queue_copy": "copies",
     "queue_copy_check": "copy_upkeep",
+    "queue_copy_prune": "copy_upkeep",
     "queue_copy_verification": "copy_upkeep",
     "queue_probe": "registering",
     "queue_prune": "maintenance",
@@ -164,6 +166,7 @@ __all__ = [
     "queue_check",
     "queue_copy",
     "queue_copy_check",
+    "queue_copy_prune",
     "queue_copy_verification",
     "queue_probe",
     "queue_prune",

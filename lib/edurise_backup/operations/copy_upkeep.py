@@ -24,6 +24,7 @@ from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.copy_contents import follow_contents, read_contents
 from edurise_backup.operations.copy_holds import mirror_protections
 from edurise_backup.operations.copy_jobs import run_on_copy
+from edurise_backup.operations.copy_proofs import BACKUP, note_verdicts
 from edurise_backup.operations.figures import checked_figures
 from edurise_backup.operations.guarding import PRUNE, authorise_forgetting, authorised_prune
 from edurise_backup.operations.jobs import storable
@@ -61,7 +62,7 @@ def verify_copy(
     settings = settings or load_settings()
     with open_catalog(settings) as catalog:
         job = _verification(settings, catalog, store, backup, job_id)
-        chosen = find_backup(catalog, job.asked.removeprefix(_BACKUP))
+        chosen = find_backup(catalog, job.asked.removeprefix(BACKUP))
 
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
             there = read_contents(repository)
@@ -227,22 +228,6 @@ def queue_copy_prune(store: str, *, settings: Settings | None = None, dry_run: b
         return job.id
 
 
-def note_verdicts(catalog: Catalog, job: MaintenanceJob, verdicts: Mapping[UUID, Verdict | None]) -> None:
-    """Write on the copy's rows what a look at its bytes has found."""
-    told = {key: verdict for key, verdict in verdicts.items() if verdict is not None}
-    catalog.copies.note_proof(job.store, told, job.completed_at or catalog.clock())
-
-
-_BACKUP = "backup "
-
-
-def proved_backup(job: MaintenanceJob) -> UUID | None:
-    """Return the backup that a verification on a copy was of; None for another job."""
-    if job.kind is not MaintenanceKind.VERIFY or not job.asked.startswith(_BACKUP):
-        return None
-    return UUID(job.asked.removeprefix(_BACKUP))
-
-
 def _new(
     job_id: JobId | None, kind: MaintenanceKind, store: str, asked: str, *, dry_run: bool = False
 ) -> MaintenanceJob:
@@ -265,7 +250,7 @@ def _verification(
             safe="nothing was done",
             hint=f"`edurise-backup copy run {store}` brings what is new",
         )
-    return _new(job_id, MaintenanceKind.VERIFY, store, f"{_BACKUP}{chosen}")
+    return _new(job_id, MaintenanceKind.VERIFY, store, f"{BACKUP}{chosen}")
 
 
 def _next_to_prove(catalog: Catalog, rows: Mapping[UUID, BackupCopy], store: str) -> JobId:

@@ -62,10 +62,11 @@ def passphrase_of(store: KnownStore) -> str:
     """Read the passphrase of a store; raises ConfigError when no place of it is named, or it is not there."""
     place = store.settings.password("repository" if store.primary else f"copy {store.name}")
     if not place:
+        table = "[repository]" if store.primary else "[[copy]]"
         raise ConfigError(
-            f"no place of the passphrase of {store.name} is named",
+            f"no password file is configured, nor another place of the passphrase of the {store.name}",
             safe="nothing was done",
-            hint="name a file that holds it alone: --password-file, or password_file in the configuration",
+            hint=f"name one in {table} of the configuration, or set EDURISE_PASSWORD_FILE (of the primary)",
         )
     return read_secret(place).reveal()
 

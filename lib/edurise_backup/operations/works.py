@@ -45,16 +45,25 @@ def _check_retain(options: Options) -> None:
         parse_duration(str(options.get(name, "1h")))
 
 
-_PRUNE = {"grace": str, "max_unused": str, "max_repack_size": str, "max_removed": str, "wait": str, "dry_run": bool}
+_PRUNE = {
+    "grace": str,
+    "max_unused": str,
+    "max_repack_size": str,
+    "max_removed": str,
+    "wait": str,
+    "dry_run": bool,
+    "copy": str,
+}
 
 WORKS: Mapping[Work, Kind] = {
     **{work: Kind() for work in Work if work.backup},
-    Work.VERIFY: Kind(),
-    Work.CHECK: Kind({"budget": str, "read_data": bool}, _check_check),
+    Work.VERIFY: Kind({"copy": str}),
+    Work.CHECK: Kind({"budget": str, "read_data": bool, "copy": str}, _check_check),
     Work.PRUNE: Kind(_PRUNE, _check_prune),
     Work.RETAIN: Kind({"grace": str, "wait": str, "dry_run": bool}, _check_retain),
     Work.REPORT: Kind({"period": str, "source": str, "zone": str}),
     Work.ANCHOR: Kind(),
+    Work.COPY: Kind({"store": str}),
 }
 
 

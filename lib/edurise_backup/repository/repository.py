@@ -48,7 +48,6 @@ from edurise_backup.repository.snapshots import read_snapshots
 from edurise_backup.repository.trees import Trees
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 
-
 Spare = Callable[[BlobKind, BlobId, BackupError], bytes]
 """Gives a blob, proved by its id, that a repository could not give; raises the error when nobody else can."""
 
