@@ -24,17 +24,18 @@ from flows.results import maintenance_markdown
 def check(
     budget: str = "5%",
     read_data: bool = False,
-    copy: str = "",
+    store: str = "",
     job_id: UUID | None = None,
     config_path: Path | None = None,
 ) -> str:
     """Check the repository, and read as many bytes as the budget allows; returns the job's id.
 
-    `copy` names a copy to check in place of the primary. `job_id` is the row that was queued for this run, if there is one. An empty
-    budget looks at the structure alone; `read_data` needs one.
+    `store` names a copy to check in place of the primary. `job_id` is the row
+    that was queued for this run, if there is one. An empty budget looks at the
+    structure alone; `read_data` needs one.
     """
-    if copy:
-        job = check_one_copy(copy, budget, read_data, job_id, config_path)
+    if store:
+        job = check_one_copy(store, budget, read_data, job_id, config_path)
         show_copy_proof(job, "check")
         return str(job.id)
     job = check_repository(budget, read_data, job_id, config_path)

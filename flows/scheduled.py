@@ -129,7 +129,7 @@ def run_backup(run: Run) -> JobId:
 
 def run_verification(run: Run) -> JobId:
     """Verify the newest good backup that nobody verified yet, or the next one in the copy that the schedule names."""
-    if name := str(run.schedule.options.get("copy", "")):
+    if name := str(run.schedule.options.get("store", "")):
         return run_copy_proof(run, name)
     backup_id = newest_unverified(settings=run.settings)
     queued = operations.queue_verification(backup_id, settings=run.settings)
@@ -144,7 +144,7 @@ def run_check(run: Run) -> JobId:
     options = {"budget": "5%", "read_data": False} | dict(run.schedule.options)
     budget = "" if options["read_data"] else str(options["budget"])
     read_data = bool(options["read_data"])
-    if name := str(options.get("copy", "")):
+    if name := str(options.get("store", "")):
         queued = operations.queue_copy_check(name, settings=run.settings, budget=budget, read_data=read_data)
         run.note(queued)
         job = check_one_copy(name, budget, read_data, queued, None)
@@ -160,14 +160,14 @@ def run_check(run: Run) -> JobId:
 def run_prune(run: Run) -> JobId:
     """Remove what no backup refers to, waiting for running backups."""
     options = PRUNE | {name: str(value) for name, value in run.schedule.options.items() if name != "dry_run"}
-    dry_run, store = bool(run.schedule.options.get("dry_run", False)), options.pop("copy", "")
+    dry_run, store = bool(run.schedule.options.get("dry_run", False)), options.pop("store", "")
     shares = {name: value for name, value in options.items() if name != "wait"}
     if store:
         queued = operations.queue_copy_prune(store, settings=run.settings, dry_run=dry_run)
     else:
         queued = operations.queue_prune(settings=run.settings, dry_run=dry_run, **shares)
     run.note(queued)
-    job = remove_unused(dry_run=dry_run, wait=options["wait"], copy=store, job_id=queued, config_path=None, **shares)
+    job = remove_unused(dry_run=dry_run, wait=options["wait"], store=store, job_id=queued, config_path=None, **shares)
     create_markdown_artifact(maintenance_markdown(job), key="prune", description=f"Prune {job.id}")
     return job.id
 

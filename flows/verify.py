@@ -21,15 +21,15 @@ from flows.results import verification_markdown
 @flow(name="verify", persist_result=False, result_serializer="json")
 @told_in_full
 def verify(
-    backup_id: UUID | None = None, copy: str = "", job_id: UUID | None = None, config_path: Path | None = None
+    backup_id: UUID | None = None, store: str = "", job_id: UUID | None = None, config_path: Path | None = None
 ) -> str:
     """Read the backup's bytes back from the repository and prove them; returns the verification's id.
 
-    `copy` names a copy to read it back from; without a backup the next to be
+    `store` names a copy to read it back from; without a backup the next to be
     proved there. `job_id` is the row that was queued for this run, if there is one.
     """
-    if copy:
-        job = prove_copy(copy, str(backup_id or ""), job_id, config_path)
+    if store:
+        job = prove_copy(store, str(backup_id or ""), job_id, config_path)
         show_copy_proof(job, "verification")
         return str(job.id)
     if backup_id is None:

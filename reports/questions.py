@@ -93,7 +93,8 @@ FROM jobs
 """
 
 CHECKS = f"""
-SELECT {_proofs(f"status IN {GOOD}")} FROM maintenance_jobs m WHERE kind = 'check' AND store = '' AND NOT dry_run AND {began("m")}
+SELECT {_proofs(f"status IN {GOOD}")} FROM maintenance_jobs m
+WHERE kind = 'check' AND store = '' AND NOT dry_run AND {began("m")}
 """
 
 # a good backup covers its source from its end until its beginning is older than the objective;

@@ -75,7 +75,7 @@ def _of_copy(status: CopyStatus) -> Iterator[Finding]:
             Level.WARNING,
             subject,
             f"its own bytes were not read back within {PROVED_WITHIN.days} days",
-            f"`edurise-backup verify --copy {status.name}`, or a schedule of the type verify with copy={status.name}",
+            f"`edurise-backup verify --copy {status.name}`, or a schedule of the type verify with store={status.name}",
         )
     whole = status.count(CopyState.WHOLE)
     yield Finding(Level.FINE, subject, f"{status.location} opens, {whole} restore points are whole there")

@@ -28,6 +28,7 @@ from edurise_backup.operations.stores import known_stores, nearest_first, opened
 from edurise_backup.recovery.planning import blob_lengths, walk_files
 from edurise_backup.repository.layout import Kind, object_id
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.standby import Standby
 
 STEP_IN_SECONDS = 60.0
 """A server that is silent for so long is left for the next store, where there is one."""
@@ -109,7 +110,7 @@ class Supply:
     def _take(self, candidate: _Candidate, alone: bool) -> None:
         self._chosen = candidate
         if not alone:
-            self.repository.spare = self._step_in
+            self.repository.standby = Standby(self._step_in)
             self.notes.append(f"{candidate.name} serves: {candidate.store.settings.location}")
 
     def _take_damaged(self) -> None:
@@ -182,7 +183,7 @@ class Supply:
             yield
         finally:
             self._stack.close()
-            if self.repository.spare is None:
+            if self.repository.standby is None:
                 lock.release()
             else:
                 _let_go(lock.release)

@@ -8,20 +8,17 @@ point: a backup exists if and only if its snapshot object exists.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from edurise_backup.errors import (
-    BackupError,
     ConflictError,
     DamageError,
     InputError,
     NotFoundError,
-    TransientError,
-    UnreachableError,
 )
 from edurise_backup.model.content import BlobId, BlobKind, Node
 from edurise_backup.model.protections import Protection
@@ -45,11 +42,9 @@ from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.reachability import prove_stored
 from edurise_backup.repository.repository_config import POLYNOMIAL, Config, open_config, read_sealed_config
 from edurise_backup.repository.snapshots import read_snapshots
+from edurise_backup.repository.standby import Standby
 from edurise_backup.repository.trees import Trees
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
-
-Spare = Callable[[BlobKind, BlobId, BackupError], bytes]
-"""Gives a blob, proved by its id, that a repository could not give; raises the error when nobody else can."""
 
 
 class Repository:
@@ -62,10 +57,8 @@ class Repository:
         self.index = Index()
         self.damage: list[str] = []
         """Objects that were passed over because they are not readable, a sentence each."""
-        self.spare: Spare | None = None
-        """Asked for a blob that is damaged, missing or out of reach here: the same blob has the same id elsewhere."""
-        self.away: BackupError | None = None
-        """Why this store is not asked any more, while a spare serves in its place."""
+        self.standby: Standby | None = None
+        """Asked for what this repository cannot give."""
         self._packs_seen = False
         self._index_files: set[str] = set()
         """The index files that `index` was read from, and those that were written since."""
@@ -199,36 +192,26 @@ class Repository:
     def read_blob(self, kind: BlobKind, blob_id: BlobId) -> bytes:
         """Return a blob, proved by its id; a damaged copy is passed over when the index knows another one.
 
-        What this repository cannot give its spare is asked for, if it has one.
+        What this repository cannot give its standby is asked for, if it has one.
         """
-        if self.spare is None:
+
+        def own() -> bytes:
             return self._read_own(kind, blob_id)
-        try:
-            if self.away is not None:
-                raise self.away
-            return self._read_own(kind, blob_id)
-        except (DamageError, NotFoundError) as error:
-            return self.spare(kind, blob_id, error)
-        except (TransientError, UnreachableError) as error:
-            self.away = error
-            return self.spare(kind, blob_id, error)
+
+        return own() if self.standby is None else self.standby.blob(own, kind, blob_id)
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         """Return a part of a pack, as it is stored; nothing when it is damaged or missing, so that blobs are asked for.
 
-        Raises TransientError, UnreachableError, unless a spare serves in place of this store.
+        Raises TransientError, UnreachableError, unless a standby serves in place of this store.
         """
-        if self.away is not None:
+
+        def own() -> bytes:
+            with suppress(NotFoundError, DamageError):
+                return self.store.get(name, offset=offset, length=length)
             return b""
-        try:
-            return self.store.get(name, offset=offset, length=length)
-        except (NotFoundError, DamageError):
-            return b""
-        except (TransientError, UnreachableError) as error:
-            if self.spare is None:
-                raise
-            self.away = error
-            return b""
+
+        return own() if self.standby is None else self.standby.range(own)
 
     def _read_own(self, kind: BlobKind, blob_id: BlobId) -> bytes:
         places = self.index.all_places(kind, blob_id)
