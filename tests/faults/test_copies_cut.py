@@ -1,4 +1,4 @@
-"""A copy of the product that is cut at every write, meets a full disk, or loses its server: nothing that is there lies."""
+"""A copy of the product that is cut at every write, meets a full disk, or loses its server: what is there is whole."""
 
 from __future__ import annotations
 

@@ -74,10 +74,8 @@ def test_stock_restic_reads_a_copy(files_product: Product, rclone: S3Server, tmp
         "RESTIC_PASSWORD_FILE": found.password_file,
         "RESTIC_CACHE_DIR": str(tmp_path / "cache"),
     }
-    for words in (
-        ["check", "--read-data"],
-        ["restore", "latest", "--tag", "type=files", "--target", str(tmp_path / "out")],
-    ):
+    back = ["restore", "latest", "--tag", "type=files", "--target", str(tmp_path / "out")]
+    for words in (["check", "--read-data"], back):
         done = subprocess.run([find_restic(), *words], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / str(files_product.storage).lstrip("/") / "essays" / "essay 1.txt").is_file()
@@ -87,9 +85,8 @@ def test_a_connection_that_is_lost_in_the_middle_costs_time_and_nothing_else(
     files_product: Product, rclone: S3Server
 ) -> None:
     settings, bucket = files_product.settings, new_bucket(rclone)
-    with S3Proxy(
-        rclone, [WireFault("PUT", "/data/", cut="after"), WireFault("GET", "/snapshots/", cut="halfway")]
-    ) as proxy:
+    faults = [WireFault("PUT", "/data/", cut="after"), WireFault("GET", "/snapshots/", cut="halfway")]
+    with S3Proxy(rclone, faults) as proxy:
         operations.register_store("bucket", bucket_copy(files_product, proxy.server, bucket), settings=settings)
         operations.create_backup("full", settings=settings)
         assert operations.copy_backups("bucket", settings=settings).status is JobStatus.COMPLETED
@@ -114,7 +111,7 @@ def test_a_server_that_is_gone_is_an_unreachable_copy(files_product: Product, rc
 def test_repo_copy_between_buckets_takes_a_credential_for_each(
     files_product: Product, rclone: S3Server, tmp_path: Path
 ) -> None:
-    with rclone_server(tmp_path / "other server") as other:
+    with rclone_server(tmp_path / "other server", access_key="others", secret_key="a-secret-of-others") as other:
         assert other.access_key != rclone.access_key or other.secret_key != rclone.secret_key
         first, second = new_bucket(rclone), new_bucket(other)
         keys = access_to(other, tmp_path / "other keys")
@@ -147,9 +144,9 @@ def test_what_would_harm_is_not_registered(files_product: Product) -> None:
     add_copy(files_product, "near")
     write_private(files_product.home / "p", COPY_PASSPHRASE)
 
-    def register(location: Path | str, name: str = "new", password: str = "p", actor: Actor | None = None) -> None:
-        secret = str(files_product.home / password) if password else ""
-        found = CopySettings(name=name, location=str(location), password_file=secret)
+    def register(location: Path | str, name: str = "new", secret: str = "p", actor: Actor | None = None) -> None:
+        file = str(files_product.home / secret) if secret else ""
+        found = CopySettings(name=name, location=str(location), password_file=file)
         operations.register_store(name, found, settings=files_product.settings, actor=actor)
 
     for place in (files_product.repository, files_product.repository / "below", files_product.home / "copies" / "near"):
@@ -162,9 +159,9 @@ def test_what_would_harm_is_not_registered(files_product: Product) -> None:
     with pytest.raises(InputError, match="is no store's name"):
         register(files_product.home / "other", "a/b")
     with pytest.raises(InputError, match="passphrase"):
-        register(files_product.home / "other", password="")
+        register(files_product.home / "other", secret="")
     with pytest.raises(InputError, match="cannot be read"):
-        register(files_product.home / "other", password="nothing")
+        register(files_product.home / "other", secret="nothing")
     with pytest.raises(InputError, match="not supported"):
         register("rclone:somewhere")
     with pytest.raises(InputError, match="may not administer"):
