@@ -144,9 +144,9 @@ def test_what_would_harm_is_not_registered(files_product: Product) -> None:
     add_copy(files_product, "near")
     write_private(files_product.home / "p", COPY_PASSPHRASE)
 
-    def register(location: Path | str, name: str = "new", secret: str = "p", actor: Actor | None = None) -> None:
-        file = str(files_product.home / secret) if secret else ""
-        found = CopySettings(name=name, location=str(location), password_file=file)
+    def register(location: Path | str, name: str = "new", file: str = "p", actor: Actor | None = None) -> None:
+        place = str(files_product.home / file) if file else ""
+        found = CopySettings(name=name, location=str(location), password_file=place)
         operations.register_store(name, found, settings=files_product.settings, actor=actor)
 
     for place in (files_product.repository, files_product.repository / "below", files_product.home / "copies" / "near"):
@@ -159,9 +159,9 @@ def test_what_would_harm_is_not_registered(files_product: Product) -> None:
     with pytest.raises(InputError, match="is no store's name"):
         register(files_product.home / "other", "a/b")
     with pytest.raises(InputError, match="passphrase"):
-        register(files_product.home / "other", secret="")
+        register(files_product.home / "other", file="")
     with pytest.raises(InputError, match="cannot be read"):
-        register(files_product.home / "other", secret="nothing")
+        register(files_product.home / "other", file="nothing")
     with pytest.raises(InputError, match="not supported"):
         register("rclone:somewhere")
     with pytest.raises(InputError, match="may not administer"):

@@ -99,7 +99,11 @@ def _client(server: S3Server) -> Any:
 
 @contextmanager
 def rclone_server(
-    folder: Path, *, tls: bool = False, access_key: str = "tests", secret_key: str = "a-canary-of-tests"
+    folder: Path,
+    *,
+    tls: bool = False,
+    access_key: str = "tests",
+    secret_key: str = "a-canary-of-tests",  # noqa: S107  opens nothing
 ) -> Iterator[S3Server]:
     """Run `rclone serve s3` over a directory whose subdirectories are buckets.
 
