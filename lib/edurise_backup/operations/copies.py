@@ -21,18 +21,17 @@ from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus
 from edurise_backup.model.maintenance import CopyFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.snapshot import SnapshotId
-from edurise_backup.model.stores import BackupCopy, CopyState, KnownStore
-from edurise_backup.operations.backups import opened_repository
+from edurise_backup.model.stores import PRIMARY, BackupCopy, CopyState, KnownStore
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.copy_contents import CopyContents, follow_contents, read_contents, standing
 from edurise_backup.operations.copy_holds import mirror_protections
 from edurise_backup.operations.copy_jobs import begin_row, run_on_copy
-from edurise_backup.operations.engine import locked, readable
+from edurise_backup.operations.engine import Limits, locked, readable
 from edurise_backup.operations.jobs import storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.records import keep_records
-from edurise_backup.operations.stores import find_copy, known_copies
+from edurise_backup.operations.stores import find_copy, known_copies, opened_store
 from edurise_backup.ports import Progress
 from edurise_backup.repository.copying import copy_snapshots
 from edurise_backup.repository.layout import Kind
@@ -129,7 +128,8 @@ class _CopyRun:
     ) -> None:
         self._catalog = catalog
         self._store = store
-        self._source = opened_repository(settings)
+        primary = KnownStore(PRIMARY, settings.repository)
+        self._source = opened_store(settings, primary, Limits(0, 0, progress.raise_if_cancelled))
         self._destination = destination
         self._progress = progress
         self._held = held

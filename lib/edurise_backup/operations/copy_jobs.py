@@ -48,13 +48,18 @@ def run_on_copy(
     """Open the copy that the job names, do the work there, and return the finished job; raises what it raises."""
     with told_in_row(catalog.maintenance, begin_row(catalog, job, queued, flow_run_id)):
         store = find_copy(settings, catalog, job.store)
-        limits = Limits(0, 0, _stopper(progress, stop))
-        repository = opened_copy(settings, catalog, store, limits)
+        asked = _Asked(progress, stop)
+        repository = opened_copy(settings, catalog, store, Limits(0, 0, asked))
+
+        def run(reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
+            asked.reporter = reporter
+            return work(repository, reporter, started)
+
         try:
             done = run_job(
                 catalog.maintenance,
                 job,
-                lambda reporter, started: work(repository, reporter, started),
+                run,
                 keep=partial(_keep, repository),
                 flow_run_id=flow_run_id,
                 progress=progress,
@@ -69,16 +74,21 @@ def run_on_copy(
         return done
 
 
-def _stopper(progress: Progress | None, stop: threading.Event | None) -> Callable[[], None]:
-    """Return what ends the waiting of a store whose server is ill, when somebody asked to stop."""
+class _Asked:
+    """Ends the waiting of a store whose server is ill, when somebody asked to stop: here, or in the job's row."""
 
-    def look() -> None:
-        if stop is not None and stop.is_set():
+    def __init__(self, progress: Progress | None, stop: threading.Event | None) -> None:
+        self.reporter: JobReporter | None = None
+        self._progress = progress
+        self._stop = stop
+
+    def __call__(self) -> None:
+        if self.reporter is not None:
+            self.reporter.raise_if_cancelled()
+        elif self._stop is not None and self._stop.is_set():
             raise CancelledError("the job was cancelled", safe="what was published before it is whole")
-        if progress is not None:
-            progress.raise_if_cancelled()
-
-    return look
+        elif self._progress is not None:
+            self._progress.raise_if_cancelled()
 
 
 def _keep(repository: Repository, job: MaintenanceJob) -> None:

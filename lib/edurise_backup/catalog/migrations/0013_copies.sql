@@ -112,3 +112,23 @@ COMMENT ON COLUMN analytics.copies.copied_at IS 'When it became whole there';
 COMMENT ON COLUMN analytics.copies.verified_at IS 'When its bytes there were last read back';
 COMMENT ON COLUMN analytics.copies.outcome IS 'What that found: passed or failed';
 COMMENT ON COLUMN analytics.copies.waited_seconds IS 'From the backup''s end to its copy';
+
+CREATE OR REPLACE VIEW analytics.maintenance_history AS
+WITH jobs AS (SELECT * FROM public.maintenance_jobs)
+SELECT m.id, m.kind, m.dry_run, m.status, m.verification_status, m.asked, m.started_at, m.completed_at,
+       extract(epoch FROM m.completed_at - m.started_at)::double precision AS duration_seconds,
+       (m.figures ->> 'snapshots')::bigint AS snapshots,
+       (m.figures ->> 'packs')::bigint AS packs,
+       (m.figures ->> 'bytes')::bigint AS repository_bytes,
+       (m.figures -> 'pruned' ->> 'deleted_bytes')::bigint AS deleted_bytes,
+       (m.figures -> 'pruned' ->> 'repacked_bytes')::bigint AS repacked_bytes,
+       (m.figures -> 'pruned' ->> 'waiting_bytes')::bigint AS waiting_bytes,
+       (m.figures -> 'checked' ->> 'bytes_read')::bigint AS bytes_read,
+       (m.figures -> 'checked' ->> 'within_percent')::double precision AS proved_within_30_days_percent,
+       (m.figures -> 'checked' ->> 'oldest_proof')::timestamptz AS oldest_proof,
+       cardinality(m.findings) AS findings, cardinality(m.warnings) AS warnings,
+       m.error, m.host, m.flow_run_id, m.store
+FROM jobs m;
+
+COMMENT ON VIEW analytics.maintenance_history IS 'One row for each prune, check, forgetting and copy';
+COMMENT ON COLUMN analytics.maintenance_history.store IS 'The copy that it worked on; empty: the primary';
