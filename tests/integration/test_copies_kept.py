@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from edurise_backup.model.jobs import BackupJob, JobStatus, RecoveryTarget, Verd
 from edurise_backup.model.maintenance import MaintenanceKind
 from edurise_backup.model.people import SYSTEM
 from edurise_backup.model.protections import ProtectionKind
-from edurise_backup.model.schedules import KeepRules
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.model.stores import CopyState
 from edurise_backup.operations.people import local_actor
 from edurise_backup.operations.schedule_config import ScheduleConfig
+from edurise_backup.ports import utc_now
 from edurise_backup.repository.holds import read_protections
 from tests.support.catalog import Product
 from tests.support.copies import COPY_PASSPHRASE, add_copy, lose_snapshot, opened_copy, originals, packs_of
@@ -45,18 +46,20 @@ def states(product: Product) -> dict[object, CopyState]:
     return {point.backup_id: point.state for point in status.points}
 
 
-def three_backups(product: Product) -> list[BackupJob]:
-    """Take three backups of a schedule that keeps the last one."""
+def taken(product: Product, days_ago: int, *tags: str) -> BackupJob:
+    """Take a backup of the files as if it were so many days ago."""
+    moment = utc_now() - timedelta(days=days_ago)
     settings = product.settings
-    with operations.open_catalog(settings) as catalog:
-        made = operations.schedule_backup(
-            ScheduleConfig("files", "files", "1d", retention=0, keep=KeepRules(last=1)),
-            settings=settings,
-            actor=local_actor(),
-        )
-        assert catalog
-    tags = [f"schedule={made.id}"]
-    return [operations.create_backup("files", settings=settings, tags=tags) for _ in range(3)]
+    then = replace(settings, around=replace(settings.around, clock=lambda: moment))
+    return operations.create_backup("files", settings=then, tags=tags)
+
+
+def three_backups(product: Product) -> list[BackupJob]:
+    """Take three backups of a schedule, of which its retention keeps the last one."""
+    made = operations.schedule_backup(
+        ScheduleConfig("files", "files", "1d", retention=1), settings=product.settings, actor=local_actor()
+    )
+    return [taken(product, days, f"schedule={made.id}") for days in (30, 20, 10)]
 
 
 def test_retention_goes_over_the_copies_by_the_same_policies(copied: Product) -> None:
@@ -70,24 +73,13 @@ def test_retention_goes_over_the_copies_by_the_same_policies(copied: Product) ->
 
 
 def test_a_copy_keeps_its_own_newest_while_it_is_behind(copied: Product) -> None:
-    old, _, _ = three_backups(copied)
-    with operations.open_catalog(copied.settings) as catalog:
-        newer = [job.id for job in operations.get_backups(settings=copied.settings) if job.id != old.id]
-        catalog.sessions.run(
-            lambda c: c.execute("UPDATE backup_jobs SET forgotten_at = now() WHERE id = ANY(%s)", (newer,)) and None
-        )
-        known = set(originals(folder_of(copied)))
-        assert known == set()
-    # only the oldest is copied: the others are not there to be seen
-    for job_id in newer:
-        backup = next(job for job in operations.get_backups(settings=copied.settings) if job.id == job_id)
-        for part in backup.parts:
-            (copied.repository / "snapshots" / part.snapshot_id).rename(copied.home / part.snapshot_id)
+    old, middle, new = three_backups(copied)
+    snapshots = [part.snapshot_id for job in (middle, new) for part in job.parts]
+    for name in snapshots:  # while the newer ones cannot be seen, only the oldest is copied
+        (copied.repository / "snapshots" / name).rename(copied.home / name)
     copy_now(copied)
-    for job_id in newer:
-        backup = next(job for job in operations.get_backups(settings=copied.settings) if job.id == job_id)
-        for part in backup.parts:
-            (copied.home / part.snapshot_id).rename(copied.repository / "snapshots" / part.snapshot_id)
+    for name in snapshots:
+        (copied.home / name).rename(copied.repository / "snapshots" / name)
     operations.apply_retention(settings=copied.settings, actor=local_actor())
     assert states(copied) == {old.id: CopyState.WHOLE}
 
@@ -130,8 +122,8 @@ def test_a_prune_of_a_copy_frees_what_its_retention_dropped_and_no_more(copied: 
     copied.put("media/old.bin", bytes(range(253)) * 3000)
     backups = three_backups(copied)
     (copied.storage / "media" / "old.bin").unlink()
-    schedule_tag = [tag for tag in backups[0].tags if tag.startswith("schedule=")]
-    last = operations.create_backup("files", settings=copied.settings, tags=schedule_tag)
+    schedule = next(tag for tag in backups[0].tags if tag.startswith("schedule="))
+    last = taken(copied, 0, schedule)
     copy_now(copied)
     operations.apply_retention(settings=copied.settings, actor=SYSTEM, grace="0")
     before = sum(pack.stat().st_size for pack in packs_of(folder_of(copied)))

@@ -36,6 +36,7 @@ from edurise_backup.operations.stores import find_copy
 from edurise_backup.ports import Progress
 from edurise_backup.repository.holds import kept_snapshots
 from edurise_backup.repository.locks import wait_for_lock
+from edurise_backup.repository.moments import moment_of
 from edurise_backup.repository.repository import Repository
 from edurise_backup.verification.checker import CheckResult, check
 
@@ -180,7 +181,8 @@ def retain_copy(
         there = read_contents(repository)
         rows = follow_contents(catalog, store, there, catalog.clock())
         mirror_protections(catalog, repository, there)
-        plan = plan_of_copy(catalog, repository, rows, settings.objectives, catalog.clock())
+        moments = {name: moment_of(there.snapshots[found].time) for name, found in there.ids.items()}
+        plan = plan_of_copy(catalog, repository, rows, settings.objectives, catalog.clock(), moments=moments)
         if not dry_run and plan.dropped:
             authorise_forgetting(catalog, settings, actor, plan.dropped, grace)
             _forget(catalog, repository, plan, rows, reporter, started, actor=actor, grace=grace, wait=wait)

@@ -97,8 +97,12 @@ def plan_of_copy(
     rows: Mapping[UUID, BackupCopy],
     objectives: ObjectivesSettings,
     now: datetime,
+    *,
+    moments: Mapping[str, datetime],
 ) -> RetentionPlan:
     """Judge the restore points that are whole in a copy by the same policies, as if there were no others.
+
+    `moments` are those of the sealed snapshots, by the ids that they have in the primary.
 
     What a policy keeps of all of them it also keeps of some: nothing is dropped here that the primary keeps.
     """
@@ -112,7 +116,7 @@ def plan_of_copy(
         theirs = {part.snapshot_id: name for part, name in zip(job.parts, row.snapshots, strict=True)}
         held = {original: kept[name] for original, name in theirs.items() if name in kept}
         seen = replace(job, verification_status=row.outcome)
-        points.append(restore_point(seen, schedules, held))
+        points.append(restore_point(seen, schedules, held, moments))
     return _plan(points, schedules, objectives, now)
 
 
