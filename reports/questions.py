@@ -210,6 +210,24 @@ WHERE m.status IN {GOOD} AND m.store = '' AND m.figures ->> 'bytes' IS NOT NULL 
 ORDER BY m.completed_at, m.id
 """
 
+# of copies the catalog knows how they stand now, not how they stood then
+COPIES = f"""
+WITH good AS (
+    SELECT b.id FROM backup_jobs b
+    WHERE b.status IN {GOOD} AND b.forgotten_at IS NULL AND b.missing_since IS NULL AND {began("b")} AND {OF_SOURCE}
+), there AS (
+    SELECT g.id, bool_or(c.state = 'whole') AS copied,
+           bool_or(c.state = 'whole' AND s.own_key AND s.own_place) AS apart,
+           bool_or(c.state = 'whole' AND s.own_key AND s.own_place AND c.outcome = 'passed') AS proved,
+           bool_or(c.state = 'gone' OR c.outcome = 'failed') AS damaged
+    FROM good g LEFT JOIN backup_copies c ON c.backup_id = g.id LEFT JOIN stores s ON s.name = c.store
+    GROUP BY g.id
+)
+SELECT count(*) AS of, count(*) FILTER (WHERE copied) AS copied, count(*) FILTER (WHERE apart) AS apart,
+       count(*) FILTER (WHERE proved) AS proved, count(*) FILTER (WHERE damaged) AS damaged
+FROM there
+"""
+
 SOURCE_KNOWN = """SELECT EXISTS (SELECT FROM backup_parts WHERE source = %(source)s)
     OR EXISTS (SELECT FROM backup_jobs WHERE source = %(source)s)
     OR EXISTS (SELECT FROM expected_runs WHERE source = %(source)s)"""
