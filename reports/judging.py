@@ -164,16 +164,13 @@ def copies(found: CopyFacts) -> Judged:
     """Every backup is whole elsewhere under another key: pass once any was proved there; none damaged."""
     if not found.of:
         return Judged(_NOTHING, 0, 0, "No good backup began in the period.")
-    if found.apart < found.of or found.damaged:
-        status = FAIL
-    else:
-        status = PASS if found.proved else WARN
+    status = FAIL if found.apart < found.of or found.damaged else PASS if found.proved else WARN
     return Judged(
         status,
         found.apart,
         found.of,
-        f"{found.copied:,} of {found.of:,} are whole in a copy, {found.apart:,} in one with a passphrase and a place of "
-        f"its own; {found.proved:,} were read back there, {found.damaged:,} are damaged or gone in a copy.",
+        f"{found.copied:,} of {found.of:,} are whole in a copy, {found.apart:,} in one with a passphrase and a place "
+        f"of its own; {found.proved:,} were read back there, {found.damaged:,} are damaged or gone in a copy.",
     )
 
 
