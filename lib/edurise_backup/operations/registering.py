@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from edurise_backup.catalog.stores import StoreRow
-from edurise_backup.config import Settings, is_name, load_settings, s3_access
-from edurise_backup.errors import BackupError, ConflictError, InputError, NotARepositoryError
+from edurise_backup.config import Settings, load_settings, s3_access
+from edurise_backup.errors import BackupError, InputError, NotARepositoryError
 from edurise_backup.model.jobs import JobId, JobStatus
-from edurise_backup.model.location import directory_of, is_s3
+from edurise_backup.model.location import is_s3
 from edurise_backup.model.maintenance import MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.people import Actor, Permission
 from edurise_backup.model.probe import Probe
 from edurise_backup.model.settings import CopySettings
 from edurise_backup.model.stores import PRIMARY, KnownStore, Origin
 from edurise_backup.operations.alarms import allowed
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.copy_jobs import begin_row
-from edurise_backup.operations.engine import create_repository, refuse_nested
+from edurise_backup.operations.engine import create_repository
 from edurise_backup.operations.jobs import run_job, told_in_row
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.probing import keep_probe, probe_location
+from edurise_backup.operations.store_refusals import refuse_name, refuse_place, refuse_primary, refuse_store
 from edurise_backup.operations.stores import (
-    configured_stores,
     find_copy,
     known_stores,
     note_opened,
     opened_store,
     passphrase_of,
-    refuse_overlap,
 )
 from edurise_backup.ports import Progress
 from edurise_backup.repository.layout import Kind
@@ -75,7 +73,7 @@ def register_store(
         with told_in_row(catalog.maintenance, queued):
             allowed(catalog, who, Permission.ADMINISTER, "store.register", name)
             store = KnownStore(name, found, Origin.REGISTER)
-            _refuse(settings, catalog, store)
+            refuse_store(settings, catalog, store)
             made: list[str] = []
 
             def work(progress: Progress, started: MaintenanceJob) -> MaintenanceJob:
@@ -84,7 +82,7 @@ def register_store(
                 progress.phase("open")
                 repository, key = _made_or_opened(settings, store)
                 made.extend([key] if key else [])
-                _refuse_primary(settings, repository)
+                refuse_primary(settings, repository)
                 if probe is not None:
                     keep_probe(repository, probe)
                 catalog.stores.register(store, who, probe=probe)
@@ -113,7 +111,7 @@ def make_copy(name: str, *, settings: Settings | None = None, actor: Actor | Non
     with open_catalog(settings) as catalog:
         allowed(catalog, who, Permission.ADMINISTER, "store.make", name)
         store = find_copy(settings, catalog, name)
-        _refuse_place(settings, store, [other for other in known_stores(settings, catalog) if other.name != name])
+        refuse_place(settings, store, [other for other in known_stores(settings, catalog) if other.name != name])
         catalog.audit.add(who, "store.make", name, detail={"location": store.settings.location})
 
         def work(progress: Progress, started: MaintenanceJob) -> MaintenanceJob:
@@ -208,7 +206,7 @@ def queue_registration(name: str, found: CopySettings, *, settings: Settings | N
     """Write the row of a registration that a flow run will do; return its id. Raises InputError and its kinds."""
     settings = settings or load_settings()
     with open_catalog(settings) as catalog:
-        _refuse_name(settings, catalog, name)
+        refuse_name(settings, catalog, name)
         job = _new_job(None, name, f"register {found.location}")
         catalog.maintenance.create(job)
         return job.id
@@ -241,44 +239,6 @@ def _find(settings: Settings, catalog: Catalog, name: str) -> KnownStore:
     return stores[name]
 
 
-def _refuse(settings: Settings, catalog: Catalog, store: KnownStore) -> None:
-    """Raise InputError and its kinds for a store that would harm, or could not be used."""
-    _refuse_name(settings, catalog, store.name)
-    _refuse_place(settings, store, known_stores(settings, catalog))
-
-
-def _refuse_place(settings: Settings, store: KnownStore, others: Iterable[KnownStore]) -> None:
-    location = store.settings.location
-    if not is_s3(location) and directory_of(location) is None:
-        raise InputError(
-            f"stores of the kind {location.partition(':')[0]!r} are not supported",
-            safe="no store was registered",
-            hint="use a directory, or s3:https://HOST/BUCKET/FOLDER",
-        )
-    passphrase_of(store)
-    refuse_overlap(location, others)
-    for files in settings.files:
-        refuse_nested(files.paths, location, files.exclude)
-    for listed in settings.configuration:
-        refuse_nested(listed.paths, location, listed.exclude)
-
-
-def _refuse_name(settings: Settings, catalog: Catalog, name: str) -> None:
-    if not is_name(name):
-        raise InputError(
-            f"{name!r} is no store's name",
-            safe="no store was registered",
-            hint="1 to 63 letters, digits, dots, dashes and underscores, a letter or digit first",
-        )
-    taken = {PRIMARY, *(store.name for store in configured_stores(settings))}
-    if name in taken or any(row.name == name for row in catalog.stores.all()):
-        raise ConflictError(
-            f"a store is named {name!r} already",
-            safe="no store was registered",
-            hint="choose another name; `edurise-backup store list` shows them",
-        )
-
-
 def _probe(store: KnownStore, stop: Callable[[], None], *, refuse: bool = True) -> Probe | None:
     """Return what a bucket's server does; None for a directory."""
     location = store.settings.location
@@ -296,15 +256,6 @@ def _made_or_opened(settings: Settings, store: KnownStore) -> tuple[Repository, 
             passphrase_of(store),
             around=settings.around.store,
             access=s3_access(store.settings),
-        )
-
-
-def _refuse_primary(settings: Settings, repository: Repository) -> None:
-    if settings.repository.location and opened_repository(settings).config.id == repository.config.id:
-        raise InputError(
-            f"{repository.store.address} is the primary repository itself, by another way",
-            safe="no store was registered",
-            hint="give the copy a place and a repository of its own",
         )
 
 

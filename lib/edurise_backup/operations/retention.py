@@ -21,7 +21,7 @@ from edurise_backup.model.maintenance import ForgetFigures, MaintenanceFigures, 
 from edurise_backup.model.people import SYSTEM, Actor, Permission
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.copy_upkeep import retain_copy
+from edurise_backup.operations.copy_retention import retain_copy
 from edurise_backup.operations.forgetting import forget_whole
 from edurise_backup.operations.guarding import authorise_forgetting
 from edurise_backup.operations.jobs import storable

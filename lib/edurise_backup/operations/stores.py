@@ -6,14 +6,12 @@ to everything that comes after.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable
-from pathlib import Path
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from edurise_backup.catalog.stores import Seen
 from edurise_backup.config import Settings, s3_access
-from edurise_backup.errors import BackupError, ConfigError, ConflictError, InputError, NotFoundError
+from edurise_backup.errors import BackupError, ConfigError, ConflictError, NotFoundError
 from edurise_backup.model.location import directory_of, is_s3, parse_s3
 from edurise_backup.model.settings import RepositorySettings
 from edurise_backup.model.stores import PRIMARY, KnownStore
@@ -133,39 +131,6 @@ def stands_apart(one: str, other: str) -> bool | None:
         return _device(one) != _device(other)
     except OSError:
         return None
-
-
-def refuse_overlap(location: str, known: Iterable[KnownStore]) -> None:
-    """Raise InputError for a place that is one of the known stores', lies in one, or holds one."""
-    for store in known:
-        if _overlap(location, store.settings.location):
-            raise InputError(
-                f"{location} is the place of {store.name}, lies in it, or holds it: {store.settings.location}",
-                safe="no store was registered",
-                hint="a copy needs a place of its own, on another disk or server",
-            )
-
-
-def _overlap(one: str, other: str) -> bool:
-    if is_s3(one) and is_s3(other):
-        first, second = parse_s3(one), parse_s3(other)
-        if (first.endpoint, first.bucket) != (second.endpoint, second.bucket):
-            return False
-        return _nested(
-            first.prefix.split("/") if first.prefix else [], second.prefix.split("/") if second.prefix else []
-        )
-    first_folder, second_folder = directory_of(one), directory_of(other)
-    if first_folder is None or second_folder is None:
-        return False
-    return _nested(_parts(first_folder), _parts(second_folder))
-
-
-def _nested(one: Collection[str], other: Collection[str]) -> bool:
-    return all(first == second for first, second in zip(one, other, strict=False))
-
-
-def _parts(folder: Path) -> tuple[str, ...]:
-    return Path(os.path.realpath(folder)).parts
 
 
 def _host(location: str) -> str:
