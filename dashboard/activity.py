@@ -136,6 +136,7 @@ def _recovery_again(job: RecoveryJob, settings: Settings) -> Again:
         "database_suffix": target.database_suffix,
         "database_source": target.database_source,
         "parts": [part.value for part in target.parts] or None,
+        "store": target.store,
     }
 
     def queue(wanted: RecoveryTarget = target) -> JobId:
@@ -145,7 +146,9 @@ def _recovery_again(job: RecoveryJob, settings: Settings) -> Again:
 
 
 def _maintenance_again(job: MaintenanceJob, actions: Actions, settings: Settings) -> Again:
-    """Return how a check or prune is started again: its options are kept by Prefect alone."""
+    """Return how a check, prune or copy is started again: its options are kept by Prefect alone."""
+    if job.kind is MaintenanceKind.COPY:
+        return _copy_again(job, settings)
     if job.kind not in (MaintenanceKind.CHECK, MaintenanceKind.PRUNE) or job.flow_run_id is None:
         raise InputError(
             f"this {job.kind.value} was asked for on the command line, which alone knows its options",
@@ -162,10 +165,21 @@ def _maintenance_again(job: MaintenanceJob, actions: Actions, settings: Settings
     def queue() -> JobId:
         if job.kind is MaintenanceKind.CHECK:
             budget, all_of_it = str(given.get("budget", "5%")), bool(given.get("read_data"))
+            if job.store:
+                return operations.queue_copy_check(job.store, settings=settings, budget=budget, read_data=all_of_it)
             return operations.queue_check(settings=settings, budget=budget, read_data=all_of_it)
+        if job.store:
+            return operations.queue_copy_prune(job.store, settings=settings, dry_run=job.dry_run)
         return operations.queue_prune(settings=settings, dry_run=job.dry_run, **words)
 
     return Again("maintenance", job.kind.value, queue, given, permission_to_start(job))
+
+
+def _copy_again(job: MaintenanceJob, settings: Settings) -> Again:
+    def queue() -> JobId:
+        return operations.queue_copy(job.store, settings=settings)
+
+    return Again("maintenance", "copy", queue, {"store": job.store}, permission_to_start(job))
 
 
 def since_of(word: str, now: datetime) -> datetime | None:

@@ -13,6 +13,7 @@ from edurise_backup.config import load_settings
 from edurise_backup.errors import DamageError
 from edurise_backup.model.jobs import Verdict
 from edurise_backup.model.maintenance import MaintenanceJob
+from flows.copies import check_one_copy, show_copy_proof
 from flows.phases import run_showing_phases
 from flows.policies import current_flow_run, queued_row, told_in_full, whole_operation
 from flows.results import maintenance_markdown
@@ -21,13 +22,22 @@ from flows.results import maintenance_markdown
 @flow(name="check", persist_result=False, result_serializer="json")
 @told_in_full
 def check(
-    budget: str = "5%", read_data: bool = False, job_id: UUID | None = None, config_path: Path | None = None
+    budget: str = "5%",
+    read_data: bool = False,
+    store: str = "",
+    job_id: UUID | None = None,
+    config_path: Path | None = None,
 ) -> str:
     """Check the repository, and read as many bytes as the budget allows; returns the job's id.
 
-    `job_id` is the row that was queued for this run, if there is one. An empty
-    budget looks at the structure alone; `read_data` needs one.
+    `store` names a copy to check in place of the primary. `job_id` is the row
+    that was queued for this run, if there is one. An empty budget looks at the
+    structure alone; `read_data` needs one.
     """
+    if store:
+        job = check_one_copy(store, budget, read_data, job_id, config_path)
+        show_copy_proof(job, "check")
+        return str(job.id)
     job = check_repository(budget, read_data, job_id, config_path)
     show_check(job)
     return str(job.id)

@@ -18,11 +18,13 @@ from prefect.types.entrypoint import EntrypointType
 from flows.anchor import anchor
 from flows.backup import backup
 from flows.check import check
+from flows.copies import copy
 from flows.prune import prune
 from flows.recover import recover
 from flows.report import report
 from flows.retain import retain
 from flows.scheduled import scheduled
+from flows.stores import store
 from flows.verify import verify
 
 NAME = "edurise"
@@ -107,6 +109,19 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         entrypoint="flows.anchor.anchor",
         description="Prove the audit trail and seal its newest row into the repository.",
         tags=("edurise", "audit"),
+    ),
+    Deployment(
+        flow=copy,
+        entrypoint="flows.copies.copy",
+        description="Bring the restore points that are new into the copies elsewhere.",
+        tags=("edurise", "copy"),
+        parameters=MappingProxyType({"store": ""}),
+    ),
+    Deployment(
+        flow=store,
+        entrypoint="flows.stores.store",
+        description="Register a further copy, or probe a store.",
+        tags=("edurise", "store"),
     ),
 )
 

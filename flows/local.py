@@ -34,6 +34,8 @@ DEPLOYMENT_NAMES = (
     "retain/edurise",
     "report/edurise",
     "anchor/edurise",
+    "copy/edurise",
+    "store/edurise",
 )
 """Written out, because importing the flows costs seconds; a test holds it to `deployments`."""
 

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Prefect checks a run's parameters against real types, not their names.
 
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -25,12 +26,14 @@ def prune(
     max_repack_size: str = "",
     max_removed: str = "50%",
     wait: str = "1h",
+    store: str = "",
     job_id: UUID | None = None,
     config_path: Path | None = None,
 ) -> str:
     """Remove what no backup refers to from the repository, waiting for running backups; returns the job's id.
 
-    `job_id` is the row that was queued for this run, if there is one.
+    `store` names a copy to prune in place of the primary. `job_id` is the row
+    that was queued for this run, if there is one.
     """
     job = remove_unused(
         dry_run=dry_run,
@@ -39,6 +42,7 @@ def prune(
         max_repack_size=max_repack_size,
         max_removed=max_removed,
         wait=wait,
+        store=store,
         job_id=job_id,
         config_path=config_path,
     )
@@ -55,6 +59,7 @@ def remove_unused(
     max_repack_size: str,
     max_removed: str,
     wait: str,
+    store: str = "",
     job_id: UUID | None,
     config_path: Path | None,
 ) -> MaintenanceJob:
@@ -62,7 +67,7 @@ def remove_unused(
     settings = load_settings(config_path)
     queued = queued_row(job_id)
     return run_showing_phases(
-        lambda progress: operations.prune_repository(
+        lambda progress: (partial(operations.prune_copy, store) if store else operations.prune_repository)(
             settings=settings,
             dry_run=dry_run,
             grace=grace,

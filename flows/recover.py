@@ -27,20 +27,22 @@ def recover(
     database_suffix: str = "_restored",
     database_source: str | None = None,
     parts: list[BackupType] | None = None,
+    store: str = "",
     job_id: UUID | None = None,
     config_path: Path | None = None,
 ) -> str:
     """Bring a backup back into a fresh directory and fresh databases, and prove it; returns the job's id.
 
     `directory` must be empty or missing, and no database of the new names may
-    exist. `parts` limits what is brought back. `job_id` is the row that was
-    queued for this run, if there is one.
+    exist. `parts` limits what is brought back, `store` where it is taken
+    from. `job_id` is the row that was queued for this run, if there is one.
     """
     target = RecoveryTarget(
         directory=directory,
         database_source=database_source,
         database_suffix=database_suffix,
         parts=tuple(parts or ()),
+        store=store,
     )
     job = bring_back(backup_id, target, job_id, config_path)
     create_markdown_artifact(recovery_markdown(job), key="recovery", description=f"Recovery {job.id}")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from edurise_backup.model.jobs import BackupJob, Phase, RecoveryJob, Verification
-from edurise_backup.model.maintenance import CheckFigures, ForgetFigures, MaintenanceJob, PruneFigures
+from edurise_backup.model.maintenance import CheckFigures, CopyFigures, ForgetFigures, MaintenanceJob, PruneFigures
 from edurise_backup.model.reports import Report
 
 SHOWN = 50
@@ -76,11 +76,13 @@ def recovery_markdown(job: RecoveryJob) -> str:
         ("Target", job.target.directory if job.target else "unknown"),
         ("Duration", duration(job.started_at, job.completed_at)),
         ("Restored", size(job.restored_bytes)),
+        *([("From", ", ".join(job.stores))] if job.stores else []),
     ]
     return _page(
         f"Recovery: {job.verification_status.value}",
         _table(("", ""), facts),
         _section("Differences", _list(job.findings), job.findings),
+        _section("Stores", _list(job.store_notes), job.store_notes),
         _section("Compared", _list(job.checks), job.checks),
         _section("Warnings", _list(job.warnings), job.warnings),
         _phases(job.phases),
@@ -92,6 +94,7 @@ def maintenance_markdown(job: MaintenanceJob) -> str:
     figures = job.figures
     facts = [
         ("Job", str(job.id)),
+        *([("Store", job.store)] if job.store else []),
         ("Asked for", job.asked),
         ("Duration", duration(job.started_at, job.completed_at)),
         ("Repository", size(figures.bytes) if figures else "unknown"),
@@ -101,6 +104,8 @@ def maintenance_markdown(job: MaintenanceJob) -> str:
         facts += _prune_facts(figures.pruned)
     if figures and figures.checked:
         facts += _check_facts(figures.checked)
+    if figures and figures.copied:
+        facts += _copy_facts(figures.copied)
     if figures and figures.forgotten:
         facts += _forget_facts(figures.forgotten, dry_run=job.dry_run)
     verdict = job.verification_status.value if job.verification_status else job.status.value.replace("_", " ")
@@ -159,6 +164,13 @@ def _check_facts(done: CheckFigures) -> list[tuple[str, str]]:
         ("Oldest proof", oldest),
         ("Damaged packs", f"{done.damaged_packs:,}"),
         ("Affected paths", f"{done.affected_paths:,}"),
+    ]
+
+
+def _copy_facts(done: CopyFigures) -> list[tuple[str, str]]:
+    return [
+        ("Copied", f"{len(done.backups):,} restore points, {size(done.stored_bytes)} stored"),
+        ("Could not be copied", f"{done.waiting:,}"),
     ]
 
 

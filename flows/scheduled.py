@@ -24,11 +24,13 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, InputError
 from edurise_backup.model.jobs import JobId
 from edurise_backup.model.schedules import Schedule, Work
+from edurise_backup.operations.copies import copy_names
 from edurise_backup.operations.schedule_runs import Admission, attach_job, end_run
 from edurise_backup.operations.verifications import newest_unverified
 from flows.anchor import anchor_markdown, seal_trail
 from flows.backup import take_backup
 from flows.check import check_repository, show_check
+from flows.copies import check_one_copy, copy_each, prove_copy, show_copy_proof
 from flows.policies import current_flow_run, told_in_full
 from flows.prune import remove_unused
 from flows.report import make
@@ -126,7 +128,9 @@ def run_backup(run: Run) -> JobId:
 
 
 def run_verification(run: Run) -> JobId:
-    """Verify the newest good backup that nobody verified yet."""
+    """Verify the newest good backup that nobody verified yet, or the next one in the copy that the schedule names."""
+    if name := str(run.schedule.options.get("store", "")):
+        return run_copy_proof(run, name)
     backup_id = newest_unverified(settings=run.settings)
     queued = operations.queue_verification(backup_id, settings=run.settings)
     run.note(queued)
@@ -140,6 +144,12 @@ def run_check(run: Run) -> JobId:
     options = {"budget": "5%", "read_data": False} | dict(run.schedule.options)
     budget = "" if options["read_data"] else str(options["budget"])
     read_data = bool(options["read_data"])
+    if name := str(options.get("store", "")):
+        queued = operations.queue_copy_check(name, settings=run.settings, budget=budget, read_data=read_data)
+        run.note(queued)
+        job = check_one_copy(name, budget, read_data, queued, None)
+        show_copy_proof(job, "check")
+        return job.id
     queued = operations.queue_check(settings=run.settings, budget=budget, read_data=read_data)
     run.note(queued)
     job = check_repository(budget, read_data, queued, None)
@@ -150,11 +160,14 @@ def run_check(run: Run) -> JobId:
 def run_prune(run: Run) -> JobId:
     """Remove what no backup refers to, waiting for running backups."""
     options = PRUNE | {name: str(value) for name, value in run.schedule.options.items() if name != "dry_run"}
-    dry_run = bool(run.schedule.options.get("dry_run", False))
+    dry_run, store = bool(run.schedule.options.get("dry_run", False)), options.pop("store", "")
     shares = {name: value for name, value in options.items() if name != "wait"}
-    queued = operations.queue_prune(settings=run.settings, dry_run=dry_run, **shares)
+    if store:
+        queued = operations.queue_copy_prune(store, settings=run.settings, dry_run=dry_run)
+    else:
+        queued = operations.queue_prune(settings=run.settings, dry_run=dry_run, **shares)
     run.note(queued)
-    job = remove_unused(dry_run=dry_run, wait=options["wait"], job_id=queued, config_path=None, **shares)
+    job = remove_unused(dry_run=dry_run, wait=options["wait"], store=store, job_id=queued, config_path=None, **shares)
     create_markdown_artifact(maintenance_markdown(job), key="prune", description=f"Prune {job.id}")
     return job.id
 
@@ -167,6 +180,24 @@ def run_retention(run: Run) -> JobId:
     run.note(queued)
     job = forget_by_retention(dry_run=dry_run, grace=grace, wait=str(options["wait"]), job_id=queued, config_path=None)
     create_markdown_artifact(maintenance_markdown(job), key="retain", description=f"Retention {job.id}")
+    return job.id
+
+
+def run_copy(run: Run) -> JobId:
+    """Copy what is new into the copy that the schedule names, or into each."""
+    names = copy_names(settings=run.settings, store=str(run.schedule.options.get("store", "")))
+    queued = operations.queue_copy(names[0], settings=run.settings) if len(names) == 1 else None
+    if queued is not None:
+        run.note(queued)
+    return copy_each(names, queued, None).id
+
+
+def run_copy_proof(run: Run, store: str) -> JobId:
+    """Verify the next restore point in a copy."""
+    queued = operations.queue_copy_verification(store, settings=run.settings)
+    run.note(queued)
+    job = prove_copy(store, "", queued, None)
+    show_copy_proof(job, "verification")
     return job.id
 
 
@@ -200,6 +231,7 @@ WORK: Mapping[Work, Callable[[Run], JobId]] = MappingProxyType(
         Work.RETAIN: run_retention,
         Work.REPORT: run_report,
         Work.ANCHOR: run_anchor,
+        Work.COPY: run_copy,
     }
 )
 """What is done for each kind of schedule; a test holds it to the kinds that can be asked for (`operations.works`)."""

@@ -10,8 +10,9 @@ from prefect.artifacts import create_markdown_artifact
 
 from edurise_backup import operations
 from edurise_backup.config import load_settings
-from edurise_backup.errors import BackupError, DamageError
+from edurise_backup.errors import BackupError, DamageError, InputError
 from edurise_backup.model.jobs import Verdict, Verification
+from flows.copies import prove_copy, show_copy_proof
 from flows.phases import run_showing_phases
 from flows.policies import current_flow_run, queued_row, told_in_full, whole_operation
 from flows.results import verification_markdown
@@ -19,11 +20,20 @@ from flows.results import verification_markdown
 
 @flow(name="verify", persist_result=False, result_serializer="json")
 @told_in_full
-def verify(backup_id: UUID, job_id: UUID | None = None, config_path: Path | None = None) -> str:
+def verify(
+    backup_id: UUID | None = None, store: str = "", job_id: UUID | None = None, config_path: Path | None = None
+) -> str:
     """Read the backup's bytes back from the repository and prove them; returns the verification's id.
 
-    `job_id` is the row that was queued for this run, if there is one.
+    `store` names a copy to read it back from; without a backup the next to be
+    proved there. `job_id` is the row that was queued for this run, if there is one.
     """
+    if store:
+        job = prove_copy(store, str(backup_id or ""), job_id, config_path)
+        show_copy_proof(job, "verification")
+        return str(job.id)
+    if backup_id is None:
+        raise InputError("no backup is named", safe="nothing was done", hint="give backup_id, or the name of a copy")
     verification = prove_backup(backup_id, job_id, config_path)
     show_verification(verification)
     return str(verification.id)

@@ -20,7 +20,7 @@ from reports import judging
 from reports.facts import Facts
 from reports.judging import Judged
 
-RULES = 1
+RULES = 2
 """Counts the changes of the rules below: results of different rules are not compared."""
 
 
@@ -193,6 +193,16 @@ CONTROLS: tuple[Control, ...] = (
         "good backups of a schedule that were taken or forgotten in the period",
         "ISO 27001 A.8.13, A.5.33; SOC 2 C1.1",
         lambda facts, _: judging.retention(facts.retention),
+    ),
+    Control(
+        "EB-15",
+        "Copies elsewhere (3-2-1-1-0)",
+        "Every backup is whole in a copy with another passphrase in another place, none is damaged there, and any was "
+        "read back there; warns while none was.",
+        "those that are whole, as the report is made, in a copy with a passphrase and a place of its own",
+        "good backups that began in the period and are there",
+        "NIST SP 800-53 CP-6, CP-9(3); ISO 27001 A.8.13, A.8.14; SOC 2 A1.2",
+        lambda facts, _: judging.copies(facts.copies),
     ),
     Control(
         "EB-16",

@@ -90,8 +90,8 @@ ORDER BY e.due_at DESC, e.schedule_id""",
 
 MAINTENANCE = Evidence(
     "maintenance",
-    "Checks, prunes and forgetting",
-    f"""SELECT m.id, m.kind, m.dry_run, m.asked, m.status, m.verification_status, m.started_at, m.completed_at,
+    "Checks, prunes, forgetting and copies",
+    f"""SELECT m.id, m.kind, m.store, m.dry_run, m.asked, m.status, m.verification_status, m.started_at, m.completed_at,
     {_seconds("m")}, (m.figures ->> 'bytes')::bigint AS repository_bytes,
     (m.figures ->> 'snapshots')::bigint AS snapshots,
     (m.figures -> 'pruned' ->> 'deleted_bytes')::bigint AS deleted_bytes,

@@ -112,6 +112,22 @@ class RetentionFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyFacts:
+    """Whether backups have a copy that a loss of the primary, its place or its passphrase does not take along."""
+
+    of: int = 0
+    """Good backups that began in the period and are there."""
+    copied: int = 0
+    """Those that are whole in a copy."""
+    apart: int = 0
+    """Those that are whole in one with a passphrase and a place of its own."""
+    proved: int = 0
+    """Those whose bytes in such a copy were read back and passed."""
+    damaged: int = 0
+    """Those whose bytes in a copy did not pass."""
+
+
+@dataclass(frozen=True, slots=True)
 class StorageFacts:
     """Bytes of the good backups of one type in the period."""
 
@@ -162,3 +178,4 @@ class Facts:
     bins: tuple[Bin, ...]
     repository_bytes: tuple[tuple[datetime, int], ...]
     """The repository's size after prunes and checks."""
+    copies: CopyFacts = CopyFacts()

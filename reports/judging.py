@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from edurise_backup.model.reports import ControlStatus
-from reports.facts import Durations, ExpectedFacts, Facts, Outcomes, Proofs, RetentionFacts
+from reports.facts import CopyFacts, Durations, ExpectedFacts, Facts, Outcomes, Proofs, RetentionFacts
 from reports.wording import length
 
 PASS, WARN, FAIL = ControlStatus.PASS, ControlStatus.WARN, ControlStatus.FAIL
@@ -158,6 +158,20 @@ def retention(found: RetentionFacts) -> Judged:
         return Judged(_NOTHING, 0, 0, f"No backup of a known schedule was taken or forgotten ({aside}).")
     early = found.of - found.kept
     return Judged(FAIL if early else PASS, found.kept, found.of, f"{early:,} were forgotten early; {aside}.")
+
+
+def copies(found: CopyFacts) -> Judged:
+    """Every backup is whole elsewhere under another key: pass once any was proved there; none damaged."""
+    if not found.of:
+        return Judged(_NOTHING, 0, 0, "No good backup began in the period.")
+    status = FAIL if found.apart < found.of or found.damaged else PASS if found.proved else WARN
+    return Judged(
+        status,
+        found.apart,
+        found.of,
+        f"{found.copied:,} of {found.of:,} are whole in a copy, {found.apart:,} in one with a passphrase and a place "
+        f"of its own; {found.proved:,} were read back there, {found.damaged:,} are damaged or gone in a copy.",
+    )
 
 
 def disappearances(found: RetentionFacts) -> Judged:

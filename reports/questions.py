@@ -93,7 +93,8 @@ FROM jobs
 """
 
 CHECKS = f"""
-SELECT {_proofs(f"status IN {GOOD}")} FROM maintenance_jobs m WHERE kind = 'check' AND NOT dry_run AND {began("m")}
+SELECT {_proofs(f"status IN {GOOD}")} FROM maintenance_jobs m
+WHERE kind = 'check' AND store = '' AND NOT dry_run AND {began("m")}
 """
 
 # a good backup covers its source from its end until its beginning is older than the objective;
@@ -205,8 +206,26 @@ FROM bars LEFT JOIN jobs USING (bar) ORDER BY bar
 REPOSITORY = f"""
 SELECT m.completed_at AS at, (m.figures ->> 'bytes')::bigint AS bytes
 FROM maintenance_jobs m
-WHERE m.status IN {GOOD} AND m.figures ->> 'bytes' IS NOT NULL AND {began("m")}
+WHERE m.status IN {GOOD} AND m.store = '' AND m.figures ->> 'bytes' IS NOT NULL AND {began("m")}
 ORDER BY m.completed_at, m.id
+"""
+
+# of copies the catalog knows how they stand now, not how they stood then
+COPIES = f"""
+WITH good AS (
+    SELECT b.id FROM backup_jobs b
+    WHERE b.status IN {GOOD} AND b.forgotten_at IS NULL AND b.missing_since IS NULL AND {began("b")} AND {OF_SOURCE}
+), there AS (
+    SELECT g.id, bool_or(c.state = 'whole') AS copied,
+           bool_or(c.state = 'whole' AND s.own_key AND s.own_place) AS apart,
+           bool_or(c.state = 'whole' AND s.own_key AND s.own_place AND c.outcome = 'passed') AS proved,
+           bool_or(c.state = 'gone' OR c.outcome = 'failed') AS damaged
+    FROM good g LEFT JOIN backup_copies c ON c.backup_id = g.id LEFT JOIN stores s ON s.name = c.store
+    GROUP BY g.id
+)
+SELECT count(*) AS of, count(*) FILTER (WHERE copied) AS copied, count(*) FILTER (WHERE apart) AS apart,
+       count(*) FILTER (WHERE proved) AS proved, count(*) FILTER (WHERE damaged) AS damaged
+FROM there
 """
 
 SOURCE_KNOWN = """SELECT EXISTS (SELECT FROM backup_parts WHERE source = %(source)s)

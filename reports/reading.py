@@ -16,6 +16,7 @@ from edurise_backup.model.settings import ObjectivesSettings
 from reports import questions
 from reports.facts import (
     Bin,
+    CopyFacts,
     Durations,
     ExpectedFacts,
     Facts,
@@ -28,7 +29,7 @@ from reports.facts import (
 from reports.periods import Period
 
 Row = dict[str, object]
-_Facts = TypeVar("_Facts", Durations, Outcomes, Proofs, ExpectedFacts, RetentionFacts)
+_Facts = TypeVar("_Facts", Durations, Outcomes, Proofs, ExpectedFacts, RetentionFacts, CopyFacts)
 Expected = Sequence[tuple[BackupType, str]]
 """The sources that are configured, by part and name."""
 
@@ -94,6 +95,7 @@ def read_facts(
         sources=_sources(_rows(connection, questions.SOURCES, parameters), expected, source),
         expected=_pick(one(questions.EXPECTED), ExpectedFacts),
         retention=_pick(one(questions.RETENTION), RetentionFacts),
+        copies=_pick(one(questions.COPIES), CopyFacts),
         storage=msgspec.convert(_rows(connection, questions.STORAGE, parameters), tuple[StorageFacts, ...]),
         bins=msgspec.convert(_rows(connection, questions.BINS, parameters), tuple[Bin, ...]),
         repository_bytes=tuple(

@@ -20,15 +20,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.signs import write_sign
+from edurise_backup.catalog.stores import Seen
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConflictError
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus, Verdict
 from edurise_backup.model.maintenance import MaintenanceKind
 from edurise_backup.model.metrics import METRICS, Sample
+from edurise_backup.model.settings import CopySettings
 from edurise_backup.monitoring.metrics import metrics_served, metrics_text
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.metrics import MetricsReader, read_metrics
+from edurise_backup.operations.stores import known_copies
 from edurise_backup.postgres.connection import Address
 from flows.processes import free_port, wait_until
 from tests.support import planted
@@ -85,9 +88,17 @@ def test_a_full_catalog_gives_every_metric_with_the_right_value(catalog: Catalog
             (uuid4(), NOW, NOW, NOW, NOW),
         )
     )
+    offsite = CopySettings(name="offsite", location="/nowhere", password_file="/nowhere")
+    settings = replace(settings, copies=(offsite,))
+    known_copies(settings, catalog)
+    catalog.stores.note_seen("offsite", Seen("id", 0, bytes=5))
     found = values(metrics_text(lambda: read_metrics(settings, catalog, NOW)))
     assert {
         ("edurise_up",): 1,
+        ("edurise_copy_lag_seconds", "offsite"): (timedelta(days=3) - timedelta(minutes=1)).total_seconds(),
+        ("edurise_copy_restore_points", "offsite", "whole"): 0,
+        ("edurise_copy_bytes", "offsite"): 5,
+        ("edurise_copy_reachable", "offsite"): 1,
         ("edurise_last_good_backup_age_seconds", "files", "uploads"): 3600,
         ("edurise_last_good_backup_timestamp_seconds", "full", ""): (NOW - HOUR).timestamp(),
         ("edurise_last_verified_backup_age_seconds", "files", "uploads"): 3600,

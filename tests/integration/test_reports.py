@@ -183,6 +183,7 @@ def test_a_known_month_is_told_to_the_last_job(settings: Settings, catalog: Cata
         "EB-06A": ("PASS", 4, 4),
         "EB-07": ("FAIL", 1, 2),
         "EB-14": ("FAIL", 28, 29),
+        "EB-15": ("FAIL", 0, 28),
         "EB-16": ("PASS", 29, 29),
     }
     assert report.verdict is ControlStatus.FAIL

@@ -98,12 +98,18 @@ def _client(server: S3Server) -> Any:
 
 
 @contextmanager
-def rclone_server(folder: Path, *, tls: bool = False) -> Iterator[S3Server]:
+def rclone_server(
+    folder: Path,
+    *,
+    tls: bool = False,
+    access_key: str = "tests",
+    secret_key: str = "a-canary-of-tests",  # noqa: S107  opens nothing
+) -> Iterator[S3Server]:
     """Run `rclone serve s3` over a directory whose subdirectories are buckets.
 
     `tls`: with a certificate that only `folder/server.pem` vouches for.
     """
-    server = S3Server("rclone", free_port(), "tests", "a-canary-of-tests", folder, "https" if tls else "http")
+    server = S3Server("rclone", free_port(), access_key, secret_key, folder, "https" if tls else "http")
     buckets = folder / "buckets"
     buckets.mkdir(parents=True)
     words = ["serve", "s3", str(buckets), "--addr", f"{LOOPBACK}:{server.port}", "--vfs-cache-mode", "off"]

@@ -12,7 +12,7 @@ from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.reports import ControlResult, ControlStatus
 from edurise_backup.model.settings import ObjectivesSettings
 from reports.controls import CONTROLS, Policy, evaluate, verdict
-from reports.facts import Durations, ExpectedFacts, Facts, Outcomes, Proofs, RetentionFacts, SourceFacts
+from reports.facts import CopyFacts, Durations, ExpectedFacts, Facts, Outcomes, Proofs, RetentionFacts, SourceFacts
 from reports.periods import parse_period
 from tests.support.documents import page, rows, section
 
@@ -142,6 +142,18 @@ def test_one_early_or_unexplained_removal_fails() -> None:
     assert judged("EB-14", replace(NOTHING, retention=RetentionFacts(forgotten=4, unknown=4))).status is NOT_EVALUATED
     assert judged("EB-16", replace(NOTHING, retention=RetentionFacts(present=999, missing=1))).status is FAIL
     assert judged("EB-16", replace(NOTHING, retention=RetentionFacts(present=1))).status is PASS
+
+
+def test_copies_count_when_they_lie_apart_and_were_proved_and_none_is_a_fail() -> None:
+    for copies, status in (
+        (CopyFacts(), NOT_EVALUATED),
+        (CopyFacts(of=3), FAIL),
+        (CopyFacts(of=3, copied=3, apart=2, proved=2), FAIL),
+        (CopyFacts(of=3, copied=3, apart=3), WARN),
+        (CopyFacts(of=3, copied=3, apart=3, proved=1), PASS),
+        (CopyFacts(of=3, copied=3, apart=3, proved=3, damaged=1), FAIL),
+    ):
+        assert judged("EB-15", replace(NOTHING, copies=copies)).status is status, copies
 
 
 def test_a_share_of_100_percent_means_every_one() -> None:

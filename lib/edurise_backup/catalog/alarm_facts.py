@@ -54,7 +54,7 @@ WITH ended AS (
     FROM recovery_jobs WHERE completed_at > %(since)s
     UNION ALL
     SELECT 'maintenance', kind, '', id, status, completed_at, cardinality(warnings), error, hint
-    FROM maintenance_jobs WHERE completed_at > %(since)s AND NOT dry_run
+    FROM maintenance_jobs WHERE completed_at > %(since)s AND NOT dry_run AND store = ''
 )
 SELECT DISTINCT ON (kind, type, source, status)
        kind, type, source, id, status, completed_at AS ended_at,
@@ -76,9 +76,10 @@ WHERE verification_status = 'failed' AND forgotten_at IS NULL AND missing_since 
   AND status IN ('completed', 'completed_with_warnings')
 UNION ALL
 (SELECT 'repository', f.completed_at, f.findings FROM maintenance_jobs f
- WHERE f.kind = 'check' AND f.verification_status = 'failed' AND f.completed_at IS NOT NULL AND NOT EXISTS (
+ WHERE f.kind = 'check' AND f.store = '' AND f.verification_status = 'failed' AND f.completed_at IS NOT NULL
+   AND NOT EXISTS (
      SELECT FROM maintenance_jobs p
-     WHERE p.kind = 'check' AND p.verification_status = 'passed' AND p.completed_at > f.completed_at
+     WHERE p.kind = 'check' AND p.store = '' AND p.verification_status = 'passed' AND p.completed_at > f.completed_at
        AND (p.asked = 'every byte' OR f.asked = 'structure'))
  ORDER BY f.completed_at DESC, f.id DESC LIMIT 1)
 UNION ALL
@@ -96,7 +97,7 @@ SELECT id FROM backup_jobs WHERE missing_since IS NOT NULL AND forgotten_at IS N
 
 _MEASURED = """
 SELECT completed_at AS moment, (figures ->> 'bytes')::bigint AS bytes FROM maintenance_jobs
-WHERE status IN ('completed', 'completed_with_warnings') AND figures ->> 'bytes' IS NOT NULL
+WHERE status IN ('completed', 'completed_with_warnings') AND store = '' AND figures ->> 'bytes' IS NOT NULL
   AND completed_at > %(since)s
 ORDER BY completed_at DESC, id DESC LIMIT %(limit)s
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -69,6 +69,12 @@ class AuditTrail:
             )
         )
         return found[0] if found else None
+
+    def subjects_of(self, actions: Collection[str]) -> frozenset[str]:
+        """Return what these actions were done to."""
+        query = "SELECT DISTINCT subject FROM audit_log WHERE action = ANY(%s) AND outcome = 'done'"
+        rows = self._sessions.run(lambda connection: connection.execute(query, (list(actions),)).fetchall())
+        return frozenset(str(row[0]) for row in rows)
 
     def rows(self, *, after: int = 0) -> Iterator[AuditRow]:
         """Yield all rows whose number is greater than `after`, in their order."""

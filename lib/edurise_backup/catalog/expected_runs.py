@@ -83,6 +83,11 @@ class ExpectedRuns:
             )
         )
 
+    def told_of(self, job_id: UUID) -> bool:
+        """Whether a job ran for a schedule that tells of its failure itself."""
+        query = "SELECT EXISTS (SELECT FROM expected_runs WHERE job_id = %s AND outcome = 'failed')"
+        return self._sessions.run(lambda connection: connection.execute(query, (job_id,)).fetchone()) == (True,)
+
     def ahead(self, schedule_id: UUID, *, after: datetime, until: datetime) -> tuple[ExpectedRun, ...]:
         """Return the runs of a schedule that are due in (after, until] and that nobody has taken up, soonest first."""
         return self._sessions.run(

@@ -47,6 +47,8 @@ KEPT = (
     KeptTable("accounts", ("id",)),
     KeptTable("reports", ("made_at", "id")),
     KeptTable("store_space", ("at", "location")),
+    # of the others the configuration knows; what was seen of one is seen again
+    KeptTable("stores", ("name",), where="origin = 'register'"),
     KeptTable(AUDIT, ("seq",), chained=True),
 )
 """In the order in which they are written: what others refer to comes first."""

@@ -21,6 +21,8 @@ from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.errors import ConflictError
 from edurise_backup.ports import Clock, utc_now
 
+COPIES = "copy/"
+"""What the name of a lease on a copy begins with."""
 LENGTH = timedelta(minutes=10)
 """A lease that is not renewed for so long may be taken by somebody else."""
 
@@ -101,6 +103,8 @@ class Leases:
                        renewed_at = excluded.renewed_at, expires_at = excluded.expires_at
                    WHERE held.holder = excluded.holder OR held.expires_at <= %(now)s OR EXISTS (
                        SELECT FROM backup_jobs b WHERE b.id = held.holder AND b.status NOT IN ('queued', 'running'))
+                     OR EXISTS (SELECT FROM maintenance_jobs m
+                       WHERE m.id = held.holder AND m.status NOT IN ('queued', 'running'))
                    RETURNING token""",
                 {
                     "name": name,
@@ -123,9 +127,10 @@ class Leases:
         who = (
             f"the job {row[0]} (process {row[2]} on {row[1]}, since {row[3]:%Y-%m-%d %H:%M:%S} UTC)" if row else "a job"
         )
+        work = "copied into" if name.startswith(COPIES) else "backed up"
         return ConflictError(
-            f"{name} is being backed up by {who}",
-            safe="nothing was started; that backup goes on",
+            f"{name.removeprefix(COPIES)} is being {work} by {who}",
+            safe="nothing was started; what is under way goes on",
             hint=f"wait for it; a process that died lets go after {int(self._length.total_seconds()) // 60} minutes, "
             "or as soon as its job is known to be dead",
         )

@@ -18,7 +18,7 @@ from edurise_backup.ports import Clock, utc_now
 _SIZES = """
 SELECT completed_at AS moment, (figures ->> 'bytes')::bigint AS bytes
 FROM maintenance_jobs
-WHERE status IN ('completed', 'completed_with_warnings') AND figures ->> 'bytes' IS NOT NULL
+WHERE status IN ('completed', 'completed_with_warnings') AND store = '' AND figures ->> 'bytes' IS NOT NULL
 ORDER BY completed_at DESC, id DESC LIMIT %s
 """
 
@@ -37,15 +37,17 @@ class MaintenanceJobs(Jobs[MaintenanceJob]):
     def __init__(self, sessions: Sessions, *, clock: Clock = utc_now) -> None:
         super().__init__(sessions, MAINTENANCE, clock=clock)
 
-    def last(self, kind: MaintenanceKind, *, dry_run: bool = False, good: bool = False) -> MaintenanceJob | None:
-        """Return the newest job of a kind that has ended (well, if `good`), or None."""
+    def last(
+        self, kind: MaintenanceKind, *, dry_run: bool = False, good: bool = False, store: str = ""
+    ) -> MaintenanceJob | None:
+        """Return the newest job of a kind on a store that has ended (well, if `good`), or None."""
         found = self._fetch(
             sql.SQL(
-                """WHERE kind = %(kind)s AND dry_run = %(dry_run)s AND completed_at IS NOT NULL
+                """WHERE kind = %(kind)s AND store = %(store)s AND dry_run = %(dry_run)s AND completed_at IS NOT NULL
                      AND (status IN ('completed', 'completed_with_warnings') OR NOT %(good)s)
                    ORDER BY completed_at DESC, id DESC LIMIT 1"""
             ),
-            {"kind": kind.value, "dry_run": dry_run, "good": good},
+            {"kind": kind.value, "store": store, "dry_run": dry_run, "good": good},
         )
         return found[0] if found else None
 

@@ -104,6 +104,33 @@ def mark_forgotten(sessions: Sessions, ids: Collection[JobId], *, at: datetime, 
     )
 
 
+def readdress_parts(sessions: Sessions, copied_from: Mapping[str, str], listed: Collection[str]) -> int:
+    """Have parts name the snapshots that are here now, where those were copied from the ones named; return how many.
+
+    A copy that has become the primary has the same restore points under other ids.
+    """
+
+    def work(connection: Connection) -> int:
+        rows = connection.execute(
+            """UPDATE backup_parts p SET snapshot_id = m.now
+               FROM unnest(%s::text[], %s::text[]) m (before, now)
+               WHERE p.snapshot_id = m.before AND NOT p.snapshot_id = ANY(%s) RETURNING p.backup_id""",
+            (list(copied_from), list(copied_from.values()), list(listed)),
+        ).fetchall()
+        changed = list({row[0] for row in rows})
+        connection.execute(
+            """UPDATE backup_jobs b SET checksum = (
+                   SELECT encode(sha256(convert_to(string_agg(p.snapshot_id, E'\\n' ORDER BY p.snapshot_id COLLATE "C"),
+                                                   'UTF8')), 'hex')
+                   FROM backup_parts p WHERE p.backup_id = b.id)
+               WHERE b.id = ANY(%s)""",
+            (changed,),
+        )
+        return len(rows)
+
+    return sessions.run(work) if copied_from else 0
+
+
 def _state(backup: KnownBackup, listed: Collection[str], waiting: Mapping[str, Waiting], now: datetime) -> _State:
     absent = [snapshot for snapshot in backup.snapshots if snapshot not in listed]
     if not absent:

@@ -32,7 +32,7 @@ _SPREAD = ("usage", "parts", "phases")
 _LIFE = (
     *("id", "backup_id", "type", "started_at", "created_at", "host", "pid", "flow_run_id"),
     *("heartbeat_at", "phase", "progress", "verified_at"),
-    *("kind", "asked", "dry_run", "forgotten_at", "forgotten_until", "missing_since"),
+    *("kind", "store", "asked", "dry_run", "forgotten_at", "forgotten_until", "missing_since"),
 )
 _DOCUMENTS = ("target", "figures")
 

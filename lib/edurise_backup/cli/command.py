@@ -22,6 +22,7 @@ from edurise_backup.errors import BackupError, InputError
 
 if TYPE_CHECKING:
     from edurise_backup.config import Settings
+    from edurise_backup.model.location import S3Access
     from edurise_backup.repository.repository import Repository
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -125,12 +126,12 @@ class Engine:
         """Open the repository; raises InputError when it or its passphrase is not named."""
         return self._opening.result() or self.other_repository(self.place(), self.passphrase())
 
-    def other_repository(self, location: str, passphrase: str) -> Repository:
+    def other_repository(self, location: str, passphrase: str, access: S3Access | None = None) -> Repository:
         """Open another repository, under the same limits; raises InputError."""
         from edurise_backup.operations.engine import Limits, open_repository
 
         limits = Limits(self.limit_upload * 1024, self.limit_download * 1024, self.output.raise_if_cancelled)
-        return open_repository(location, passphrase, limits)
+        return open_repository(location, passphrase, limits, access=access)
 
     def place(self) -> str:
         """Return the repository's location."""

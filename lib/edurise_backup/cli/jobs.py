@@ -121,16 +121,54 @@ def show(product: Product, backup: BackupWord) -> None:
     product.output.result(job, backup_text(job))
 
 
-def verify(product: Product, backup: BackupWord = "latest") -> int:
-    """Read every byte of a backup back and prove it; exit status 1 when it does not pass."""
+def verify(
+    product: Product,
+    backup: BackupWord = "",
+    copy: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="From this copy; without a backup the next to be proved there."),
+    ] = "",
+) -> int:
+    """Read every byte of a backup back and prove it; exit status 1 when it does not pass.
+
+    Without a name it is the latest. A copy's result is kept on the copy, and never counts as the primary's.
+    """
+    if copy:
+        return _verify_copy(product, copy, backup)
+    backup = backup or "latest"
     from edurise_backup.model.jobs import Verdict
     from edurise_backup.operations import verify_backup
 
     settings = product.settings()
     with product.output.progress() as progress, _chosen(settings, backup) as job:
         done = verify_backup(job.id, settings=settings, progress=progress)
-    product.output.result(done, verification_text(done, job), even_quiet=_listed("damage", done.findings))
-    return 0 if done.verification_status is Verdict.PASSED else 1
+        passed = done.verification_status is Verdict.PASSED
+        elsewhere = () if passed else _elsewhere(settings, job)
+    text = "\n".join([verification_text(done, job), *elsewhere])
+    product.output.result(done, text, even_quiet="\n".join([_listed("damage", done.findings), *elsewhere]).strip())
+    return 0 if passed else 1
+
+
+def _verify_copy(product: Product, copy: str, backup: str) -> int:
+    from edurise_backup.cli.maintenance import job_text
+    from edurise_backup.model.jobs import Verdict
+    from edurise_backup.operations import verify_copy
+
+    with product.output.progress() as progress:
+        job = verify_copy(copy, backup, settings=product.settings(), progress=progress)
+    product.output.result(job, job_text(job), even_quiet=_listed("damage", job.findings))
+    return 0 if job.verification_status is Verdict.PASSED else 1
+
+
+def _elsewhere(settings: Settings, backup: BackupJob) -> list[str]:
+    """Say which copies have what did not pass: a recovery takes it from there by itself."""
+    from edurise_backup.operations.catalogs import open_catalog
+    from edurise_backup.operations.copy_status import where_else
+    from edurise_backup.operations.stores import known_copies
+
+    with open_catalog(settings) as catalog:
+        told = where_else(catalog, backup.id, known_copies(settings, catalog))
+    return [f"copy: {printable(sentence)}" for sentence in told]
 
 
 def recover(
@@ -142,14 +180,24 @@ def recover(
         str, typer.Option(help="Appended to each database's name; empty brings them back under their own.")
     ] = "_restored",
     database_source: Annotated[str | None, typer.Option(help="The configured server that gets the databases.")] = None,
+    from_store: Annotated[
+        str, typer.Option("--from", metavar="NAME", help="Take the bytes from this store alone: a copy, or `primary`.")
+    ] = "",
 ) -> int:
-    """Restore into fresh databases and a fresh directory, and prove it; exit status 1 when the proof fails."""
+    """Restore into fresh databases and a fresh directory, and prove it; exit status 1 when the proof fails.
+
+    The bytes come from the nearest store that has them whole: the primary, else a copy. Another steps in when it fails.
+    """
     from edurise_backup.model.jobs import RecoveryTarget, Verdict
     from edurise_backup.operations import initiate_recovery
     from edurise_backup.operations.backups import backup_type
 
     where = RecoveryTarget(
-        str(target.absolute()), database_source, database_suffix, tuple(backup_type(word) for word in part or ())
+        str(target.absolute()),
+        database_source,
+        database_suffix,
+        tuple(backup_type(word) for word in part or ()),
+        from_store,
     )
     settings = product.settings()
     with product.output.progress() as progress, _chosen(settings, backup) as job:
@@ -186,11 +234,16 @@ def stats(product: Product) -> None:
     )
 
 
-def rebuild(product: Product) -> None:
+def rebuild(
+    product: Product,
+    from_copy: Annotated[
+        str, typer.Option("--from", metavar="NAME", help="Read this copy, when the primary is lost.")
+    ] = "",
+) -> None:
     """Write every job that the repository knows into the catalog."""
     from edurise_backup.operations import rebuild_catalog
 
-    done = rebuild_catalog(settings=product.settings())
+    done = rebuild_catalog(settings=product.settings(), store=from_copy)
     product.output.result(
         done,
         "\n".join(
@@ -265,6 +318,7 @@ def recovery_text(done: RecoveryJob, backup: BackupJob) -> str:
             f"proof {done.verification_status.value}",
             f"{size(done.restored_bytes or 0)} restored to {done.target.directory if done.target else 'nowhere'}, "
             f"took {_took(done)}",
+            *(f"store: {printable(note)}" for note in done.store_notes),
             *(f"proved: {printable(check)}" for check in done.checks),
             *(f"warning: {printable(warning)}" for warning in done.warnings),
             *(f"differs: {printable(finding)}" for finding in done.findings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,9 @@ from edurise_backup.errors import InputError
 if TYPE_CHECKING:
     from edurise_backup.model.maintenance import CheckFigures, MaintenanceJob, PruneFigures
     from edurise_backup.operations.forgetting import ForgottenBackups
+
+
+CopyOption = Annotated[str, typer.Option(metavar="NAME", help="Do it to this copy in place of the primary.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -31,13 +35,14 @@ def prune(
     max_repack_size: MaxRepack = "",
     max_removed: MaxRemoved = "50%",
     wait: Wait = "0",
+    copy: CopyOption = "",
 ) -> None:
     """Remove data that no backup refers to; refuses when a backup that the catalog knows is missing."""
-    from edurise_backup.operations import prune_repository
+    from edurise_backup.operations import prune_copy, prune_repository
 
     settings = product.settings()
     with product.output.progress() as progress:
-        job = prune_repository(
+        job = (partial(prune_copy, copy) if copy else prune_repository)(
             settings=settings,
             dry_run=dry_run,
             grace=grace,
@@ -57,14 +62,16 @@ def check(
         str,
         typer.Option(help="Read and prove this much (10GiB, 30m, 5%), what was never or longest ago proved first."),
     ] = "",
+    copy: CopyOption = "",
 ) -> int:
     """Check that every backup is there and can be restored; exit status 1 when something is wrong."""
     from edurise_backup.model.jobs import Verdict
-    from edurise_backup.operations import check_repository
+    from edurise_backup.operations import check_copy, check_repository
 
     settings = product.settings()
     with product.output.progress() as progress:
-        job = check_repository(settings=settings, budget=budget, read_data=read_data, progress=progress)
+        look = partial(check_copy, copy) if copy else check_repository
+        job = look(settings=settings, budget=budget, read_data=read_data, progress=progress)
     product.output.result(job, job_text(job), even_quiet="\n".join(map(printable, job.findings)))
     return 0 if job.verification_status is Verdict.PASSED else 1
 

@@ -8,6 +8,7 @@ from edurise_backup.cli import (
     alarms,
     approvals,
     audit,
+    copies,
     jobs,
     keys,
     maintenance,
@@ -15,6 +16,7 @@ from edurise_backup.cli import (
     protections,
     retention,
     schedule,
+    stores,
     upkeep,
     users,
     watching,
@@ -25,5 +27,11 @@ def add_commands(app: typer.Typer) -> None:
     """Put them on the top level, in the order in which `--help` lists them."""
     for module in (jobs, maintenance, retention, protections, keys, schedule, alarms, watching, upkeep, plugged):
         module.add_commands(app)
-    for group, name in ((users.app, "user"), (approvals.app, "approval"), (audit.app, "audit")):
+    for group, name in (
+        (users.app, "user"),
+        (approvals.app, "approval"),
+        (audit.app, "audit"),
+        (copies.app, "copy"),
+        (stores.app, "store"),
+    ):
         app.add_typer(group, name=name)

@@ -35,11 +35,27 @@ def copy(
     path: PathOption = None,
     tag: TagOption = None,
     no_lock: NoLock = False,
+    to_access_key_file: Annotated[
+        Path | None, typer.Option("--to-access-key-file", help="Of its bucket: file with the access key id.")
+    ] = None,
+    to_secret_key_file: Annotated[
+        Path | None, typer.Option("--to-secret-key-file", help="Of its bucket: file with the secret key.")
+    ] = None,
+    to_profile: Annotated[
+        str, typer.Option("--to-profile", help="Of its bucket: profile, in place of two files.")
+    ] = "",
+    to_region: Annotated[str, typer.Option("--to-region", help="Of its bucket: its region.")] = "",
+    to_ca_file: Annotated[
+        Path | None, typer.Option("--to-ca-file", help="Of its bucket: certificates of the authorities to trust.")
+    ] = None,
 ) -> int:
     """Copy snapshots into another repository, each blob proved on the way; exit status 1 when one was left behind.
 
-    What is there already is not read again: a copy that was interrupted goes on with the same command.
+    What is there already is not read again: a copy that was interrupted goes on with the same command. Without
+    --to-… keys the bucket that receives is reached by the credential of the one that gives.
     """
+    from edurise_backup.config import s3_access
+    from edurise_backup.model.settings import RepositorySettings
     from edurise_backup.operations.browsing import choose_several, refuse_same_place
     from edurise_backup.operations.engine import locked, readable
     from edurise_backup.operations.secrets import known, read_secret_file
@@ -47,8 +63,18 @@ def copy(
 
     with engine.output.progress() as progress:
         source = engine.repository()
+        access = s3_access(
+            RepositorySettings(
+                access_key_file=str(to_access_key_file or ""),
+                secret_key_file=str(to_secret_key_file or ""),
+                profile=to_profile,
+                region=to_region,
+                ca_file=str(to_ca_file or ""),
+                allow_plaintext=s3_access().allow_plaintext,
+            )
+        )
         destination = engine.other_repository(
-            to, known(read_secret_file(to_password_file, "--to-password-file")).reveal()
+            to, known(read_secret_file(to_password_file, "--to-password-file")).reveal(), access
         )
         refuse_same_place(source, destination)
         with readable(source, lock=not no_lock), locked(destination) as lock:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -29,6 +30,7 @@ from edurise_backup.model.settings import (
     NAME,
     CatalogSettings,
     ConfigurationSettings,
+    CopySettings,
     DatabaseSettings,
     FilesSettings,
     ObjectivesSettings,
@@ -38,6 +40,7 @@ from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
 from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.ports import AROUND, Surroundings
 
+_Stored = TypeVar("_Stored", bound=RepositorySettings)
 FILE_NAME = "edurise-backup.toml"
 DASHBOARD_PORT = 8501
 
@@ -63,6 +66,8 @@ class Settings:
     approvals: ApprovalSettings
     dashboard_port: int
     alarm_targets: tuple[AlarmTargetSettings, ...] = ()
+    copies: tuple[CopySettings, ...] = ()
+    """Further repositories; the register in the catalog may name more."""
     around: Surroundings = AROUND
 
     @property
@@ -72,11 +77,19 @@ class Settings:
             self.repository.password("repository"),
             self.catalog.password("catalog"),
             self.prefect_auth,
-            SecretPlace("repository.access_key", file=self.repository.access_key_file),
-            SecretPlace("repository.secret_key", file=self.repository.secret_key_file),
+            *_key_places("repository", self.repository),
+            *(copy.password(f"copy {copy.name}") for copy in self.copies),
+            *(place for copy in self.copies for place in _key_places(f"copy {copy.name}", copy)),
             *(source.password(f"database {source.name}") for source in self.databases),
         )
         return tuple(place for place in places if place)
+
+
+def _key_places(owner: str, found: RepositorySettings) -> tuple[SecretPlace, ...]:
+    return (
+        SecretPlace(f"{owner}.access_key", file=found.access_key_file),
+        SecretPlace(f"{owner}.secret_key", file=found.secret_key_file),
+    )
 
 
 def is_name(text: str) -> bool:
@@ -151,19 +164,14 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
         alarm_targets=tuple(
             msgspec.structs.replace(target, url_file=whole(target.url_file)) for target in found.alarm_target
         ),
+        copies=tuple(_copy(copy, base, environment) for copy in found.copy),
     )
 
 
 def _repository(found: RepositorySettings, base: Path, environment: Mapping[str, str]) -> RepositorySettings:
     """Return the repository with its passphrase's place: the environment's in place of the file's."""
     file, command = environment.get("EDURISE_PASSWORD_FILE", ""), environment.get("EDURISE_PASSWORD_COMMAND", "")
-    found = msgspec.structs.replace(
-        found,
-        access_key_file=absolute(found.access_key_file, base),
-        secret_key_file=absolute(found.secret_key_file, base),
-        ca_file=absolute(found.ca_file, base),
-        allow_plaintext=found.allow_plaintext or _plaintext_allowed(environment),
-    )
+    found = _located(found, base, environment)
     if file and command:
         raise ConfigError(
             "EDURISE_PASSWORD_FILE and EDURISE_PASSWORD_COMMAND are both set",
@@ -178,6 +186,22 @@ def _repository(found: RepositorySettings, base: Path, environment: Mapping[str,
         password_command=split_command(command, "EDURISE_PASSWORD_COMMAND"),
         password_env="",
         password_keyring="",
+    )
+
+
+def _copy(found: CopySettings, base: Path, environment: Mapping[str, str]) -> CopySettings:
+    placed = msgspec.structs.replace(found, location=store_place(found.location, base))
+    return with_password(_located(placed, base, environment), base)
+
+
+def _located(found: _Stored, base: Path, environment: Mapping[str, str]) -> _Stored:
+    """Return a store's settings whose files are found from anywhere."""
+    return msgspec.structs.replace(
+        found,
+        access_key_file=absolute(found.access_key_file, base),
+        secret_key_file=absolute(found.secret_key_file, base),
+        ca_file=absolute(found.ca_file, base),
+        allow_plaintext=found.allow_plaintext or _plaintext_allowed(environment),
     )
 
 

@@ -14,6 +14,7 @@ from edurise_backup.model.secrets import SecretPlace, trouble_with
 from edurise_backup.model.settings import (
     CatalogSettings,
     ConfigurationSettings,
+    CopySettings,
     DatabaseSettings,
     FilesSettings,
     ObjectivesSettings,
@@ -21,6 +22,7 @@ from edurise_backup.model.settings import (
     RepositorySettings,
 )
 from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
+from edurise_backup.model.stores import PRIMARY
 
 
 class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,6 +31,7 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     data_directory: str = ""
     host: str = ""
     repository: RepositorySettings = RepositorySettings()
+    copy: tuple[CopySettings, ...] = ()
     catalog: CatalogSettings = CatalogSettings()
     prefect: PrefectSettings = PrefectSettings()
     objectives: ObjectivesSettings = ObjectivesSettings()
@@ -56,6 +59,7 @@ def parse(text: str, path: Path) -> Contents:
             key = f"{key}.{unknown[1]}".strip(".")
         raise _mistake(path, text, key, what) from error
     _check_names(found, path, text)
+    _check_copies(found, path, text)
     _check_secrets(found, path, text)
     for key, what in target_mistakes(found.alarm_target):
         raise _mistake(path, text, key, what)
@@ -69,6 +73,7 @@ def _check_secrets(found: Contents, path: Path, text: str) -> None:
         ("catalog.password", found.catalog.password("catalog")),
         ("prefect.auth", found.prefect.auth),
         *((f"database[{number}].password", one.password(one.name)) for number, one in enumerate(found.database)),
+        *((f"copy[{number}].password", one.password(one.name)) for number, one in enumerate(found.copy)),
     ]
     for key, place in owners:
         if trouble := trouble_with(place):
@@ -93,6 +98,20 @@ def _check_names(found: Contents, path: Path, text: str) -> None:
             raise _mistake(
                 path, text, f"files[{number}].objects_of", f"no database source is named {files.objects_of!r}"
             )
+
+
+def _check_copies(found: Contents, path: Path, text: str) -> None:
+    """Raise ConfigError for a copy that cannot be told from another store, or that nobody could open."""
+    seen = {PRIMARY}
+    for number, copy in enumerate(found.copy):
+        key = f"copy[{number}]"
+        if copy.name in seen:
+            raise _mistake(path, text, f"{key}.name", f"another store is named {copy.name!r}")
+        seen.add(copy.name)
+        if not copy.location:
+            raise _mistake(path, text, f"{key}.location", "a copy needs a place")
+        if not copy.password(copy.name):
+            raise _mistake(path, text, f"{key}.password_file", "a copy needs the place of its own passphrase")
 
 
 def _mistake(path: Path, text: str, key: str, what: str) -> ConfigError:

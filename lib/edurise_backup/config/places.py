@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from edurise_backup.model.location import SCHEME
-from edurise_backup.model.settings import CatalogSettings, DatabaseSettings, RepositorySettings
+from edurise_backup.model.secrets import PasswordSettings
 
 
 def absolute(text: str, base: Path) -> str:
@@ -23,7 +23,7 @@ def store_place(location: str, base: Path) -> str:
     return location if path == location and SCHEME.match(path) else absolute(path, base)
 
 
-_Passworded = TypeVar("_Passworded", RepositorySettings, CatalogSettings, DatabaseSettings)
+_Passworded = TypeVar("_Passworded", bound=PasswordSettings)
 
 
 def with_password(found: _Passworded, base: Path) -> _Passworded:

@@ -108,6 +108,29 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyFacts:
+    """How one copy stands, as the catalog knows it."""
+
+    name: str
+    objective: timedelta
+    """A restore point may wait so long for its copy."""
+    lags: tuple[tuple[str, str, timedelta], ...] = ()
+    """(part, source, how long it has been behind); a source that it has everything of is none."""
+    unreachable_since: datetime | None = None
+    trouble: str = ""
+    failed: Ended | None = None
+    """The newest run into it, when that failed and no schedule tells of it."""
+    whole: int = 0
+    """Restore points that it has whole."""
+    bytes: int | None = None
+    """What its packs took when it was last seen."""
+    damaged: int = 0
+    """Restore points whose bytes there did not pass, or that are gone from it."""
+    finding: str = ""
+    """What the last look at its bytes found first, when it did not pass."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that the rules look at, of one moment."""
 
@@ -128,3 +151,4 @@ class Facts:
     changes: Mapping[tuple[str, str], tuple[Change, ...]] = field(default_factory=dict)
     """By (part, source), oldest first."""
     signs: tuple[Sign, ...] = ()
+    copies: tuple[CopyFacts, ...] = ()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from edurise_backup.model.alarm_change import unusual_change
+from edurise_backup.model.alarm_copies import copies_in_trouble
 from edurise_backup.model.alarm_facts import FULL, Ended, Facts, LastGood
 from edurise_backup.model.alarm_store import store_filling
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
@@ -159,6 +160,7 @@ RULES: tuple[Rule, ...] = (
     clock_off,
     unusual_change,
     service_down,
+    copies_in_trouble,
 )
 KINDS = frozenset(
     {
@@ -173,6 +175,10 @@ KINDS = frozenset(
         AlarmKind.CLOCK_OFF,
         AlarmKind.UNUSUAL_CHANGE,
         AlarmKind.SERVICE_DOWN,
+        AlarmKind.COPY_LATE,
+        AlarmKind.COPY_FAILED,
+        AlarmKind.COPY_DAMAGED,
+        AlarmKind.COPY_UNREACHABLE,
     }
 )
 """What the rules decide alone; every other kind is raised and settled by whoever finds it."""

@@ -45,6 +45,12 @@ class AlarmKind(StrEnum):
     BREAK_GLASS = "break_glass"
     SERVICE_DOWN = "service_down"
     TARGET_UNREACHABLE = "target_unreachable"
+    COPY_LATE = "copy_late"
+    """A restore point waits for its copy for longer than it may."""
+    COPY_FAILED = "copy_failed"
+    COPY_DAMAGED = "copy_damaged"
+    """A copy's own bytes did not pass, or restore points are gone from it."""
+    COPY_UNREACHABLE = "copy_unreachable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,8 @@ class RecoveryTarget:
     """Appended to each database's name; empty brings them back under their own names (they must not exist)."""
     parts: tuple[BackupType, ...] = ()
     """The parts to bring back; empty: everything that the backup holds."""
+    store: str = ""
+    """The one store to take the bytes from; empty: the nearest that has them whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,10 @@ class RecoveryJob:
     warnings: tuple[str, ...] = ()
     phases: tuple[Phase, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    stores: tuple[str, ...] = ()
+    """The stores that the bytes came from, the one that was chosen first; none: not recorded."""
+    store_notes: tuple[str, ...] = ()
+    """Why each of them was taken, and others were not, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,12 @@ class MaintenanceKind(StrEnum):
     PRUNE = "prune"
     CHECK = "check"
     FORGET = "forget"
+    COPY = "copy"
+    """Bring what is new into a copy."""
+    VERIFY = "verify"
+    """Read a backup's bytes back from a copy; of the primary that is a verification."""
+    STORE = "store"
+    """Register a store, or probe it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,19 @@ class ForgetFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyFigures:
+    """What a copy brought; sizes in bytes."""
+
+    backups: tuple[JobId, ...]
+    """Those that are whole there now and were not before."""
+    waiting: int
+    """Backups that could not be brought whole: the warnings say why."""
+    blobs: int
+    plain_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class MaintenanceFigures:
     """What is known after a job on a repository; bytes are those of all its packs."""
 
@@ -82,6 +101,7 @@ class MaintenanceFigures:
     pruned: PruneFigures | None = None
     checked: CheckFigures | None = None
     forgotten: ForgetFigures | None = None
+    copied: CopyFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +112,8 @@ class MaintenanceJob:
     kind: MaintenanceKind
     status: JobStatus
     dry_run: bool = False
+    store: str = ""
+    """The copy that it worked on; empty: the primary."""
     asked: str = ""
     """With what options, as a person reads them."""
     verification_status: Verdict | None = None

@@ -28,6 +28,8 @@ class Work(StrEnum):
     REPORT = "report"
     ANCHOR = "anchor"
     """Seal the head of the audit trail into the repository."""
+    COPY = "copy"
+    """Bring what is new into the copies."""
 
     @property
     def backup(self) -> BackupType | None:

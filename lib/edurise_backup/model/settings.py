@@ -30,6 +30,14 @@ class RepositorySettings(PasswordSettings, frozen=True, forbid_unknown_fields=Tr
     allow_plaintext: bool = False
 
 
+class CopySettings(RepositorySettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A further repository that receives copies of the backups: another store, another passphrase."""
+
+    name: Name
+    lag_hours: Positive = 26
+    """A restore point may wait so long for its copy."""
+
+
 class CatalogSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The catalog's database; without a URL an embedded server in the data directory."""
 

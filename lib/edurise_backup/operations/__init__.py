@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from edurise_backup.operations.audit import anchor_audit, verify_audit
     from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
     from edurise_backup.operations.catalogs import Catalog, open_catalog
+    from edurise_backup.operations.copies import copy_backups, queue_copy
+    from edurise_backup.operations.copy_status import CopyStatus, get_copies
+    from edurise_backup.operations.copy_upkeep import (
+        check_copy,
+        prune_copy,
+        queue_copy_check,
+        queue_copy_prune,
+        queue_copy_verification,
+        verify_copy,
+    )
     from edurise_backup.operations.forgetting import accept_gone, bring_backups_back, forget_backups
     from edurise_backup.operations.judging import judge_runs
     from edurise_backup.operations.maintenance import check_repository, prune_repository, queue_check, queue_prune
@@ -27,6 +37,15 @@ if TYPE_CHECKING:
     )
     from edurise_backup.operations.rebuilding import rebuild_catalog
     from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
+    from edurise_backup.operations.registering import (
+        list_stores,
+        make_copy,
+        probe_store,
+        queue_probe,
+        queue_registration,
+        register_store,
+        remove_store,
+    )
     from edurise_backup.operations.retention import apply_retention, plan_retention, queue_retention
     from edurise_backup.operations.retention_drift import retention_drift
     from edurise_backup.operations.retention_simulation import simulate_retention
@@ -47,6 +66,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Catalog": "catalogs",
+    "CopyStatus": "copy_status",
     "ScheduleConfig": "schedule_config",
     "accept_gone": "forgetting",
     "anchor_audit": "audit",
@@ -54,34 +74,49 @@ _HOMES = {
     "authorise": "approvals",
     "begin_run": "schedule_runs",
     "bring_backups_back": "forgetting",
+    "check_copy": "copy_upkeep",
     "check_repository": "maintenance",
+    "copy_backups": "copies",
     "create_backup": "backups",
     "edit_schedule": "schedules",
     "forget_backups": "forgetting",
     "get_backup_stats": "statistics",
     "get_backups": "backups",
+    "get_copies": "copy_status",
     "hold_backup": "protections",
     "initiate_recovery": "recoveries",
     "judge_runs": "judging",
     "list_protections": "protections",
     "list_schedules": "schedules",
+    "list_stores": "registering",
+    "make_copy": "registering",
     "make_repository": "backups",
     "open_catalog": "catalogs",
     "pause_schedule": "schedules",
     "pin_backup": "protections",
     "plan_retention": "retention",
     "preview_schedule": "schedules",
+    "probe_store": "registering",
+    "prune_copy": "copy_upkeep",
     "prune_repository": "maintenance",
     "queue_backup": "backups",
     "queue_check": "maintenance",
+    "queue_copy": "copies",
+    "queue_copy_check": "copy_upkeep",
+    "queue_copy_prune": "copy_upkeep",
+    "queue_copy_verification": "copy_upkeep",
+    "queue_probe": "registering",
     "queue_prune": "maintenance",
     "queue_recovery": "recoveries",
+    "queue_registration": "registering",
     "queue_retention": "retention",
     "queue_verification": "verifications",
     "rebuild_catalog": "rebuilding",
+    "register_store": "registering",
     "release_hold": "protections",
     "remove_pin": "protections",
     "remove_schedule": "schedules",
+    "remove_store": "registering",
     "resume_schedule": "schedules",
     "retention_drift": "retention_drift",
     "schedule_backup": "schedules",
@@ -89,10 +124,12 @@ _HOMES = {
     "simulate_retention": "retention_simulation",
     "verify_audit": "audit",
     "verify_backup": "verifications",
+    "verify_copy": "copy_upkeep",
 }
 
 __all__ = [
     "Catalog",
+    "CopyStatus",
     "ScheduleConfig",
     "accept_gone",
     "anchor_audit",
@@ -100,34 +137,49 @@ __all__ = [
     "authorise",
     "begin_run",
     "bring_backups_back",
+    "check_copy",
     "check_repository",
+    "copy_backups",
     "create_backup",
     "edit_schedule",
     "forget_backups",
     "get_backup_stats",
     "get_backups",
+    "get_copies",
     "hold_backup",
     "initiate_recovery",
     "judge_runs",
     "list_protections",
     "list_schedules",
+    "list_stores",
+    "make_copy",
     "make_repository",
     "open_catalog",
     "pause_schedule",
     "pin_backup",
     "plan_retention",
     "preview_schedule",
+    "probe_store",
+    "prune_copy",
     "prune_repository",
     "queue_backup",
     "queue_check",
+    "queue_copy",
+    "queue_copy_check",
+    "queue_copy_prune",
+    "queue_copy_verification",
+    "queue_probe",
     "queue_prune",
     "queue_recovery",
+    "queue_registration",
     "queue_retention",
     "queue_verification",
     "rebuild_catalog",
+    "register_store",
     "release_hold",
     "remove_pin",
     "remove_schedule",
+    "remove_store",
     "resume_schedule",
     "retention_drift",
     "schedule_backup",
@@ -135,6 +187,7 @@ __all__ = [
     "simulate_retention",
     "verify_audit",
     "verify_backup",
+    "verify_copy",
 ]
 
 

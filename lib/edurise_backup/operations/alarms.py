@@ -20,7 +20,9 @@ from edurise_backup.model.location import SCHEME
 from edurise_backup.model.people import Actor, Permission
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import choose_sources
+from edurise_backup.operations.copy_status import copy_facts
 from edurise_backup.operations.planning import ALARM_SUBJECT
+from edurise_backup.operations.stores import known_copies
 from edurise_backup.ports import Clock
 
 _SCHEDULES = ALARM_SUBJECT.format("")
@@ -49,6 +51,7 @@ def gather(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock 
         expected=expected_sources(settings),
         store=_store(settings, catalog, now),
         clock_offset=clock_offset(catalog.sessions, clock or settings.around.clock),
+        copies=copy_facts(catalog, known_copies(settings, catalog), now),
     )
 
 

@@ -125,10 +125,11 @@ def get_backups(filters: BackupFilters | None = None, *, settings: Settings | No
 def find_backup(catalog: Catalog, word: UUID | str) -> BackupJob:
     """Return the backup that a person names: an id, its beginning, or `latest`.
 
-    `latest` is the newest good full set that is there, or without one the newest good backup of any type.
+    `latest` is the newest good full set that is there, or without one the newest good backup of any type; when the
+    primary has lost them all, it is the newest that is whole in a copy.
     """
     if word == "latest":
-        found = _newest_good(catalog, BackupType.FULL) or _newest_good(catalog, None)
+        found = _newest_good(catalog, BackupType.FULL) or _newest_good(catalog, None) or _newest_copied(catalog)
         if found is None:
             raise NotFoundError("there is no good backup yet", hint="take one with `edurise-backup backup`")
         return found
@@ -143,6 +144,11 @@ def _newest_good(catalog: Catalog, kind: BackupType | None) -> BackupJob | None:
         for job in catalog.jobs.find(BackupFilters(type=kind, status=status, restorable=True, limit=1))
     ]
     return max(good, key=lambda job: job.completed_at or datetime.min.replace(tzinfo=UTC), default=None)
+
+
+def _newest_copied(catalog: Catalog) -> BackupJob | None:
+    found = [catalog.jobs.get(backup) for backup in catalog.copies.whole_somewhere()]
+    return max(found, key=lambda job: (job.type is BackupType.FULL, str(job.completed_at)), default=None)
 
 
 def backup_type(word: BackupType | str) -> BackupType:

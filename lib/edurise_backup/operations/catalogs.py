@@ -14,6 +14,7 @@ from edurise_backup.catalog.accounts import Accounts
 from edurise_backup.catalog.alarms import Alarms
 from edurise_backup.catalog.approvals import Approvals
 from edurise_backup.catalog.audit import AuditTrail
+from edurise_backup.catalog.copies import BackupCopies
 from edurise_backup.catalog.expected_runs import ExpectedRuns
 from edurise_backup.catalog.jobs import BackupJobs
 from edurise_backup.catalog.leases import Leases
@@ -25,6 +26,7 @@ from edurise_backup.catalog.recoveries import RecoveryJobs
 from edurise_backup.catalog.schedules import Schedules
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.signed_in import SignedIn
+from edurise_backup.catalog.stores import Stores
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings
 from edurise_backup.errors import InputError
@@ -56,6 +58,8 @@ class Catalog:
         self.accounts = Accounts(sessions, clock=clock)
         self.signed_in = SignedIn(sessions, clock=clock)
         self.approvals = Approvals(sessions, clock=clock)
+        self.stores = Stores(sessions, clock=clock)
+        self.copies = BackupCopies(sessions)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:

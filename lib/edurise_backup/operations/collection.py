@@ -260,7 +260,8 @@ def _configuration_source(settings: Settings, source: ConfigurationSettings) -> 
 
 
 def _refuse_own(settings: Settings, files: FilesSource, exclude: Sequence[str]) -> None:
-    refuse_nested(files.paths, settings.repository.location, exclude)
+    for place in (settings.repository.location, *(copy.location for copy in settings.copies)):
+        refuse_nested(files.paths, place, exclude)
     refuse_nested(files.paths, str(settings.data_directory), exclude)
 
 

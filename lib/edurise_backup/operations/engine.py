@@ -44,6 +44,8 @@ class Limits:
     upload: int
     download: int
     stop: Callable[[], None]
+    silence: float | None = None
+    """Seconds that a server may be ill before it is given up; None: the store's own patience."""
 
     def around(self, store: Store) -> Store:
         """Return the store behind lines of this speed."""
@@ -85,9 +87,12 @@ def open_store(
 def open_bucket(location: str, limits: Limits | None = None, *, access: S3Access | None = None) -> S3Store:
     """Return the bucket at `s3:…` itself, as `open_store` opens it."""
     from edurise_backup.config import s3_access
+    from edurise_backup.stores.perseverance import Patience
     from edurise_backup.stores.s3 import S3Settings, S3Store  # whoever works on a directory does not wait for it
 
     settings = S3Settings() if limits is None else S3Settings(stop=limits.stop)
+    if limits is not None and limits.silence is not None:
+        settings = replace(settings, patience=Patience(seconds=limits.silence))
     return S3Store(parse_s3(location), s3_access() if access is None else access, settings)
 
 

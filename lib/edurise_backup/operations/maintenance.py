@@ -7,7 +7,7 @@ one is gone that nobody has forgotten.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from uuid import UUID, uuid4
@@ -70,7 +70,7 @@ def prune_repository(
     removed), LockedError, DamageError.
     """
     wish = prune_wish(grace, max_unused, max_repack_size, max_removed, wait)
-    job = _new_prune(job_id, dry_run, _prune_words(grace, max_unused, max_repack_size, max_removed))
+    job = _new_prune(job_id, dry_run, prune_words(grace, max_unused, max_repack_size, max_removed))
     settings = settings or load_settings()
     with open_catalog(settings) as catalog:
 
@@ -83,7 +83,8 @@ def prune_repository(
                 options = authorised_prune(
                     catalog, settings, who, repository, options, known=present.known, progress=reporter
                 )
-            done = _prune(repository, present, replace(wish, options=options), reporter, started, now=catalog.clock)
+            chosen = replace(wish, options=options)
+            done = pruned_job(repository, present.known, chosen, reporter, started, now=catalog.clock)
             if not dry_run:
                 catalog.audit.add(who, PRUNE, str(started.id), detail={"asked": started.asked})
             return done
@@ -104,7 +105,7 @@ def queue_prune(
 ) -> JobId:
     """Write the row of a prune that a flow run will do; return its id. Raises InputError for a wrong option."""
     prune_wish(grace, max_unused, max_repack_size, max_removed, "0")
-    job = _new_prune(None, dry_run, _prune_words(grace, max_unused, max_repack_size, max_removed))
+    job = _new_prune(None, dry_run, prune_words(grace, max_unused, max_repack_size, max_removed))
     return _queue(settings, job)
 
 
@@ -125,7 +126,7 @@ def check_repository(
     is wrong is no error: `verification_status` is then `failed`, and `findings`
     says what. Raises InputError, and BackupError when the check could not be done.
     """
-    asked, bound = _check_words(budget, read_data), _bound(budget, read_data)
+    asked, bound = check_words(budget, read_data), check_bound(budget, read_data)
     job = MaintenanceJob(job_id or JobId(uuid4()), MaintenanceKind.CHECK, JobStatus.QUEUED, asked=asked)
     settings = settings or load_settings()
     with open_catalog(settings) as catalog:
@@ -144,8 +145,8 @@ def check_repository(
 
 def queue_check(*, settings: Settings | None = None, budget: str = "", read_data: bool = False) -> JobId:
     """Write the row of a check that a flow run will do; return its id. Raises InputError for a wrong option."""
-    _bound(budget, read_data)
-    asked = _check_words(budget, read_data)
+    check_bound(budget, read_data)
+    asked = check_words(budget, read_data)
     return _queue(settings, MaintenanceJob(JobId(uuid4()), MaintenanceKind.CHECK, JobStatus.QUEUED, asked=asked))
 
 
@@ -194,7 +195,8 @@ def _queue(settings: Settings | None, job: MaintenanceJob) -> JobId:
 # Prune
 
 
-def _prune_words(grace: str, max_unused: str, max_repack_size: str, max_removed: str) -> str:
+def prune_words(grace: str, max_unused: str, max_repack_size: str, max_removed: str) -> str:
+    """Say with what options a prune was asked for."""
     words = f"grace {grace}, at most {max_unused} unused, at most {max_removed} removed"
     return words + (f", at most {max_repack_size} written again" if max_repack_size else "")
 
@@ -205,19 +207,20 @@ def _new_prune(job_id: JobId | None, dry_run: bool, asked: str) -> MaintenanceJo
     )
 
 
-def _prune(
+def pruned_job(
     repository: Repository,
-    present: Presence,
+    known: Collection[str],
     wish: PruneWish,
     progress: Progress,
     job: MaintenanceJob,
     *,
     now: Clock,
 ) -> MaintenanceJob:
+    """Prune, or only plan it for a dry run, and return the job as it ends; `known` snapshots must be there."""
     if job.dry_run:
-        plan = show_prune(repository, wish.options, progress=progress, known=present.known, now=now)
+        plan = show_prune(repository, wish.options, progress=progress, known=known, now=now)
         return _told(job, planned_figures(plan), plan.warnings)
-    pruned = prune(repository, wish.options, progress=progress, known=present.known, wait=wish.wait, now=now)
+    pruned = prune(repository, wish.options, progress=progress, known=known, wait=wish.wait, now=now)
     return _told(job, pruned_figures(repository, pruned), pruned.plan.warnings)
 
 
@@ -248,24 +251,31 @@ def _told(job: MaintenanceJob, figures: MaintenanceFigures, warnings: tuple[str,
 # Check
 
 
-def _bound(budget: str, read_data: bool) -> Budget | None:
+def check_bound(budget: str, read_data: bool) -> Budget | None:
+    """Return how much a check reads; raises InputError."""
     if budget and read_data:
         raise InputError("everything is to be read, and a budget is given", hint="use one of the two")
     return Budget.parse(budget) if budget else None
 
 
-def _check_words(budget: str, read_data: bool) -> str:
+def check_words(budget: str, read_data: bool) -> str:
+    """Say with what options a check was asked for."""
     return f"budget {budget}" if budget else "every byte" if read_data else "structure"
 
 
 def _checked(repository: Repository, present: Presence, found: CheckResult, job: MaintenanceJob) -> MaintenanceJob:
     findings = [*present.missing_sentences(), *present.problems, *found.findings]
-    paths = [f"affected: snapshot {one.snapshot[:8]}, {one.path}" for one in found.affected.paths]
     return replace(
         job,
         status=JobStatus.COMPLETED,
         verification_status=Verdict.FAILED if findings else Verdict.PASSED,
         figures=checked_figures(repository, found),
-        findings=tuple(map(storable, [*findings, *paths][:_SHOWN])),
+        findings=findings_of(findings, found),
         remarks=tuple(map(storable, found.remarks[:_SHOWN])),
     )
+
+
+def findings_of(findings: Sequence[str], found: CheckResult) -> tuple[str, ...]:
+    """Return what a row holds of a check's findings: the findings, then the paths that they cost."""
+    paths = [f"affected: snapshot {one.snapshot[:8]}, {one.path}" for one in found.affected.paths]
+    return tuple(map(storable, [*findings, *paths][:_SHOWN]))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from edurise_backup.catalog.metric_facts import read_samples
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError
-from edurise_backup.model.alarm_facts import Facts, LastGood
+from edurise_backup.model.alarm_facts import CopyFacts, Facts, LastGood
 from edurise_backup.model.alarm_store import days_to_full
 from edurise_backup.model.metrics import Sample
 from edurise_backup.operations.alarms import gather
@@ -19,7 +19,8 @@ from edurise_backup.operations.catalogs import Catalog, open_catalog
 def read_metrics(settings: Settings, catalog: Catalog, now: datetime) -> tuple[Sample, ...]:
     """Return every sample of now; raises what the catalog raises."""
     facts = gather(settings, catalog, now)
-    return (Sample("up", 1.0), *_of_facts(facts), *_objectives(settings), *read_samples(catalog.sessions, now))
+    copies = (sample for copy in facts.copies for sample in _of_copy(copy))
+    return (Sample("up", 1.0), *_of_facts(facts), *copies, *_objectives(settings), *read_samples(catalog.sessions, now))
 
 
 class MetricsReader:
@@ -73,6 +74,16 @@ def _of_facts(facts: Facts) -> Iterator[Sample]:
         latest[sign.service] = max(sign.at, latest.get(sign.service, sign.at))
     for service, at in latest.items():
         yield Sample("service_silent_seconds", _seconds(facts.now - at), (service,))
+
+
+def _of_copy(copy: CopyFacts) -> Iterator[Sample]:
+    lag = max((length for _, _, length in copy.lags), default=timedelta(0))
+    yield Sample("copy_lag_seconds", lag.total_seconds(), (copy.name,))
+    yield Sample("copy_restore_points", copy.whole, (copy.name, "whole"))
+    yield Sample("copy_restore_points", copy.damaged, (copy.name, "damaged"))
+    if copy.bytes is not None:
+        yield Sample("copy_bytes", copy.bytes, (copy.name,))
+    yield Sample("copy_reachable", 0.0 if copy.unreachable_since else 1.0, (copy.name,))
 
 
 def _of_source(good: LastGood, now: datetime) -> Iterator[Sample]:

@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 
 from edurise_backup.catalog.export import import_rows, read_export
 from edurise_backup.catalog.kept_rows import KeptRow
+from edurise_backup.catalog.presence import readdress_parts
 from edurise_backup.catalog.records import JobRecord
 from edurise_backup.config import Settings, is_name, load_settings
 from edurise_backup.errors import BackupError, DamageError, NotFoundError
@@ -24,15 +25,19 @@ from edurise_backup.model.jobs import (
     Verdict,
     Verification,
 )
+from edurise_backup.model.maintenance import MaintenanceJob
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.audit import note_lost, note_predecessors
 from edurise_backup.operations.backups import opened_repository, set_checksum
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import CATALOG_EXPORT
+from edurise_backup.operations.copy_contents import follow_contents, read_contents
+from edurise_backup.operations.copy_proofs import note_verdicts, proved_backup
 from edurise_backup.operations.people import local_actor
 from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.protections import look_for_protections, vanished_sentence
 from edurise_backup.operations.records import kept_records
+from edurise_backup.operations.stores import find_copy, known_copies, opened_copy
 from edurise_backup.recovery.streaming import SnapshotFiles
 from edurise_backup.repository.forgetting import read_forgotten
 from edurise_backup.repository.repository import Repository
@@ -52,7 +57,7 @@ class Rebuilt:
     remarks: tuple[str, ...]
 
 
-def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
+def rebuild_catalog(*, settings: Settings | None = None, store: str = "") -> Rebuilt:
     """Write every job that the repository knows into the catalog; rows that tell more are kept.
 
     What no job tells (schedules, people, the audit trail, jobs that failed)
@@ -60,39 +65,95 @@ def rebuild_catalog(*, settings: Settings | None = None) -> Rebuilt:
     were forgotten, and can be brought back, come with that note; rows of
     backups that are not in the repository are noted as missing.
 
-    Raises UnreachableError, WrongPassphraseError, NotARepositoryError.
+    `store` names a copy to read, when the primary is lost: what is read there is
+    then known to be in that copy, and nothing is said of the primary. A copy
+    that has become the primary is read as it is: rows that name snapshots which
+    these were copied from name these from then on.
+
+    Raises NotFoundError for an unknown copy, UnreachableError, WrongPassphraseError, NotARepositoryError.
     """
     settings = settings or load_settings()
-    repository = opened_repository(settings)
+    if store:
+        with open_catalog(settings) as catalog:
+            repository = opened_copy(settings, catalog, find_copy(settings, catalog, store))
+    else:
+        repository = opened_repository(settings)
     snapshots = repository.snapshots()
     remarks: list[str] = []
-    there = snapshots.keys() | _waiting(repository, remarks)
+    copied_from = {shot.original: key for key, shot in snapshots.items() if shot.original}
+    there = snapshots.keys() | _waiting(repository, remarks) | {SnapshotId(name) for name in copied_from}
     records: list[JobRecord] = []
+    of_copies: list[MaintenanceJob] = []
     for record in kept_records(repository):
         if isinstance(record, BackupError):
             remarks.append(record.message)
+        elif isinstance(record, MaintenanceJob) and record.store:
+            of_copies.append(record)
         elif isinstance(record, BackupJob) and not _whole(record, there):
             remarks.append(f"the backup {record.id} was forgotten: its snapshots are gone")
         else:
             records.append(record)
     exported, rows = newest_export(repository, snapshots, remarks)
     records += _only_there(exported, records, there)
+    records += of_copies
     known = {part.snapshot_id for job in records if isinstance(job, BackupJob) for part in job.parts}
     alone = [
-        _from_snapshot(repository, snapshot_id, snapshot)
-        for snapshot_id, snapshot in snapshots.items()
-        if snapshot_id not in known
+        _from_snapshot(repository, SnapshotId(shot.original) if store and shot.original else key, shot)
+        for key, shot in snapshots.items()
+        if key not in known and shot.original not in known
     ]
+    if not store:
+        records = [readdressed(record, copied_from, snapshots.keys()) for record in records]
     with open_catalog(settings) as catalog:
         new = not catalog.audit.newest(limit=1)
         result = import_rows(catalog.sessions, [*rows, *alone, *_with_verdicts(records)], now=catalog.clock())
-        remarks += look_for_backups(catalog, repository).missing_sentences()
-        remarks += _protections(catalog, repository)
+        if store:
+            follow_contents(catalog, store, read_contents(repository), catalog.clock())
+        else:
+            readdress_parts(catalog.sessions, copied_from, snapshots.keys())
+            remarks += look_for_backups(catalog, repository).missing_sentences()
+            remarks += _protections(catalog, repository)
+        remarks += _follow_copies(settings, catalog, but=store, proofs=of_copies)
         if new and catalog.audit.newest(limit=1):
             note_lost(catalog, repository, local_actor())
         catalog.audit.add(local_actor(), "catalog.rebuild", repository.config.id, detail={"written": result.written})
         note_predecessors(catalog, repository, local_actor())
     return Rebuilt(result.written, result.kept, len(alone), (*remarks, *result.refused))
+
+
+def _follow_copies(settings: Settings, catalog: Catalog, *, but: str, proofs: Sequence[MaintenanceJob]) -> list[str]:
+    """Read what the copies list, and what was proved of them; return why one could not be read, a sentence each."""
+    remarks = []
+    for copy in known_copies(settings, catalog):
+        try:
+            repository = opened_copy(settings, catalog, copy)
+            if copy.name != but:
+                follow_contents(catalog, copy.name, read_contents(repository), catalog.clock())
+            kept = [one for one in kept_records(repository) if isinstance(one, MaintenanceJob)]
+            for job in [*kept, *proofs]:
+                proved = proved_backup(job)
+                if proved is not None and job.store == copy.name:
+                    note_verdicts(catalog, job, {proved: job.verification_status})
+        except BackupError as error:
+            remarks.append(f"the copy {copy.name} was not read: {error.message}")
+    return remarks
+
+
+def readdressed(record: JobRecord, copied_from: Mapping[str, SnapshotId], listed: Set[SnapshotId]) -> JobRecord:
+    """Return a backup whose snapshots are here under other ids, because this repository was a copy, with those ids."""
+    if not isinstance(record, BackupJob) or not record.parts:
+        return record
+    parts = tuple(
+        replace(part, snapshot_id=copied_from[part.snapshot_id])
+        if part.snapshot_id not in listed and part.snapshot_id in copied_from
+        else part
+        for part in record.parts
+    )
+    return (
+        record
+        if parts == record.parts
+        else replace(record, parts=parts, checksum=set_checksum([part.snapshot_id for part in parts]))
+    )
 
 
 def newest_export(

@@ -6,12 +6,13 @@ row is: a catalog that is lost a moment later loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from edurise_backup.catalog.records import JobKind, JobRecord, kind_of, record_from_json, record_to_json
 from edurise_backup.errors import BackupError, ConflictError
+from edurise_backup.model.jobs import BackupJob
 from edurise_backup.repository.repository import Repository
 
 _FOLDER = "jobs"
@@ -21,6 +22,14 @@ def keep_record(repository: Repository, job: JobRecord) -> None:
     """Store a finished job in the repository; the same job twice is stored once."""
     with suppress(ConflictError):
         repository.box.save_note(f"{_FOLDER}/{kind_of(job)}/{job.id}", record_to_json(job))
+
+
+def keep_records(repository: Repository, jobs: Iterable[BackupJob]) -> None:
+    """Store the records of backups that the repository does not keep yet: a copy, too, tells what it holds."""
+    there = set(repository.box.notes(f"{_FOLDER}/{JobKind.BACKUP}"))
+    for job in jobs:
+        if f"{_FOLDER}/{JobKind.BACKUP}/{job.id}" not in there:
+            keep_record(repository, job)
 
 
 def kept_records(repository: Repository) -> Iterator[JobRecord | BackupError]:

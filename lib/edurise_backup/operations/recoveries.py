@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -28,13 +27,10 @@ from edurise_backup.model.jobs import (
     Verdict,
 )
 from edurise_backup.model.settings import DatabaseSettings
-from edurise_backup.model.snapshot import SnapshotId
-from edurise_backup.operations.backups import find_backup, opened_repository
-from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.backups import find_backup
+from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import database_folder
-from edurise_backup.operations.engine import locked
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
-from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.recovery_target import (
     Needs,
     NewDatabase,
@@ -45,6 +41,7 @@ from edurise_backup.operations.recovery_target import (
     refuse_used_directory,
 )
 from edurise_backup.operations.servers import database_address, database_tools
+from edurise_backup.operations.supply import Supply, open_supply
 from edurise_backup.operations.verifications import refuse_incomplete
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.database import restore_database
@@ -52,7 +49,6 @@ from edurise_backup.recovery.database_proof import prove_database
 from edurise_backup.recovery.planning import plan_restore
 from edurise_backup.recovery.restorer import prove_files, restore
 from edurise_backup.recovery.streaming import SnapshotFiles
-from edurise_backup.repository.repository import Repository
 from edurise_backup.sources.database import GLOBALS
 
 _SHOWN = 1000
@@ -74,19 +70,22 @@ def initiate_recovery(
     `target.directory`/PART/SOURCE/their path. `verification_status` is the
     proof's verdict: row counts, table checksums, schema objects, file hashes; a
     recovery whose proof fails has the status `failed` and its `findings`.
-    Before anything is made, all names, the directory and the room on the disks
-    of this host are checked: raises InputError (and its kinds) and SpaceError,
+    The bytes come from the nearest store that has them whole, or from
+    `target.store` alone; when one fails in the middle, the next steps in, and
+    the job's `store_notes` say so (`operations/supply`). Before anything is
+    made, all names, the directory and the room on the disks of this host are
+    checked: raises InputError (and its kinds) and SpaceError,
     nothing was changed. Raises BackupError when the restore failed.
     """
     settings = settings or load_settings()
     with open_catalog(settings) as catalog, told_in_row(catalog.recoveries, job_id):
         backup = find_backup(catalog, backup_id)
-        refuse_incomplete(backup)
+        refuse_unrecoverable(catalog, backup)
         parts = chosen_parts(backup, target)
-        repository = opened_repository(settings)
-        recovery = _Recovery(settings, repository, target, parts)
+        supply = open_supply(settings, catalog, backup, parts, only=target.store)
+        recovery = _Recovery(settings, supply, target, parts)
         recovery.check_target()
-        job = _new_job(backup, target, job_id)
+        job = replace(_new_job(backup, target, job_id), stores=supply.stores, store_notes=told(supply))
 
         def work(reporter: JobReporter, started: RecoveryJob) -> RecoveryJob:
             return recovery.run(reporter, started)
@@ -95,7 +94,7 @@ def initiate_recovery(
             catalog.recoveries,
             job,
             work,
-            keep=partial(keep_record, repository),
+            keep=supply.keep,
             flow_run_id=flow_run_id,
             progress=progress,
             stop=stop,
@@ -106,7 +105,7 @@ def queue_recovery(backup_id: UUID | str, target: RecoveryTarget, *, settings: S
     """Write the row of a recovery that a flow run will do; return its id."""
     with open_catalog(settings or load_settings()) as catalog:
         backup = find_backup(catalog, backup_id)
-        refuse_incomplete(backup)
+        refuse_unrecoverable(catalog, backup)
         chosen_parts(backup, target)
         job = _new_job(backup, target, None)
         catalog.recoveries.create(job)
@@ -141,11 +140,10 @@ def _new_job(backup: BackupJob, target: RecoveryTarget, job_id: JobId | None) ->
 class _Recovery:
     """One running recovery job."""
 
-    def __init__(
-        self, settings: Settings, repository: Repository, target: RecoveryTarget, parts: list[PartResult]
-    ) -> None:
+    def __init__(self, settings: Settings, supply: Supply, target: RecoveryTarget, parts: list[PartResult]) -> None:
         self._settings = settings
-        self._repository = repository
+        self._supply = supply
+        self._repository = supply.repository
         self._target = target
         self._parts = parts
         self._checks: list[str] = []
@@ -157,7 +155,8 @@ class _Recovery:
         """Raise InputError, ConflictError, SpaceError when the target is in use, impossible or too small."""
         directory = Path(self._target.directory)
         refuse_used_directory(directory)
-        self._repository.load_index(strict=False)
+        if not len(self._repository.index):
+            self._repository.load_index(strict=False)
         needs = Needs()
         new: list[NewDatabase] = []
         for part in self._parts:
@@ -166,7 +165,7 @@ class _Recovery:
                 if part.part is BackupType.DATABASE:
                     new += self._new_databases(part)
                 else:
-                    needs.add(own, plan_restore(self._repository, self._tree_of(part)).room)
+                    needs.add(own, plan_restore(self._repository, self._supply.tree_of(part)).room)
         refuse_names(new)
         self._checks += refuse_taken(new, needs)
         needs.refuse_without_room()
@@ -181,7 +180,7 @@ class _Recovery:
 
     def run(self, progress: Progress, job: RecoveryJob) -> RecoveryJob:
         """Restore part after part, each proved right after it is there."""
-        with locked(self._repository):
+        with self._supply.held():
             for part in self._parts:
                 if part.part is BackupType.DATABASE:
                     self._databases(part, progress)
@@ -197,6 +196,8 @@ class _Recovery:
             restored_bytes=self._bytes,
             findings=tuple(map(storable, self._findings[:_SHOWN])),
             checks=tuple(self._checks),
+            stores=self._supply.stores,
+            store_notes=told(self._supply),
             warnings=tuple(map(storable, self._warnings[:_SHOWN])),
             error=None if passed else f"what was restored differs from the backup in {len(self._findings)} places",
             hint=None if passed else "verify the backup, then recover into another fresh target",
@@ -231,7 +232,7 @@ class _Recovery:
         self._bytes += part.source_bytes
 
     def _tree(self, part: PartResult, progress: Progress) -> None:
-        shot = self._repository.load_snapshot(SnapshotId(part.snapshot_id))
+        shot = self._supply.shot_of(part)
         directory = part_directory(Path(self._target.directory), part)
         plan = plan_restore(self._repository, shot.tree, paths=shot.paths)
         progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
@@ -261,7 +262,16 @@ class _Recovery:
         ]
 
     def _files(self, part: PartResult) -> SnapshotFiles:
-        return SnapshotFiles(self._repository, self._tree_of(part))
+        return SnapshotFiles(self._repository, self._supply.tree_of(part))
 
-    def _tree_of(self, part: PartResult) -> str:
-        return self._repository.load_snapshot(SnapshotId(part.snapshot_id)).tree
+
+def told(supply: Supply) -> tuple[str, ...]:
+    """Return what a row says of the stores that serve a recovery."""
+    return tuple(map(storable, supply.tell()))
+
+
+def refuse_unrecoverable(catalog: Catalog, backup: BackupJob) -> None:
+    """Raise InputError for a backup that has not ended well, or that neither the primary nor a copy has any more."""
+    if backup.status.good and backup.id in catalog.copies.whole_somewhere():
+        return
+    refuse_incomplete(backup)

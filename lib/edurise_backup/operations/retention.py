@@ -14,13 +14,14 @@ from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.config import Settings, load_settings
-from edurise_backup.errors import BackupError, ConflictError
+from edurise_backup.errors import BackupError, CancelledError, ConflictError
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import JobId, JobStatus
 from edurise_backup.model.maintenance import ForgetFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.people import SYSTEM, Actor, Permission
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.copy_retention import retain_copy
 from edurise_backup.operations.forgetting import forget_whole
 from edurise_backup.operations.guarding import authorise_forgetting
 from edurise_backup.operations.jobs import storable
@@ -30,6 +31,7 @@ from edurise_backup.operations.protections import look_for_protections
 from edurise_backup.operations.pruning import parse_duration
 from edurise_backup.operations.retention_drift import look_for_drift
 from edurise_backup.operations.retention_plan import RetentionPlan, make_plan
+from edurise_backup.operations.stores import known_copies
 from edurise_backup.ports import Progress
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.repository import Repository
@@ -64,7 +66,8 @@ def apply_retention(
     """Forget every backup that no policy, pin or hold keeps, and return the finished job.
 
     Until `grace` is over what went can be brought back; `wait`: how long to wait
-    for a prune. A dry run only says what would go. Raises ForbiddenError, InputError, ConflictError when it
+    for a prune. A dry run only says what would go. The copies follow, each as a
+    job of its own; one that cannot be reached is told there. Raises ForbiddenError, InputError, ConflictError when it
     refuses, DamageError: then nothing was forgotten.
     """
     actor.require(Permission.OPERATE if dry_run else Permission.ADMINISTER)
@@ -85,7 +88,7 @@ def apply_retention(
                 look_for_drift(catalog, plan.as_of)
             return _told(started, plan, done, len(repository.box.ids(Kind.SNAPSHOT)))
 
-        return run_maintenance(
+        done = run_maintenance(
             catalog,
             settings,
             _new_job(job_id, dry_run, grace),
@@ -95,6 +98,24 @@ def apply_retention(
             stop=stop,
             queued=job_id,
         )
+        for copy in known_copies(settings, catalog):
+            try:
+                retain_copy(
+                    settings,
+                    catalog,
+                    copy.name,
+                    actor=who,
+                    grace=length,
+                    wait=patience,
+                    dry_run=dry_run,
+                    progress=progress,
+                    stop=stop,
+                )
+            except CancelledError:
+                raise
+            except BackupError:  # its own row says why, and an alarm; the other copies are no worse for it
+                continue
+        return done
 
 
 def queue_retention(*, settings: Settings | None = None, dry_run: bool = False, grace: str = "7d") -> JobId:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from edurise_backup.catalog.policies import good_backups, read_policies
 from edurise_backup.model.jobs import BackupJob, JobId, JobStatus, Verdict
@@ -22,10 +23,12 @@ from edurise_backup.model.retention import (
 from edurise_backup.model.schedules import Schedule
 from edurise_backup.model.settings import ObjectivesSettings
 from edurise_backup.model.simulation import short_reach
+from edurise_backup.model.stores import BackupCopy, CopyState
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.protections import kept_here
 from edurise_backup.operations.rebuilding import by_snapshot_alone
 from edurise_backup.repository.forgetting import read_forgotten
+from edurise_backup.repository.holds import kept_snapshots
 from edurise_backup.repository.moments import moment_of
 from edurise_backup.repository.repository import Repository
 
@@ -83,6 +86,43 @@ def make_plan(catalog: Catalog, repository: Repository, objectives: ObjectivesSe
     missing = [job for job in jobs if any(part.snapshot_id not in waiting for part in job.parts)]
     there = [job for job in jobs if all(part.snapshot_id in moments for part in job.parts)]
     points = [restore_point(job, schedules, kept, moments) for job in there]
+    plan = _plan(points, schedules, objectives, now)
+    forgotten = _kept_though_forgotten(kept, moments)
+    return replace(plan, remarks=(*plan.remarks, *forgotten), refusal=_refusal(missing))
+
+
+def plan_of_copy(
+    catalog: Catalog,
+    repository: Repository,
+    rows: Mapping[UUID, BackupCopy],
+    objectives: ObjectivesSettings,
+    now: datetime,
+    *,
+    moments: Mapping[str, datetime],
+) -> RetentionPlan:
+    """Judge the restore points that are whole in a copy by the same policies, as if there were no others.
+
+    `moments` are those of the sealed snapshots, by the ids that they have in the primary.
+
+    What a policy keeps of all of them it also keeps of some: nothing is dropped here that the primary keeps.
+    """
+    schedules = read_policies(catalog.sessions)
+    kept = kept_snapshots(repository.box, now)
+    points = []
+    for job in good_backups(catalog.sessions):
+        row = rows.get(job.id)
+        if row is None or row.state is not CopyState.WHOLE:
+            continue
+        theirs = {part.snapshot_id: name for part, name in zip(job.parts, row.snapshots, strict=True)}
+        held = {original: kept[name] for original, name in theirs.items() if name in kept}
+        seen = replace(job, verification_status=row.outcome)
+        points.append(restore_point(seen, schedules, held, moments))
+    return _plan(points, schedules, objectives, now)
+
+
+def _plan(
+    points: Sequence[RestorePoint], schedules: Sequence[Schedule], objectives: ObjectivesSettings, now: datetime
+) -> RetentionPlan:
     policies = policies_of(points, schedules)
     plans = _series_plans(judge(points, policies, now=now), policies)
     dropped = [decision.point for one in plans for decision in one.decisions if not decision.keep]
@@ -91,8 +131,7 @@ def make_plan(catalog: Catalog, repository: Repository, objectives: ObjectivesSe
         series=plans,
         freed_bytes=sum(point.stored_bytes for point in dropped),
         breaks=tuple(_breaks(plans, policies, objectives, now)),
-        remarks=(*_remarks(plans, now), *_kept_though_forgotten(kept, moments)),
-        refusal=_refusal(missing),
+        remarks=tuple(_remarks(plans, now)),
     )
 
 

@@ -35,7 +35,7 @@ def _check_check(options: Options) -> None:
 
 def _check_prune(options: Options) -> None:
     given = {"grace": "1d", "max_unused": "5%", "max_repack_size": "", "max_removed": "50%", "wait": "1h"} | {
-        name: str(value) for name, value in options.items() if name != "dry_run"
+        name: str(value) for name, value in options.items() if name in _SHARES
     }
     prune_wish(given["grace"], given["max_unused"], given["max_repack_size"], given["max_removed"], given["wait"])
 
@@ -45,16 +45,18 @@ def _check_retain(options: Options) -> None:
         parse_duration(str(options.get(name, "1h")))
 
 
-_PRUNE = {"grace": str, "max_unused": str, "max_repack_size": str, "max_removed": str, "wait": str, "dry_run": bool}
+_SHARES = ("grace", "max_unused", "max_repack_size", "max_removed", "wait")
+_PRUNE: dict[str, type] = {**dict.fromkeys(_SHARES, str), "dry_run": bool, "store": str}
 
 WORKS: Mapping[Work, Kind] = {
     **{work: Kind() for work in Work if work.backup},
-    Work.VERIFY: Kind(),
-    Work.CHECK: Kind({"budget": str, "read_data": bool}, _check_check),
+    Work.VERIFY: Kind({"store": str}),
+    Work.CHECK: Kind({"budget": str, "read_data": bool, "store": str}, _check_check),
     Work.PRUNE: Kind(_PRUNE, _check_prune),
     Work.RETAIN: Kind({"grace": str, "wait": str, "dry_run": bool}, _check_retain),
     Work.REPORT: Kind({"period": str, "source": str, "zone": str}),
     Work.ANCHOR: Kind(),
+    Work.COPY: Kind({"store": str}),
 }
 
 

@@ -7,9 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 
-from edurise_backup.errors import DamageError, NotFoundError
+from edurise_backup.errors import DamageError
 from edurise_backup.machine.crew import Crew
 from edurise_backup.model.content import BlobKind
 from edurise_backup.pipeline.codec import MasterKey
@@ -78,10 +77,8 @@ class Fetcher:
         length = blobs[-1].place.offset + blobs[-1].place.length - start
         name = object_name(Kind.PACK, pack)
         file = self._repository.store.file_of(name)
-        sealed = b""
-        if file is None:
-            with suppress(NotFoundError, DamageError):  # each blob is then looked for elsewhere
-                sealed = self._repository.store.get(name, offset=start, length=length)
+        # what is not there is empty: each blob is then looked for elsewhere
+        sealed = self._repository.read_range(name, start, length) if file is None else b""
         return RunOrder(
             None if file is None else os.fsencode(file), sealed, start, length, [ordered(blob, start) for blob in blobs]
         )

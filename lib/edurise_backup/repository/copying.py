@@ -73,15 +73,17 @@ def copy_snapshots(
     progress: Progress,
     settings: WriterSettings | None = None,
     batch_bytes: int = BATCH_BYTES,
+    there: Mapping[SnapshotId, Snapshot] | None = None,
 ) -> Copied:
     """Copy `snapshots` of the source, in their order; `lock` is the destination's.
 
     Both indexes must be loaded. A snapshot is skipped when the destination has
     it under the same id, or a copy that names it as its `original`, as stock
-    restic decides it. Raises CancelledError, and what the stores raise.
+    restic decides it. `there`: the destination's snapshots, for who has just
+    read them. Raises CancelledError, and what the stores raise.
     """
     copy = _Copy(source, destination, lock, progress, settings)
-    waiting = deque(copy.missing(snapshots))
+    waiting = deque(copy.missing(snapshots, there))
     while waiting:
         copy.batch(waiting, batch_bytes)
     copy.result.problems += destination.damage
@@ -107,10 +109,14 @@ class _Copy:
         self._lost: dict[Blob, str] = {}
         self._guard = threading.Lock()
 
-    def missing(self, snapshots: Mapping[SnapshotId, Snapshot]) -> Iterator[tuple[SnapshotId, Snapshot]]:
+    def missing(
+        self, snapshots: Mapping[SnapshotId, Snapshot], listed: Mapping[SnapshotId, Snapshot] | None
+    ) -> Iterator[tuple[SnapshotId, Snapshot]]:
         """Yield the snapshots that the destination does not have; note the others."""
         there: dict[str, list[tuple[SnapshotId, Snapshot]]] = {}
-        for found_id, found in self._destination.readable_snapshots(self.result.problems).items():
+        if listed is None:
+            listed = self._destination.readable_snapshots(self.result.problems)
+        for found_id, found in listed.items():
             for name in {found_id, found.original or found_id}:
                 there.setdefault(name, []).append((found_id, found))
         for snapshot_id, snapshot in snapshots.items():

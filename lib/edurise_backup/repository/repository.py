@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -42,6 +42,7 @@ from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.reachability import prove_stored
 from edurise_backup.repository.repository_config import POLYNOMIAL, Config, open_config, read_sealed_config
 from edurise_backup.repository.snapshots import read_snapshots
+from edurise_backup.repository.standby import Standby
 from edurise_backup.repository.trees import Trees
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 
@@ -56,6 +57,8 @@ class Repository:
         self.index = Index()
         self.damage: list[str] = []
         """Objects that were passed over because they are not readable, a sentence each."""
+        self.standby: Standby | None = None
+        """Asked for what this repository cannot give."""
         self._packs_seen = False
         self._index_files: set[str] = set()
         """The index files that `index` was read from, and those that were written since."""
@@ -187,7 +190,30 @@ class Repository:
                 yield from (pack for pack in packs if not without or pack.id.hex() not in without)
 
     def read_blob(self, kind: BlobKind, blob_id: BlobId) -> bytes:
-        """Return a blob, proved by its id; a damaged copy is passed over when the index knows another one."""
+        """Return a blob, proved by its id; a damaged copy is passed over when the index knows another one.
+
+        What this repository cannot give its standby is asked for, if it has one.
+        """
+
+        def own() -> bytes:
+            return self._read_own(kind, blob_id)
+
+        return own() if self.standby is None else self.standby.blob(own, kind, blob_id)
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """Return a part of a pack, as it is stored; nothing when it is damaged or missing, so that blobs are asked for.
+
+        Raises TransientError, UnreachableError, unless a standby serves in place of this store.
+        """
+
+        def own() -> bytes:
+            with suppress(NotFoundError, DamageError):
+                return self.store.get(name, offset=offset, length=length)
+            return b""
+
+        return own() if self.standby is None else self.standby.range(own)
+
+    def _read_own(self, kind: BlobKind, blob_id: BlobId) -> bytes:
         places = self.index.all_places(kind, blob_id)
         if not places:
             raise DamageError(f"{kind.word} blob {blob_id.hex()} is in no index", hint="run `check`")
