@@ -23,8 +23,8 @@ from edurise_backup.errors import (
     UnreachableError,
 )
 from edurise_backup.model.location import S3Access, S3Place
-from edurise_backup.stores.s3_errors import Refusal, server_time, translated
-from edurise_backup.stores.traffic import Count, Meter, Traffic
+from edurise_backup.s3.refusals import Refusal, server_time, translated
+from edurise_backup.s3.traffic import Count, Meter, Traffic
 
 Answer = Mapping[str, Any]
 _CONNECTIONS = 32
@@ -50,7 +50,7 @@ class Wire:
     def ask(self, operation: str, *, name: str = "", **parameters: object) -> Answer:
         """Send one request about the object `name` (or the bucket); a body is read whole, as `Body`.
 
-        Raises what `s3_errors` says, TransientError for what may work later.
+        Raises what `refusals` says, TransientError for what may work later.
         """
         client = self._connected()
         if name:

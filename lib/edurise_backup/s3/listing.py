@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from edurise_backup.errors import NotFoundError, TransientError, UnsupportedVersionError
-from edurise_backup.stores.perseverance import Perseverance
-from edurise_backup.stores.s3_wire import Answer, Wire
+from edurise_backup.s3.perseverance import Perseverance
+from edurise_backup.s3.wire import Answer, Wire
 
 
 def objects_below(wire: Wire, perseverance: Perseverance, prefix: str, *, page: int) -> Iterator[tuple[str, int]]:
