@@ -142,15 +142,23 @@ def recover(
         str, typer.Option(help="Appended to each database's name; empty brings them back under their own.")
     ] = "_restored",
     database_source: Annotated[str | None, typer.Option(help="The configured server that gets the databases.")] = None,
+    buckets: Annotated[
+        str,
+        typer.Option(
+            help="Where buckets go: files, below the directory; empty, back to their configured place, which must be "
+            "empty; add, back there, what is there stays and what is equal is not sent again."
+        ),
+    ] = "files",
 ) -> int:
     """Restore into fresh databases and a fresh directory, and prove it; exit status 1 when the proof fails."""
-    from edurise_backup.model.jobs import RecoveryTarget, Verdict
+    from edurise_backup.model.jobs import BucketsTo, RecoveryTarget, Verdict
     from edurise_backup.operations import initiate_recovery
     from edurise_backup.operations.backups import backup_type
 
-    where = RecoveryTarget(
-        str(target.absolute()), database_source, database_suffix, tuple(backup_type(word) for word in part or ())
-    )
+    if buckets not in list(BucketsTo):
+        raise InputError(f"buckets cannot go to {buckets!r}", safe="nothing was done", hint="say files, empty or add")
+    parts = tuple(backup_type(word) for word in part or ())
+    where = RecoveryTarget(str(target.absolute()), database_source, database_suffix, parts, BucketsTo(buckets))
     settings = product.settings()
     with product.output.progress() as progress, _chosen(settings, backup) as job:
         done = initiate_recovery(job.id, where, settings=settings, progress=progress)

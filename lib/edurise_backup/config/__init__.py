@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +28,7 @@ from edurise_backup.model.location import S3Access
 from edurise_backup.model.secrets import SecretPlace, split_command
 from edurise_backup.model.settings import (
     NAME,
+    BucketSettings,
     CatalogSettings,
     ConfigurationSettings,
     DatabaseSettings,
@@ -62,6 +64,7 @@ class Settings:
     sign_in: SignInSettings
     approvals: ApprovalSettings
     dashboard_port: int
+    buckets: tuple[BucketSettings, ...] = ()
     alarm_targets: tuple[AlarmTargetSettings, ...] = ()
     around: Surroundings = AROUND
 
@@ -75,6 +78,8 @@ class Settings:
             SecretPlace("repository.access_key", file=self.repository.access_key_file),
             SecretPlace("repository.secret_key", file=self.repository.secret_key_file),
             *(source.password(f"database {source.name}") for source in self.databases),
+            *(SecretPlace(f"bucket {source.name}.access_key", file=source.access_key_file) for source in self.buckets),
+            *(SecretPlace(f"bucket {source.name}.secret_key", file=source.secret_key_file) for source in self.buckets),
         )
         return tuple(place for place in places if place)
 
@@ -144,6 +149,7 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
         configuration=tuple(
             msgspec.structs.replace(source, paths=tuple(map(whole, source.paths))) for source in found.configuration
         ),
+        buckets=tuple(_with_access(bucket, base, environment) for bucket in found.bucket),
         objectives=found.objectives,
         sign_in=found.sign_in,
         approvals=found.approvals,
@@ -154,16 +160,24 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
     )
 
 
-def _repository(found: RepositorySettings, base: Path, environment: Mapping[str, str]) -> RepositorySettings:
-    """Return the repository with its passphrase's place: the environment's in place of the file's."""
-    file, command = environment.get("EDURISE_PASSWORD_FILE", ""), environment.get("EDURISE_PASSWORD_COMMAND", "")
-    found = msgspec.structs.replace(
+_Reached = TypeVar("_Reached", RepositorySettings, BucketSettings)
+
+
+def _with_access(found: _Reached, base: Path, environment: Mapping[str, str]) -> _Reached:
+    """Return a table of a bucket whose files are found from anywhere."""
+    return msgspec.structs.replace(
         found,
         access_key_file=absolute(found.access_key_file, base),
         secret_key_file=absolute(found.secret_key_file, base),
         ca_file=absolute(found.ca_file, base),
         allow_plaintext=found.allow_plaintext or _plaintext_allowed(environment),
     )
+
+
+def _repository(found: RepositorySettings, base: Path, environment: Mapping[str, str]) -> RepositorySettings:
+    """Return the repository with its passphrase's place: the environment's in place of the file's."""
+    file, command = environment.get("EDURISE_PASSWORD_FILE", ""), environment.get("EDURISE_PASSWORD_COMMAND", "")
+    found = _with_access(found, base, environment)
     if file and command:
         raise ConfigError(
             "EDURISE_PASSWORD_FILE and EDURISE_PASSWORD_COMMAND are both set",
@@ -186,17 +200,19 @@ def _port(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else DASHBOARD_PORT
 
 
-def s3_access(repository: RepositorySettings | None = None, environment: Mapping[str, str] | None = None) -> S3Access:
+def s3_access(
+    table: RepositorySettings | BucketSettings | None = None, environment: Mapping[str, str] | None = None
+) -> S3Access:
     """Return how a bucket is reached by these settings; without settings, as the environment alone says."""
-    if repository is None:
+    if table is None:
         return S3Access(allow_plaintext=_plaintext_allowed(os.environ if environment is None else environment))
     return S3Access(
-        access_key_file=repository.access_key_file,
-        secret_key_file=repository.secret_key_file,
-        profile=repository.profile,
-        region=repository.region,
-        ca_file=repository.ca_file,
-        allow_plaintext=repository.allow_plaintext,
+        access_key_file=table.access_key_file,
+        secret_key_file=table.secret_key_file,
+        profile=table.profile,
+        region=table.region,
+        ca_file=table.ca_file,
+        allow_plaintext=table.allow_plaintext,
     )
 
 

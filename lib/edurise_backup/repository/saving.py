@@ -52,10 +52,11 @@ def save_snapshot(
     settings: WriterSettings | None = None,
     now: Clock = utc_now,
     started: datetime | None = None,
+    readers: int = 0,
 ) -> Saved:
     """Store what the source offers and publish it; files that did not change since the parent are not read.
 
-    `started`: when the source was first looked at, if that was before now. The
+    `started`: when the source was first looked at, if that was before now; `readers` as for `archive`. The
     index must be loaded. Raises what the source and the store raise; then nothing is published.
     """
     started = started or now()
@@ -64,7 +65,7 @@ def save_snapshot(
     parent = None if parent_id is None else parent_from(repository, parent_id[1])
     settings = settings or WriterSettings()
     with repository.writer(lock, settings) as sink:
-        archived = archive(source, sink, progress=progress, parent=parent, sizes=settings.sizes)
+        archived = archive(source, sink, progress=progress, parent=parent, sizes=settings.sizes, readers=readers)
     archived = replace(archived, problems=(*archived.problems, *repository.damage))
     progress.raise_if_cancelled()
     snapshot = Snapshot(
