@@ -111,6 +111,7 @@ class Actions:
                 "backup_id": str(backup_id),
                 "directory": target.directory,
                 "database_suffix": target.database_suffix,
+                "buckets": target.buckets.value,
             },
         )
 

@@ -39,7 +39,8 @@ def sources() -> tuple[str, ...]:
     """Return every source that is configured or that a backup holds."""
     settings = queries.settings()
     configured = {one.name for one in settings.databases}
-    configured |= {one.name for one in settings.files} | {one.name for one in settings.configuration}
+    configured |= {one.name for one in settings.files} | {one.name for one in settings.buckets}
+    configured |= {one.name for one in settings.configuration}
     return tuple(sorted(configured | set(backed_up_sources(queries.catalog().sessions))))
 
 
@@ -137,6 +138,7 @@ def _recovery_again(job: RecoveryJob, settings: Settings) -> Again:
         "database_source": target.database_source,
         "parts": [part.value for part in target.parts] or None,
         "store": target.store,
+        "buckets": target.buckets.value,
     }
 
     def queue(wanted: RecoveryTarget = target) -> JobId:

@@ -16,12 +16,17 @@ from dashboard import queries
 from dashboard.actions import Actions, Launched
 from dashboard.readings import read_or_stale, show_error
 from edurise_backup.errors import BackupError
-from edurise_backup.model.jobs import BackupJob, BackupType, RecoveryTarget
+from edurise_backup.model.jobs import BackupJob, BackupType, BucketsTo, RecoveryTarget
 
 KEPT = 5
 """Launched runs that stay on the page."""
 _FOLLOWED = "followed"
 _TICKET = "ticket"
+_BUCKETS_TO = {
+    BucketsTo.FILES: "below the directory, as files",
+    BucketsTo.EMPTY: "back to their configured place, which must be empty",
+    BucketsTo.ADD: "back there; what is there stays, what is equal is not sent again",
+}
 
 
 def show_actions() -> None:
@@ -87,14 +92,24 @@ def confirm_recovery(backup: BackupJob) -> None:
     st.caption("It goes into fresh databases and a fresh directory; nothing that exists is overwritten.")
     directory = st.text_input("Directory on the machine that runs the flows (empty or new)", key="recovery directory")
     suffix = st.text_input("Suffix of the new databases' names", value="_restored", key="recovery suffix")
+    buckets = BucketsTo.FILES
+    if any(part.source in names_of_buckets() for part in backup.parts):
+        buckets = BucketsTo(
+            st.selectbox("Buckets go", list(_BUCKETS_TO), format_func=_BUCKETS_TO.__getitem__, key="recovery buckets")
+        )
     wanted = words.short_id(backup.id)
     typed = st.text_input(f"Type {wanted} to confirm", key="recovery confirmation")
     if problem := recovery_problem(directory, suffix, typed, wanted):
         st.caption(problem)
     if st.button("Recover now", key=ticketed("recover now"), type="primary", disabled=bool(problem)):
-        target = RecoveryTarget(directory=directory.strip(), database_suffix=suffix)
+        target = RecoveryTarget(directory=directory.strip(), database_suffix=suffix, buckets=buckets)
         if launch(lambda actions: actions.recover(backup.id, target)):
             st.rerun()
+
+
+def names_of_buckets() -> set[str]:
+    """Return the buckets that are configured."""
+    return {bucket.name for bucket in queries.settings().buckets}
 
 
 def recovery_problem(directory: str, suffix: str, typed: str, wanted: str) -> str:

@@ -176,7 +176,7 @@ def source_names(settings: Settings, work: Work) -> list[str]:
         case Work.DATABASE:
             return [one.name for one in settings.databases]
         case Work.FILES:
-            return [one.name for one in settings.files]
+            return [one.name for one in settings.files] + [one.name for one in settings.buckets]
         case Work.CONFIGURATION:
             return [one.name for one in settings.configuration]
         case _:

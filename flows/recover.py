@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from edurise_backup import operations
 from edurise_backup.config import load_settings
 from edurise_backup.errors import BackupError, ProofError
-from edurise_backup.model.jobs import BackupType, JobId, RecoveryJob, RecoveryTarget, Verdict
+from edurise_backup.model.jobs import BackupType, BucketsTo, JobId, RecoveryJob, RecoveryTarget, Verdict
 from flows.phases import run_showing_phases
 from flows.policies import current_flow_run, told_in_full
 from flows.results import recovery_markdown
@@ -28,14 +28,16 @@ def recover(
     database_source: str | None = None,
     parts: list[BackupType] | None = None,
     store: str = "",
+    buckets: BucketsTo = BucketsTo.FILES,
     job_id: UUID | None = None,
     config_path: Path | None = None,
 ) -> str:
     """Bring a backup back into a fresh directory and fresh databases, and prove it; returns the job's id.
 
     `directory` must be empty or missing, and no database of the new names may
-    exist. `parts` limits what is brought back, `store` where it is taken
-    from. `job_id` is the row that was queued for this run, if there is one.
+    exist. `parts` limits what is brought back, `store` where it is taken from,
+    `buckets` says where buckets go. `job_id` is the row that was queued for
+    this run, if there is one.
     """
     target = RecoveryTarget(
         directory=directory,
@@ -43,6 +45,7 @@ def recover(
         database_suffix=database_suffix,
         parts=tuple(parts or ()),
         store=store,
+        buckets=buckets,
     )
     job = bring_back(backup_id, target, job_id, config_path)
     create_markdown_artifact(recovery_markdown(job), key="recovery", description=f"Recovery {job.id}")

@@ -129,9 +129,12 @@ class Entry:
     """One name in a source: a directory has `children`, a regular file `open`, all else is in `node`.
 
     `status` is there for a regular file of this machine, which then may be read by its path.
+    `kept` says of something else that can be opened whether the parent snapshot's node still
+    describes it: then it is not read, and that node stays. `ordered`: a directory's children come
+    in the order of their names' bytes; of others the archiver makes it so.
     """
 
-    __slots__ = ("_describe", "_node", "children", "name", "open", "path", "status")
+    __slots__ = ("_describe", "_node", "children", "kept", "name", "open", "ordered", "path", "status")
 
     def __init__(
         self,
@@ -139,6 +142,9 @@ class Entry:
         path: str,
         children: Callable[[], Iterable[Entry]] | None = None,
         opener: Callable[[], Content] | None = None,
+        *,
+        kept: Callable[[Node], bool] | None = None,
+        ordered: bool = True,
     ) -> None:
         self._node: Node | None = node
         self._describe: Callable[[Status], Node] | None = None
@@ -146,6 +152,8 @@ class Entry:
         self.path = path
         self.children = children
         self.open = opener
+        self.kept = kept
+        self.ordered = ordered
         self.status: Status | None = None
 
     @classmethod
@@ -156,7 +164,7 @@ class Entry:
         entry = cls.__new__(cls)
         entry._node, entry._describe = None, describe
         entry.name, entry.path, entry.status = name, path, status
-        entry.children, entry.open = None, opener
+        entry.children, entry.open, entry.kept, entry.ordered = None, opener, None, True
         return entry
 
     @property
@@ -176,8 +184,9 @@ class Entry:
 class Source(Protocol):
     """Offers a tree of entries, read once from front to back.
 
-    Children come in the order of their names' bytes. A name that cannot be
-    read is reported through `problems`, never silently left out.
+    Children come in the order of their names' bytes, unless the directory's
+    entry says otherwise, and of one directory all before the next sibling is
+    asked for. A name that cannot be read is reported through `problems`, never silently left out.
     """
 
     def root(self) -> Entry:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edurise_backup.stores.s3_parts import MIB
+from edurise_backup.s3.parts import MIB
 from tests.support.s3_servers import REGION, S3Server, rclone_server, swift_server, tool
 from tests.support.s3_stores import new_bucket, store_at
 

@@ -21,7 +21,7 @@ from edurise_backup.errors import (
     UnreachableError,
 )
 from edurise_backup.model.location import parse_s3
-from edurise_backup.stores.perseverance import Patience
+from edurise_backup.s3.perseverance import Patience
 from edurise_backup.stores.s3 import S3Settings, S3Store
 from flows.processes import free_port
 from tests.support.engine import ONE_PACK, back_up, check, create, forget, opened, prune, restored_differences

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edurise_backup.model.location import S3Access, parse_s3
-from edurise_backup.stores.perseverance import Patience, Timing
+from edurise_backup.s3.parts import PartSizes
+from edurise_backup.s3.perseverance import Patience, Timing
 from edurise_backup.stores.s3 import S3Settings, S3Store
-from edurise_backup.stores.s3_parts import PartSizes
 from tests.support.s3_servers import S3Server
 
 SMALL_PARTS = PartSizes(whole=1 << 20, part=5 << 20)

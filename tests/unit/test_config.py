@@ -10,8 +10,16 @@ import pytest
 
 from edurise_backup import config
 from edurise_backup.config import Settings, load_settings
+from edurise_backup.config.places import bucket_place
 from edurise_backup.errors import ConfigError
-from edurise_backup.model.settings import PREFECT_API, DatabaseSettings, FilesSettings, RepositorySettings
+from edurise_backup.model.settings import (
+    PREFECT_API,
+    BucketSettings,
+    DatabaseSettings,
+    FilesSettings,
+    RepositorySettings,
+    S3AccessSettings,
+)
 from tests.support.documents import blocks, page, rows, section
 
 PAGE = "docs/operations/configuration.md"
@@ -45,7 +53,8 @@ def test_the_page_lists_every_key_and_no_other() -> None:
 
 def test_the_pages_defaults_are_those_of_the_code() -> None:
     told = {row[0]: row[1] for row in rows(section(page(PAGE), "Keys"))[1:]}
-    for prefix, settings in (("database[].", DatabaseSettings), ("files[].", FilesSettings)):
+    tables = (("database[].", DatabaseSettings), ("files[].", FilesSettings), ("bucket[].", BucketSettings))
+    for prefix, settings in tables:
         for field in msgspec.structs.fields(settings):
             if field.required:
                 assert told[prefix + field.name] == "", field.name
@@ -191,3 +200,50 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'host = "x"\n# caf\xe9\n')
     with pytest.raises(ConfigError, match="line 2: this is not UTF-8"):
         load_settings(tmp_path / "latin.toml", {})
+
+
+BUCKET = '[[bucket]]\nname = "b"\n'
+
+
+def test_a_bucket_is_named_by_its_location_or_by_endpoint_and_bucket_apart(tmp_path: Path) -> None:
+    text = (
+        BUCKET + 'location = "s3:https://s3.internal/media/some/folder"\naccess_key_file = "a"\nsecret_key_file = "s"\n'
+    )
+    text += (
+        '[[bucket]]\nname = "hosted"\nendpoint = "https://p.example/storage/v1/s3/"\nbucket = "media"\nprefix = "x"\n'
+    )
+    found = settings_of(tmp_path, text)
+    assert [bucket_place(one).address for one in found.buckets] == [
+        "s3:https://s3.internal/media/some/folder",
+        "s3:https://p.example/storage/v1/s3/media/x",
+    ]
+    assert config.s3_access(found.buckets[0]).access_key_file == str(tmp_path / "a")
+    assert {place.file for place in found.secrets} == {str(tmp_path / "a"), str(tmp_path / "s")}
+
+
+def test_a_bucket_has_the_same_keys_of_access_as_the_repository() -> None:
+    for field in msgspec.structs.fields(S3AccessSettings):
+        (same,) = [one for one in msgspec.structs.fields(RepositorySettings) if one.name == field.name]
+        assert (same.type, same.default) == (field.type, field.default)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        (BUCKET, "bucket[0].endpoint", 1),
+        (BUCKET + 'location = "s3:https://h/b"\nendpoint = "https://h"\n', "bucket[0].location", 3),
+        (BUCKET + 'location = "/srv/bucket"\n', "bucket[0].location", 3),
+        (BUCKET + 'location = "s3:https://user:secret@h/b"\n', "bucket[0].location", 3),
+        (BUCKET + 'location = "s3:https://h/b"\nprefix = "x"\n', "bucket[0].location", 3),
+        (BUCKET + 'endpoint = "h/path"\nbucket = "b1"\n', "bucket[0].endpoint", 3),
+        (BUCKET + 'endpoint = "https://h/path"\nbucket = "b1/x"\n', "bucket[0].endpoint", 3),
+        (BUCKET + 'endpoint = "https://user:secret@h/path"\nbucket = "b1"\n', "bucket[0].endpoint", 3),
+        (BUCKET + 'location = "s3:https://h/bb"\nobjects_of = "nobody"\n', "bucket[0].objects_of", 4),
+        (BUCKET + 'location = "s3:https://h/bb"\n[[files]]\nname = "b"\npaths = ["x"]\n', "bucket[0].name", 2),
+    ],
+)
+def test_mistakes_about_a_bucket_are_told_with_key_and_line(tmp_path: Path, text: str, key: str, line: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_of(tmp_path, text)
+    assert f"line {line}: {key}:" in caught.value.message
+    assert "secret" not in "\n".join(caught.value.lines())

@@ -15,9 +15,9 @@ from edurise_backup.errors import InputError, ThrottledError, TransientError, Un
 from edurise_backup.model.location import directory_of, parse_s3
 from edurise_backup.model.probe import Finding, Probe, judge_lifecycle, remarks_on
 from edurise_backup.operations.engine import refuse_nested
-from edurise_backup.stores.perseverance import Patience, Perseverance
-from edurise_backup.stores.s3_parts import LARGEST, LARGEST_OBJECT, MOST, SMALLEST, PartSizes, cut
-from edurise_backup.stores.traffic import Count, Meter
+from edurise_backup.s3.parts import LARGEST, LARGEST_OBJECT, MOST, SMALLEST, PartSizes, cut
+from edurise_backup.s3.perseverance import Patience, Perseverance
+from edurise_backup.s3.traffic import Count, Meter
 from tests.support.s3_stores import QuickClock
 
 

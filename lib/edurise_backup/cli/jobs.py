@@ -183,21 +183,31 @@ def recover(
     from_store: Annotated[
         str, typer.Option("--from", metavar="NAME", help="Take the bytes from this store alone: a copy, or `primary`.")
     ] = "",
+    buckets: Annotated[
+        str,
+        typer.Option(
+            help="Where buckets go: files, below the directory; empty, back to their configured place, which must be "
+            "empty; add, back there, what is there stays and what is equal is not sent again."
+        ),
+    ] = "files",
 ) -> int:
     """Restore into fresh databases and a fresh directory, and prove it; exit status 1 when the proof fails.
 
     The bytes come from the nearest store that has them whole: the primary, else a copy. Another steps in when it fails.
     """
-    from edurise_backup.model.jobs import RecoveryTarget, Verdict
+    from edurise_backup.model.jobs import BucketsTo, RecoveryTarget, Verdict
     from edurise_backup.operations import initiate_recovery
     from edurise_backup.operations.backups import backup_type
 
+    if buckets not in list(BucketsTo):
+        raise InputError(f"buckets cannot go to {buckets!r}", safe="nothing was done", hint="say files, empty or add")
     where = RecoveryTarget(
         str(target.absolute()),
         database_source,
         database_suffix,
         tuple(backup_type(word) for word in part or ()),
         from_store,
+        BucketsTo(buckets),
     )
     settings = product.settings()
     with product.output.progress() as progress, _chosen(settings, backup) as job:

@@ -11,7 +11,9 @@ import typer
 from edurise_backup.cli.command import Engine, command
 from edurise_backup.cli.output import printable, size
 from edurise_backup.cli.repo import HostOption, NoLock, PathOption, SnapshotWord, TagOption, snapshot_filter
+from edurise_backup.cli.repo_restore_bucket import restore_to_bucket
 from edurise_backup.errors import InputError
+from edurise_backup.model.location import is_s3
 
 if TYPE_CHECKING:
     from edurise_backup.operations.restoring import Updated
@@ -34,7 +36,14 @@ def add_commands(app: typer.Typer) -> None:
 def restore(
     engine: Engine,
     snapshot: SnapshotWord,
-    target: Annotated[Path, typer.Option("--target", "-t", help="A new or empty directory; /a/b goes to DIR/a/b.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            "-t",
+            help="A new or empty directory; /a/b goes to DIR/a/b. Or s3:https://HOST/BUCKET/PREFIX: objects.",
+        ),
+    ],
     include: Annotated[list[str] | None, typer.Option(help="Restore only what matches; may be repeated.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Leave out what matches; may be repeated.")] = None,
     overwrite: Annotated[
@@ -53,20 +62,36 @@ def restore(
 
     The filters say what `latest` is of. With SNAPSHOT:/DIR, what is in /DIR goes right into the target.
     Files that --overwrite could not restore whole stay as they are and are named; the exit status is 1.
+    In a bucket nothing is deleted; objects come back with their keys, headers and metadata, and are looked at after.
     """
     from edurise_backup.operations.engine import readable
     from edurise_backup.operations.restoring import apply_delta, plan_files, plan_onto, refuse_occupied
     from edurise_backup.operations.snapshots import choose
     from edurise_backup.recovery.restorer import restore as restore_files
 
+    if is_s3(target) and delete:
+        raise InputError("in a bucket nothing is ever deleted", safe="nothing was done", hint="leave --delete out")
     if delete and not overwrite:
         raise InputError(
             "--delete removes what is in the target, and only --overwrite lets it hold something",
             safe="nothing was done",
             hint="add --overwrite, and --dry-run to see what would go",
         )
+    if is_s3(target):
+        chosen = choose(engine.repository(), snapshot, snapshot_filter(host, path, tag))
+        return restore_to_bucket(
+            engine,
+            chosen,
+            target,
+            include=include or (),
+            exclude=exclude or (),
+            overwrite=overwrite,
+            dry_run=dry_run,
+            lock=not no_lock,
+        )
+    folder = Path(target)
     if dry_run and not overwrite:
-        refuse_occupied(target)
+        refuse_occupied(folder)
     repository = engine.repository()
     chosen = choose(repository, snapshot, snapshot_filter(host, path, tag))
     chosen_by = {"include": include or (), "exclude": exclude or ()}
@@ -74,9 +99,9 @@ def restore(
         if not (overwrite or dry_run):
             plan = plan_files(repository, chosen, **chosen_by)
             progress.phase("restore", bytes_total=plan.bytes)
-            done = restore_files(repository, plan, target, progress=progress)
-            return _show_restored(engine, chosen, target, done)
-        delta = plan_onto(repository, chosen, target, **chosen_by, delete=delete, progress=progress)
+            done = restore_files(repository, plan, folder, progress=progress)
+            return _show_restored(engine, chosen, folder, done)
+        delta = plan_onto(repository, chosen, folder, **chosen_by, delete=delete, progress=progress)
         if dry_run:
             return _show_plan(engine, chosen, delta)
         return _show_updated(engine, chosen, delta, apply_delta(repository, delta, progress=progress))

@@ -28,6 +28,7 @@ from edurise_backup.model.location import S3Access
 from edurise_backup.model.secrets import SecretPlace, split_command
 from edurise_backup.model.settings import (
     NAME,
+    BucketSettings,
     CatalogSettings,
     ConfigurationSettings,
     CopySettings,
@@ -40,7 +41,7 @@ from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
 from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.ports import AROUND, Surroundings
 
-_Stored = TypeVar("_Stored", bound=RepositorySettings)
+_Reached = TypeVar("_Reached", RepositorySettings, CopySettings, BucketSettings)
 FILE_NAME = "edurise-backup.toml"
 DASHBOARD_PORT = 8501
 
@@ -65,6 +66,7 @@ class Settings:
     sign_in: SignInSettings
     approvals: ApprovalSettings
     dashboard_port: int
+    buckets: tuple[BucketSettings, ...] = ()
     alarm_targets: tuple[AlarmTargetSettings, ...] = ()
     copies: tuple[CopySettings, ...] = ()
     """Further repositories; the register in the catalog may name more."""
@@ -81,6 +83,8 @@ class Settings:
             *(copy.password(f"copy {copy.name}") for copy in self.copies),
             *(place for copy in self.copies for place in _key_places(f"copy {copy.name}", copy)),
             *(source.password(f"database {source.name}") for source in self.databases),
+            *(SecretPlace(f"bucket {source.name}.access_key", file=source.access_key_file) for source in self.buckets),
+            *(SecretPlace(f"bucket {source.name}.secret_key", file=source.secret_key_file) for source in self.buckets),
         )
         return tuple(place for place in places if place)
 
@@ -157,6 +161,7 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
         configuration=tuple(
             msgspec.structs.replace(source, paths=tuple(map(whole, source.paths))) for source in found.configuration
         ),
+        buckets=tuple(_with_access(bucket, base, environment) for bucket in found.bucket),
         objectives=found.objectives,
         sign_in=found.sign_in,
         approvals=found.approvals,
@@ -171,7 +176,7 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
 def _repository(found: RepositorySettings, base: Path, environment: Mapping[str, str]) -> RepositorySettings:
     """Return the repository with its passphrase's place: the environment's in place of the file's."""
     file, command = environment.get("EDURISE_PASSWORD_FILE", ""), environment.get("EDURISE_PASSWORD_COMMAND", "")
-    found = _located(found, base, environment)
+    found = _with_access(found, base, environment)
     if file and command:
         raise ConfigError(
             "EDURISE_PASSWORD_FILE and EDURISE_PASSWORD_COMMAND are both set",
@@ -191,11 +196,11 @@ def _repository(found: RepositorySettings, base: Path, environment: Mapping[str,
 
 def _copy(found: CopySettings, base: Path, environment: Mapping[str, str]) -> CopySettings:
     placed = msgspec.structs.replace(found, location=store_place(found.location, base))
-    return with_password(_located(placed, base, environment), base)
+    return with_password(_with_access(placed, base, environment), base)
 
 
-def _located(found: _Stored, base: Path, environment: Mapping[str, str]) -> _Stored:
-    """Return a store's settings whose files are found from anywhere."""
+def _with_access(found: _Reached, base: Path, environment: Mapping[str, str]) -> _Reached:
+    """Return a table of a store or bucket whose files are found from anywhere."""
     return msgspec.structs.replace(
         found,
         access_key_file=absolute(found.access_key_file, base),
@@ -210,17 +215,19 @@ def _port(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else DASHBOARD_PORT
 
 
-def s3_access(repository: RepositorySettings | None = None, environment: Mapping[str, str] | None = None) -> S3Access:
+def s3_access(
+    table: RepositorySettings | BucketSettings | None = None, environment: Mapping[str, str] | None = None
+) -> S3Access:
     """Return how a bucket is reached by these settings; without settings, as the environment alone says."""
-    if repository is None:
+    if table is None:
         return S3Access(allow_plaintext=_plaintext_allowed(os.environ if environment is None else environment))
     return S3Access(
-        access_key_file=repository.access_key_file,
-        secret_key_file=repository.secret_key_file,
-        profile=repository.profile,
-        region=repository.region,
-        ca_file=repository.ca_file,
-        allow_plaintext=repository.allow_plaintext,
+        access_key_file=table.access_key_file,
+        secret_key_file=table.secret_key_file,
+        profile=table.profile,
+        region=table.region,
+        ca_file=table.ca_file,
+        allow_plaintext=table.allow_plaintext,
     )
 
 

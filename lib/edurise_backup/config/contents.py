@@ -8,10 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from edurise_backup.errors import ConfigError
+from edurise_backup.config.places import bucket_place
+from edurise_backup.errors import ConfigError, InputError
 from edurise_backup.model.alarm_targets import AlarmTargetSettings, target_mistakes
 from edurise_backup.model.secrets import SecretPlace, trouble_with
 from edurise_backup.model.settings import (
+    BucketSettings,
     CatalogSettings,
     ConfigurationSettings,
     CopySettings,
@@ -39,6 +41,7 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     approvals: ApprovalSettings = ApprovalSettings()
     database: tuple[DatabaseSettings, ...] = ()
     files: tuple[FilesSettings, ...] = ()
+    bucket: tuple[BucketSettings, ...] = ()
     configuration: tuple[ConfigurationSettings, ...] = ()
     alarm_target: tuple[AlarmTargetSettings, ...] = ()
 
@@ -61,6 +64,7 @@ def parse(text: str, path: Path) -> Contents:
     _check_names(found, path, text)
     _check_copies(found, path, text)
     _check_secrets(found, path, text)
+    _check_buckets(found, path, text)
     for key, what in target_mistakes(found.alarm_target):
         raise _mistake(path, text, key, what)
     return found
@@ -85,6 +89,7 @@ def _check_names(found: Contents, path: Path, text: str) -> None:
     groups = {
         "database": [source.name for source in found.database],
         "files": [source.name for source in found.files],
+        "bucket": [source.name for source in found.bucket],
         "configuration": [source.name for source in found.configuration],
     }
     for kind, names in groups.items():
@@ -93,11 +98,26 @@ def _check_names(found: Contents, path: Path, text: str) -> None:
                 raise _mistake(path, text, f"{kind}[{number}].name", f"two sources are named {name!r}")
             seen.add(name)
     databases = {database.name for database in found.database}
-    for number, files in enumerate(found.files):
-        if files.objects_of and files.objects_of not in databases:
+    named = [("files", [source.objects_of for source in found.files])]
+    named += [("bucket", [source.objects_of for source in found.bucket])]
+    for kind, names in named:
+        for number, name in enumerate(names):
+            if name and name not in databases:
+                raise _mistake(path, text, f"{kind}[{number}].objects_of", f"no database source is named {name!r}")
+
+
+def _check_buckets(found: Contents, path: Path, text: str) -> None:
+    """Raise ConfigError for a bucket that is named in both ways or in none, or by what is no place."""
+    for number, source in enumerate(found.bucket):
+        key = "location" if source.location else "endpoint"
+        if bool(source.location) == bool(source.endpoint):
             raise _mistake(
-                path, text, f"files[{number}].objects_of", f"no database source is named {files.objects_of!r}"
+                path, text, f"bucket[{number}].{key}", "name the bucket by location, or by endpoint and bucket"
             )
+        try:
+            bucket_place(source)
+        except InputError as error:
+            raise _mistake(path, text, f"bucket[{number}].{key}", f"{error.message}; {error.hint}") from error
 
 
 def _check_copies(found: Contents, path: Path, text: str) -> None:

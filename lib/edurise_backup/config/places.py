@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from edurise_backup.model.location import SCHEME
+from edurise_backup.errors import InputError
+from edurise_backup.model.location import SCHEME, S3Place, is_s3, parse_s3, place_apart
 from edurise_backup.model.secrets import PasswordSettings
+from edurise_backup.model.settings import BucketSettings
 
 
 def absolute(text: str, base: Path) -> str:
@@ -21,6 +24,17 @@ def store_place(location: str, base: Path) -> str:
     """Return a repository's location: a directory from the root; one of another kind of store is kept as it is."""
     path = location.removeprefix("local:")
     return location if path == location and SCHEME.match(path) else absolute(path, base)
+
+
+def bucket_place(source: BucketSettings) -> S3Place:
+    """Return where a bucket's objects are; raises InputError."""
+    if source.location:
+        if not is_s3(source.location) or source.bucket or source.prefix:
+            raise InputError("a location stands alone, and begins with s3:", hint="write s3:https://HOST/BUCKET/PREFIX")
+        place = parse_s3(source.location)
+    else:
+        place = place_apart(source.endpoint, source.bucket, source.prefix)
+    return replace(place, table="bucket[]")
 
 
 _Passworded = TypeVar("_Passworded", bound=PasswordSettings)

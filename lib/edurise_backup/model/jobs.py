@@ -180,6 +180,17 @@ class Verification:
     usage: Usage = field(default_factory=Usage)
 
 
+class BucketsTo(StrEnum):
+    """Where what was backed up from buckets goes."""
+
+    FILES = "files"
+    """Below the directory, as files."""
+    EMPTY = "empty"
+    """Back to where the configuration says that they are now, which must be empty."""
+    ADD = "add"
+    """Back there, although something is there: it stays as it is, and what is equal is not sent again."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecoveryTarget:
     """Where a recovery goes: a fresh directory and, for databases, a server and a suffix for their new names."""
@@ -194,6 +205,8 @@ class RecoveryTarget:
     """The parts to bring back; empty: everything that the backup holds."""
     store: str = ""
     """The one store to take the bytes from; empty: the nearest that has them whole."""
+    buckets: BucketsTo = BucketsTo.FILES
+    """Where buckets go; nothing in one is ever replaced or deleted."""
 
 
 @dataclass(frozen=True, slots=True)

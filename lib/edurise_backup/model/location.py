@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,10 +23,12 @@ class S3Place:
     """A folder of a bucket."""
 
     endpoint: str
-    """`https://HOST[:PORT]`."""
+    """`https://HOST[:PORT]`; of a source also with a path behind it."""
     bucket: str
     prefix: str = ""
     """Without a slash at either end."""
+    table: str = "repository"
+    """The table of the configuration that says how it is reached, for hints."""
 
     @property
     def address(self) -> str:
@@ -73,6 +75,17 @@ def directory_of(location: str) -> Path | None:
     """Return the directory that a location, or a store's address, names; None for one of another kind of store."""
     path = location.removeprefix("local:")
     return None if path == location and SCHEME.match(path) else Path(path)
+
+
+def place_apart(endpoint: str, bucket: str, prefix: str = "") -> S3Place:
+    """Return the place of a bucket whose server's address may have a path; raises InputError as `parse_s3` does."""
+    found = re.match(r"(https?://[^/?#]+)(/[^?#]*)?\Z", endpoint)
+    if found is None:
+        raise InputError("the endpoint is no address", safe="nothing was done", hint="write https://HOST[:PORT]/PATH")
+    place = parse_s3(f"s3:{found[1]}/{bucket}/{prefix}")
+    if place.bucket != bucket:
+        raise InputError(f"{bucket!r} is no bucket's name", safe="nothing was done", hint="name the bucket alone")
+    return replace(place, endpoint=place.endpoint + (found[2] or "").rstrip("/"))
 
 
 def is_s3(location: str) -> bool:

@@ -38,6 +38,34 @@ class CopySettings(RepositorySettings, frozen=True, forbid_unknown_fields=True, 
     """A restore point may wait so long for its copy."""
 
 
+class S3AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a bucket is reached; the repository's table has the same keys (it has another base; a test compares)."""
+
+    access_key_file: str = ""
+    secret_key_file: str = ""
+    profile: str = ""
+    region: str = ""
+    ca_file: str = ""
+    allow_plaintext: bool = False
+
+
+class BucketSettings(S3AccessSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bucket, or a folder of one, whose objects are backed up."""
+
+    name: Name
+    location: str = ""
+    """`s3:https://HOST/BUCKET/PREFIX`; or the three below, where the server's address has a path."""
+    endpoint: str = ""
+    bucket: str = ""
+    prefix: str = ""
+    exclude: tuple[str, ...] = ()
+    """Patterns of keys, matched as paths from the folder."""
+    versions: bool = False
+    """Versions that are not current and delete markers are backed up, too."""
+    objects_of: str = ""
+    """The database source whose `storage.objects` rows name the objects."""
+
+
 class CatalogSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The catalog's database; without a URL an embedded server in the data directory."""
 

@@ -18,16 +18,16 @@ from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
 from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.collection import Collected, Collector, Platform, check_paths, choose_sources
+from edurise_backup.operations.collection import Collected, Collector, check_paths, choose_sources
 from edurise_backup.operations.engine import create_repository, locked, open_repository
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
+from edurise_backup.operations.object_rows import held_objects
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.operations.space import note_space
 from edurise_backup.ports import Progress
-from edurise_backup.recovery.planning import walk_files
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
@@ -268,33 +268,24 @@ class _Backup:
             read_everything=read_everything,
             settings=WriterSettings(compression=parse_compression(self._settings.repository.compression)),
             now=self._settings.around.clock,
+            readers=collected.readers,
         )
         self._warnings += saved.archived.problems
         self._sent += saved.added.sent_bytes
         self._parts.append(_result(collected, saved))
         if collected.part is BackupType.FILES:
-            self._compare_objects(collected, saved, self._collector.platform)
+            self._count_files(collected, saved)
 
     def _tags(self, collected: Collected) -> list[str]:
         tags = ["edurise", f"type={collected.part.value}", f"source={collected.name}", f"job={self._job.id}"]
         return [*tags, *([f"set={self._job.set_id}"] if self._job.set_id else []), *self._job.tags]
 
-    def _compare_objects(self, collected: Collected, saved: Saved, platform: Platform) -> None:
-        """Warn of each row of `storage.objects` whose file is not in the backup that was taken after it."""
-        settings = next(files for files in self._settings.files if files.name == collected.name)
-        sizes = {
-            path: node.size for path, node in walk_files(self._repository, saved.snapshot.tree) if node.type == "file"
-        }
-        platform.files[collected.name] = {"files": len(sizes), "bytes": sum(sizes.values())}
-        root = settings.paths[0]
-        for row in platform.objects.get(settings.objects_of, ()):
-            size = sizes.get(f"{root}/{row.path}")
-            if size is None:
-                self._warnings.append(f"storage.objects of {row.database} names {row.path}, which has no file")
-            elif row.size is not None and size != row.size:
-                self._warnings.append(
-                    f"storage.objects of {row.database} says that {row.path} has {row.size} bytes, it has {size}"
-                )
+    def _count_files(self, collected: Collected, saved: Saved) -> None:
+        """Note what the source holds, and warn of each row of `storage.objects` that has no object in it."""
+        platform = self._collector.platform
+        held = held_objects(self._repository, saved.snapshot.tree, self._settings, collected.name)
+        platform.files[collected.name] = {"files": held.count, "bytes": held.bytes}
+        self._warnings += held.differences(platform.objects.get(held.objects_of, ()))
 
     def _finished(self) -> BackupJob:
         ids = [part.snapshot_id for part in self._parts]

@@ -16,20 +16,22 @@ from edurise_backup.catalog.export import export
 from edurise_backup.config import Settings
 from edurise_backup.errors import ConfigError, InputError, NotFoundError, SourceError
 from edurise_backup.model.jobs import BackupType
-from edurise_backup.model.settings import ConfigurationSettings, DatabaseSettings, FilesSettings
+from edurise_backup.model.settings import BucketSettings, ConfigurationSettings, DatabaseSettings, FilesSettings
+from edurise_backup.operations.buckets import look_at_bucket, open_bucket_source
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.engine import refuse_nested
 from edurise_backup.operations.hooks import hooked
 from edurise_backup.operations.secrets import child_environment
 from edurise_backup.operations.servers import database_address, database_tools, list_databases
 from edurise_backup.ports import Progress, Source
+from edurise_backup.sources.bucket import READERS
 from edurise_backup.sources.database import FOLDER, DatabaseSource
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.sources.generated import GeneratedSource, JoinedSource, Produce
 from edurise_backup.sources.server_facts import read_configuration, read_inventory, to_json
 from edurise_backup.sources.stored_objects import StoredObject, read_stored_objects
 
-NamedT = TypeVar("NamedT", DatabaseSettings, FilesSettings)
+NamedT = TypeVar("NamedT", DatabaseSettings, FilesSettings, BucketSettings)
 VAULT_KEYS = ("/etc/postgresql-custom/pgsodium_root.key",)
 """Without this key nothing in a Supabase vault can be read again."""
 SERVERS = "/.edurise/servers"
@@ -47,6 +49,8 @@ class Collected:
     paths: tuple[str, ...]
     exclude: tuple[str, ...] = ()
     database: DatabaseSource | None = None
+    readers: int = 0
+    """Files that are read at once; 0: as many as this machine can work on."""
 
 
 @dataclass(slots=True)
@@ -73,7 +77,7 @@ def choose_sources(settings: Settings, kind: BackupType, wanted: str | None) -> 
     if kind is not BackupType.METADATA and all(part is BackupType.METADATA for part, _ in found):
         raise ConfigError(
             f"nothing is configured to back up as {kind.value}",
-            hint="name sources in the configuration: [[database]], [[files]], [[configuration]]",
+            hint="name sources in the configuration: [[database]], [[files]], [[bucket]], [[configuration]]",
         )
     chosen = [(part, name) for part, name in found if wanted in (None, name)]
     if not chosen:
@@ -88,11 +92,15 @@ def choose_sources(settings: Settings, kind: BackupType, wanted: str | None) -> 
 def check_paths(settings: Settings, chosen: Sequence[tuple[BackupType, str]]) -> None:
     """Raise InputError for a path that is missing, unreadable or holds the repository, before anything is done.
 
+    A bucket is asked once: a wrong credential or name is told at once, too.
     What a pre_hook makes is there only after it has run, so those paths are looked at then.
     """
     for files in settings.files:
         if (BackupType.FILES, files.name) in chosen and not files.pre_hook:
             _files_source(settings, files)
+    for bucket in settings.buckets:
+        if (BackupType.FILES, bucket.name) in chosen:
+            look_at_bucket(bucket)
     for listed in settings.configuration:
         if (BackupType.CONFIGURATION, listed.name) in chosen:
             _configuration_source(settings, listed)
@@ -108,7 +116,7 @@ def _names(settings: Settings, part: BackupType) -> list[str]:
         case BackupType.DATABASE:
             return [source.name for source in settings.databases]
         case BackupType.FILES:
-            return [source.name for source in settings.files]
+            return [source.name for source in settings.files] + [source.name for source in settings.buckets]
         case BackupType.CONFIGURATION:
             return [source.name for source in settings.configuration] or (["servers"] if settings.databases else [])
         case _:
@@ -133,6 +141,8 @@ class Collector:
             case BackupType.DATABASE:
                 with self._database(_named(self._settings.databases, name)) as collected:
                     yield collected
+            case BackupType.FILES if name in {source.name for source in self._settings.buckets}:
+                yield self._bucket(_named(self._settings.buckets, name))
             case BackupType.FILES:
                 with self._files(_named(self._settings.files, name)) as collected:
                     yield collected
@@ -156,7 +166,7 @@ class Collector:
             lock_timeout=timedelta(seconds=source.lock_timeout_seconds),
             progress=self._progress,
         ) as opened:
-            if any(files.objects_of == source.name for files in self._settings.files):
+            if source.name in _owners_of_objects(self._settings):
                 self.platform.objects[source.name] = [
                     row for name in opened.databases for row in read_stored_objects(opened, name)
                 ]
@@ -175,6 +185,11 @@ class Collector:
             with _under_way():
                 files = _files_source(self._settings, source)
             yield Collected(BackupType.FILES, source.name, files, tuple(files.paths), source.exclude)
+
+    def _bucket(self, source: BucketSettings) -> Collected:
+        with _under_way():
+            bucket = open_bucket_source(source, self._progress)
+        return Collected(BackupType.FILES, source.name, bucket, (bucket.path,), source.exclude, readers=READERS)
 
     def _configuration(self, name: str) -> Collected:
         listed = next((source for source in self._settings.configuration if source.name == name), None)
@@ -233,6 +248,11 @@ class Collector:
 
     def _tool_version(self, source: DatabaseSettings) -> str:
         return str(database_tools(source, database_address(source)).version)
+
+
+def _owners_of_objects(settings: Settings) -> set[str]:
+    """Return the database sources whose rows of `storage.objects` are compared with what is backed up."""
+    return {source.objects_of for source in settings.files} | {source.objects_of for source in settings.buckets}
 
 
 def _named(sources: Sequence[NamedT], name: str) -> NamedT:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from edurise_backup.config import Settings
+from edurise_backup.config.places import bucket_place
 from edurise_backup.errors import BackupError
 from edurise_backup.model.location import directory_of
 from edurise_backup.operations.backups import opened_repository
+from edurise_backup.operations.buckets import look_at_bucket
 from edurise_backup.operations.doctor_copies import examine_copies
 from edurise_backup.operations.doctor_people import examine_people
 from edurise_backup.operations.findings import Finding, Level
@@ -38,6 +40,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("keys", drills),
         ("databases", _databases),
         ("files", _files),
+        ("buckets", _buckets),
         ("prefect", prefect_findings),
         ("people", examine_people),
     ]
@@ -55,7 +58,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "configuration", "no configuration file is used", "write edurise-backup.toml")
     for kind, sources in (
         ("database", settings.databases),
-        ("files", settings.files),
+        ("files", (*settings.files, *settings.buckets)),
         ("configuration", settings.configuration),
     ):
         if not sources:
@@ -63,7 +66,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
                 Level.WARNING,
                 "configuration",
                 f"no source of the kind {kind} is configured: a full backup holds none",
-                f"name one in [[{kind}]]",
+                f"name one in [[{kind}]]" + (" or [[bucket]]" if kind == "files" else ""),
             )
         else:
             yield Finding(Level.FINE, "configuration", f"{len(sources)} {kind} source(s)")
@@ -117,3 +120,13 @@ def _files(settings: Settings) -> Iterator[Finding]:
     for source in settings.files:
         FilesSource(source.paths, exclude=source.exclude)
         yield Finding(Level.FINE, source.name, f"{', '.join(source.paths)} can be read")
+
+
+def _buckets(settings: Settings) -> Iterator[Finding]:
+    for source in settings.buckets:
+        try:
+            look_at_bucket(source)
+        except BackupError as error:  # of one bucket: the others are looked at, too
+            yield Finding(Level.FAULT, source.name, error.message, error.hint)
+        else:
+            yield Finding(Level.FINE, source.name, f"{bucket_place(source).address} can be listed")

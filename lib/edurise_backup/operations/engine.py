@@ -87,7 +87,7 @@ def open_store(
 def open_bucket(location: str, limits: Limits | None = None, *, access: S3Access | None = None) -> S3Store:
     """Return the bucket at `s3:…` itself, as `open_store` opens it."""
     from edurise_backup.config import s3_access
-    from edurise_backup.stores.perseverance import Patience
+    from edurise_backup.s3.perseverance import Patience
     from edurise_backup.stores.s3 import S3Settings, S3Store  # whoever works on a directory does not wait for it
 
     settings = S3Settings() if limits is None else S3Settings(stop=limits.stop)

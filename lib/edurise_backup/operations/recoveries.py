@@ -19,6 +19,7 @@ from edurise_backup.model.database import DatabaseRecord, Globals, decode_record
 from edurise_backup.model.jobs import (
     BackupJob,
     BackupType,
+    BucketsTo,
     JobId,
     JobStatus,
     PartResult,
@@ -27,7 +28,9 @@ from edurise_backup.model.jobs import (
     Verdict,
 )
 from edurise_backup.model.settings import DatabaseSettings
+from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.backups import find_backup
+from edurise_backup.operations.buckets import bucket_target, is_of_bucket
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import database_folder
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
@@ -46,6 +49,7 @@ from edurise_backup.operations.verifications import refuse_incomplete
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.database import restore_database
 from edurise_backup.recovery.database_proof import prove_database
+from edurise_backup.recovery.into_bucket import BucketTarget, Existing, plan_objects, restore_into_bucket
 from edurise_backup.recovery.planning import plan_restore
 from edurise_backup.recovery.restorer import prove_files, restore
 from edurise_backup.recovery.streaming import SnapshotFiles
@@ -67,9 +71,10 @@ def initiate_recovery(
     """Restore a backup, or the parts of it that `target` names, and prove the result; return the finished job.
 
     Databases come back as NAME + `target.database_suffix`. Files come back as
-    `target.directory`/PART/SOURCE/their path. `verification_status` is the
-    proof's verdict: row counts, table checksums, schema objects, file hashes; a
-    recovery whose proof fails has the status `failed` and its `findings`.
+    `target.directory`/PART/SOURCE/their path, buckets where `target.buckets`
+    says. `verification_status` is the proof's verdict: row counts, table
+    checksums, schema objects, file hashes; a recovery whose proof fails has the
+    status `failed` and its `findings`.
     The bytes come from the nearest store that has them whole, or from
     `target.store` alone; when one fails in the middle, the next steps in, and
     the job's `store_notes` say so (`operations/supply`). Before anything is
@@ -164,6 +169,8 @@ class _Recovery:
             with suppress(DamageError):  # the recovery itself meets the damage, and tells it in its row
                 if part.part is BackupType.DATABASE:
                     new += self._new_databases(part)
+                elif self._goes_back(part):
+                    self._bucket_target(part).check(SilentProgress())
                 else:
                     needs.add(own, plan_restore(self._repository, self._supply.tree_of(part)).room)
         refuse_names(new)
@@ -184,6 +191,8 @@ class _Recovery:
             for part in self._parts:
                 if part.part is BackupType.DATABASE:
                     self._databases(part, progress)
+                elif self._goes_back(part):
+                    self._bucket(part, progress)
                 else:
                     self._tree(part, progress)
         passed = not self._findings
@@ -244,6 +253,27 @@ class _Recovery:
         compared, differences = prove_files(self._repository, shot.tree, directory, progress=progress)
         self._checks.append(f"{part.part.value} {part.source}: {compared} files have the bytes of the backup")
         self._findings += differences
+
+    def _goes_back(self, part: PartResult) -> bool:
+        """Whether the part is a bucket's, and goes into a bucket."""
+        return self._target.buckets is not BucketsTo.FILES and is_of_bucket(self._supply.shot_of(part))
+
+    def _bucket_target(self, part: PartResult) -> BucketTarget:
+        existing = Existing.REFUSE if self._target.buckets is BucketsTo.EMPTY else Existing.KEEP
+        return bucket_target(self._settings, part.source, existing)
+
+    def _bucket(self, part: PartResult, progress: Progress) -> None:
+        plan = plan_objects(plan_restore(self._repository, self._supply.tree_of(part)))
+        target = self._bucket_target(part)
+        progress.phase(f"restore bucket {part.source}", bytes_total=plan.bytes)
+        done = restore_into_bucket(self._repository, plan, target, progress=progress)
+        self._bytes += done.bytes
+        self._warnings += [*plan.left_out, *done.problems]
+        self._checks.append(
+            f"bucket {part.source}: {done.sent} objects were sent to {target.wire.place.address} and looked at there, "
+            f"{done.equal} were there and have the bytes and headers of the backup"
+        )
+        self._findings += done.failed
 
     def _server(self, part: PartResult) -> DatabaseSettings:
         wanted = self._target.database_source or part.source

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from edurise_backup.errors import DamageError, SourceError
 from edurise_backup.machine.cores import cores
-from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, nanoseconds
+from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, name_bytes, nanoseconds
 from edurise_backup.model.status import Status
 from edurise_backup.pipeline.chunker import ChunkSizes
 from edurise_backup.pipeline.reading import ArchiveStats, Pending, Pools, Reading
@@ -67,6 +67,8 @@ class _Folder:
     """The parent snapshot's tree of this directory."""
     nodes_before: list[Node] | None
     """What it holds; None where there is none that can be read."""
+    ordered: bool
+    """Its children come in the order of their names."""
     children: list[_Child] = field(default_factory=list)
     tree: str | None = None
 
@@ -157,7 +159,9 @@ class _Walk:
             raise SourceError(f"{entry.path}: is not a directory any more", hint="run the backup again")
         entries = iter(entry.children() if entry.children else ())
         nodes = self._parent_nodes(tree)
-        return _Level(_Folder(entry.node, before, tree, nodes), entries, {node.name: node for node in nodes or ()})
+        return _Level(
+            _Folder(entry.node, before, tree, nodes, entry.ordered), entries, {node.name: node for node in nodes or ()}
+        )
 
     def _leave(self, folder: _Folder) -> None:
         self._waiting.append(folder)
@@ -167,10 +171,11 @@ class _Walk:
     def _leaf(self, entry: Entry, before: Node | None) -> _Child:
         if entry.open is None:
             return entry.node
+        if before is not None and entry.kept is not None and entry.kept(before) and self._has_bytes_of(before):
+            self._count_unmodified(before)
+            return before
         if before is not None and entry.status is not None and self._unchanged(entry.status, before):
-            self._stats.files_unmodified += 1
-            self._stats.source_bytes += before.size
-            self._progress.advance(bytes_done=before.size, files_done=1)
+            self._count_unmodified(before)
             if self._parent is not None and self._parent.alike and _describes(entry.status, before):
                 return before  # the same ctime: nothing else of it changed either
             entry.node.content = before.content
@@ -180,6 +185,15 @@ class _Walk:
         else:
             self._stats.files_changed += 1
         return self._reading.add(entry)
+
+    def _count_unmodified(self, before: Node) -> None:
+        self._stats.files_unmodified += 1
+        self._stats.source_bytes += before.size
+        self._progress.advance(bytes_done=before.size, files_done=1)
+
+    def _has_bytes_of(self, before: Node) -> bool:
+        """Whether the parent's node is a file of which every blob is in the index."""
+        return self._parent is not None and before.content is not None and all(map(self._parent.known, before.content))
 
     def _parent_nodes(self, tree: str | None) -> list[Node] | None:
         if self._parent is None or tree is None:
@@ -194,8 +208,8 @@ class _Walk:
 
     def _unchanged(self, now: Status, before: Node) -> bool:
         """The rule of `DESIGN.md`, "Unchanged files": anything odd means that the file is read."""
-        parent, content = self._parent, before.content
-        if parent is None or content is None or before.type != "file":
+        parent = self._parent
+        if parent is None or before.type != "file":
             return False
         if now.st_size != before.size or now.st_ino != before.inode:
             return False
@@ -203,7 +217,7 @@ class _Walk:
             return False
         if not (_same_time(now.ctime, before.ctime) and _same_time(now.mtime, before.mtime)):
             return False
-        return all(map(parent.known, content))
+        return self._has_bytes_of(before)
 
     def _close_folders(self, allowed: int) -> None:
         """Make the trees of the directories that have waited longest, until at most `allowed` nodes wait."""
@@ -217,6 +231,8 @@ class _Walk:
             self._reading.flush()
         nodes = [node for child in folder.children if (node := _finished(child)) is not None]
         folder.children.clear()
+        if not folder.ordered:
+            nodes.sort(key=lambda node: name_bytes(node.name))
         if nodes == folder.nodes_before:
             folder.tree = folder.tree_before
         else:

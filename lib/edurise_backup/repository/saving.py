@@ -53,10 +53,11 @@ def save_snapshot(
     settings: WriterSettings | None = None,
     now: Clock = utc_now,
     started: datetime | None = None,
+    readers: int = 0,
 ) -> Saved:
     """Store what the source offers and publish it; files that did not change since the parent are not read.
 
-    `started`: when the source was first looked at, if that was before now. The
+    `started`: when the source was first looked at, if that was before now; `readers` as for `archive`. The
     index must be loaded. Raises what the source and the store raise; then nothing is published.
     """
     started = started or now()
@@ -66,7 +67,7 @@ def save_snapshot(
     settings = settings or WriterSettings()
     try:
         with repository.writer(lock, settings) as sink:
-            archived = archive(source, sink, progress=progress, parent=parent, sizes=settings.sizes)
+            archived = archive(source, sink, progress=progress, parent=parent, sizes=settings.sizes, readers=readers)
     except (DamageError, NotFoundError):
         lock.confirm()  # if it was lost, whoever removed it has removed what is missing, too: say that
         raise

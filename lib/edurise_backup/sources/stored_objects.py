@@ -1,4 +1,4 @@
-"""The rows of `storage.objects`, read in the snapshot that is dumped: each names a file that must be there."""
+"""The rows of `storage.objects`, read in the snapshot that is dumped: each names what must be there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from edurise_backup.sources.database import DatabaseSource
 
 _THERE = b"SELECT to_regclass('storage.objects') IS NOT NULL"
 _ROWS = b"""
-    SELECT bucket_id, name, CASE WHEN metadata ->> 'size' ~ '^[0-9]{1,18}$' THEN (metadata ->> 'size')::bigint END
+    SELECT bucket_id, name, CASE WHEN metadata ->> 'size' ~ '^[0-9]{1,18}$' THEN (metadata ->> 'size')::bigint END,
+        to_jsonb(objects) ->> 'version'
     FROM storage.objects
     WHERE name IS NOT NULL ORDER BY bucket_id, name"""
 
@@ -27,6 +28,8 @@ class StoredObject:
     bucket: str
     name: str
     size: int | None
+    version: str = ""
+    """What follows the name where Supabase keeps its objects in a bucket; empty in a schema that has none."""
 
     @property
     def path(self) -> str:
@@ -40,8 +43,8 @@ def read_stored_objects(source: DatabaseSource, database: str) -> Iterator[Store
         try:
             if connection.execute(_THERE).fetchone() != (True,):
                 return
-            rows = cast("list[tuple[str, str, int | None]]", connection.execute(_ROWS).fetchall())
+            rows = cast("list[tuple[str, str, int | None, str | None]]", connection.execute(_ROWS).fetchall())
         except psycopg.Error as error:
             raise translated(error, f"storage.objects of {database}") from error
-    for bucket, name, size in rows:
-        yield StoredObject(database, bucket, name, size)
+    for bucket, name, size, version in rows:
+        yield StoredObject(database, bucket, name, size, version or "")

@@ -17,12 +17,12 @@ from typing import TypeVar
 from edurise_backup.errors import DamageError, NotFoundError, TransientError
 from edurise_backup.model.location import S3Access, S3Place
 from edurise_backup.ports import Buffer
-from edurise_backup.stores.perseverance import Pace, Patience, Perseverance, Timing
-from edurise_backup.stores.s3_listing import objects_below, uploads_below
-from edurise_backup.stores.s3_parts import PartSizes
+from edurise_backup.s3.listing import objects_below, uploads_below
+from edurise_backup.s3.parts import PartSizes
+from edurise_backup.s3.perseverance import Pace, Patience, Perseverance, Timing
+from edurise_backup.s3.traffic import Traffic
+from edurise_backup.s3.wire import Answer, Wire, look
 from edurise_backup.stores.s3_upload import Condition, Content, Upload
-from edurise_backup.stores.s3_wire import Answer, Wire, look
-from edurise_backup.stores.traffic import Traffic
 
 T = TypeVar("T")
 

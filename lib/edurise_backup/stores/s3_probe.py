@@ -17,9 +17,9 @@ import msgspec
 from edurise_backup.errors import BackupError, NotFoundError, TransientError
 from edurise_backup.model.probe import Finding, Probe, judge_lifecycle, remarks_on
 from edurise_backup.ports import Clock
+from edurise_backup.s3.refusals import MANGLED
+from edurise_backup.s3.wire import Answer
 from edurise_backup.stores.s3 import S3Store
-from edurise_backup.stores.s3_errors import MANGLED
-from edurise_backup.stores.s3_wire import Answer
 
 _LOCK = timedelta(seconds=30)
 

@@ -22,9 +22,9 @@ from edurise_backup.errors import (
     TransientError,
     UnsupportedVersionError,
 )
-from edurise_backup.stores.perseverance import Perseverance
-from edurise_backup.stores.s3_parts import PartSizes, cut
-from edurise_backup.stores.s3_wire import Answer, Wire, look
+from edurise_backup.s3.parts import PartSizes, cut
+from edurise_backup.s3.perseverance import Perseverance
+from edurise_backup.s3.wire import Answer, Wire, look
 
 Content = bytes | bytearray
 Send = Callable[[Mapping[str, str]], None]

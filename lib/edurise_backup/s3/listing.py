@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from edurise_backup.errors import NotFoundError, TransientError, UnsupportedVersionError
-from edurise_backup.stores.perseverance import Perseverance
-from edurise_backup.stores.s3_wire import Answer, Wire
+from edurise_backup.s3.perseverance import Perseverance
+from edurise_backup.s3.wire import Answer, Wire
 
 
 def objects_below(wire: Wire, perseverance: Perseverance, prefix: str, *, page: int) -> Iterator[tuple[str, int]]:
     """Yield (name, size) of every object below the folder `prefix`; asks for `page` of them at once."""
     start = len(wire.place.key(""))
     last = ""
-    for answer in _pages(wire, perseverance, prefix, page):
+    for answer in pages(wire, perseverance, f"{wire.place.key(prefix)}/", page):
         for found in answer.get("Contents", []):
             key = str(found["Key"])
             if key == last:  # the end of one page, told again at the beginning of the next
@@ -27,41 +27,42 @@ def objects_below(wire: Wire, perseverance: Perseverance, prefix: str, *, page: 
                 yield key[start:], int(found["Size"])
 
 
-def _pages(wire: Wire, perseverance: Perseverance, prefix: str, most: int) -> Iterator[Answer]:
+def pages(wire: Wire, perseverance: Perseverance, below: str, most: int) -> Iterator[Answer]:
+    """Yield the pages of all objects whose keys begin with `below`, in the order of their keys."""
     token = ""
     seen = set[str]()
     while True:
-        page = perseverance.run(lambda token=token: _page(wire, prefix, token, most))  # type: ignore[misc]
+        page = perseverance.run(lambda token=token: _page(wire, below, token, most))  # type: ignore[misc]
         yield page
         if not page["IsTruncated"]:
             return
         token = str(page["NextContinuationToken"])
         if token in seen:
             raise TransientError(
-                f"the listing of {wire.place.address}/{prefix} goes in circles: the server repeats a page",
+                f"the listing of {wire.place.endpoint}/{wire.place.bucket}/{below} goes in circles: "
+                "the server repeats a page",
                 safe="nothing was done with it",
                 hint="run the same command again; if it happens again, this server's listings are broken",
             )
         seen.add(token)
 
 
-def _page(wire: Wire, prefix: str, token: str, most: int) -> Answer:
+def _page(wire: Wire, below: str, token: str, most: int) -> Answer:
     following = {"ContinuationToken": token} if token else {}
-    page = wire.ask("ListObjectsV2", Prefix=f"{wire.place.key(prefix)}/", MaxKeys=most, **following)
+    page = wire.ask("ListObjectsV2", Prefix=below, MaxKeys=most, **following)
     count = page.get("KeyCount")
     found = len(page.get("Contents", []))
-    below = f"{wire.place.key(prefix)}/"
     if "IsTruncated" not in page or (page["IsTruncated"] and not page.get("NextContinuationToken")):
-        raise _broken(wire, prefix, "the server says neither that it ends nor how it goes on")
+        raise _broken(wire, below, "the server says neither that it ends nor how it goes on")
     if count is not None and int(count) != found:
-        raise _broken(wire, prefix, f"a page has {found} objects and says {count}")
+        raise _broken(wire, below, f"a page has {found} objects and says {count}")
     if any(not str(one["Key"]).startswith(below) for one in page.get("Contents", [])):
-        raise _broken(wire, prefix, "it names objects of another folder")
+        raise _broken(wire, below, "it names objects of another folder")
     return page
 
 
-def _broken(wire: Wire, prefix: str, why: str) -> TransientError:
-    return TransientError(f"the listing of {wire.place.address}/{prefix} is not whole: {why}")
+def _broken(wire: Wire, below: str, why: str) -> TransientError:
+    return TransientError(f"the listing of {wire.place.endpoint}/{wire.place.bucket}/{below} is not whole: {why}")
 
 
 def uploads_below(wire: Wire, perseverance: Perseverance, prefix: str) -> list[tuple[str, str]]:
@@ -91,3 +92,21 @@ def _uploads(wire: Wire, prefix: str, marker: Mapping[str, str]) -> Answer:
         if error.hint:  # the bucket is not there
             raise
         return {}  # as some servers say that none was ever begun
+
+
+def version_pages(wire: Wire, perseverance: Perseverance, below: str, most: int) -> Iterator[Answer]:
+    """Yield the pages of all versions and delete markers below, in the order of their keys, a key's newest first."""
+    marker: dict[str, str] = {}
+    while True:
+        page = perseverance.run(
+            lambda marker=marker: wire.ask("ListObjectVersions", Prefix=below, MaxKeys=most, **marker)  # type: ignore[misc]
+        )
+        yield page
+        if not page.get("IsTruncated"):
+            return
+        following = {
+            name: str(page[f"Next{name}"]) for name in ("KeyMarker", "VersionIdMarker") if page.get(f"Next{name}")
+        }
+        if not following or following == marker:
+            raise _broken(wire, below, "the server does not say how it goes on")
+        marker = following

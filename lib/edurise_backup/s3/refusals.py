@@ -153,7 +153,7 @@ def _of_credentials(refusal: Refusal, place: S3Place, where: str, operation: str
         return UnreachableError(
             f"the bucket {place.bucket!r} at {place.endpoint} is in the region {region}",
             safe=_NOTHING,
-            hint=f"set AWS_DEFAULT_REGION or repository.region to {refusal.region or 'its region'}",
+            hint=f"set AWS_DEFAULT_REGION or {place.table}.region to {refusal.region or 'its region'}",
         )
     if code in _FORBIDDEN:
         return _forbidden(refusal, where, operation)

@@ -21,10 +21,11 @@ from edurise_backup.errors import (
     NotFoundError,
     TransientError,
     UnreachableError,
+    UnsupportedVersionError,
 )
 from edurise_backup.model.location import S3Access, S3Place
-from edurise_backup.stores.s3_errors import Refusal, server_time, translated
-from edurise_backup.stores.traffic import Count, Meter, Traffic
+from edurise_backup.s3.refusals import Refusal, server_time, translated
+from edurise_backup.s3.traffic import Count, Meter, Traffic
 
 Answer = Mapping[str, Any]
 _CONNECTIONS = 32
@@ -50,27 +51,40 @@ class Wire:
     def ask(self, operation: str, *, name: str = "", **parameters: object) -> Answer:
         """Send one request about the object `name` (or the bucket); a body is read whole, as `Body`.
 
-        Raises what `s3_errors` says, TransientError for what may work later.
+        Raises what `refusals` says, TransientError for what may work later.
         """
-        client = self._connected()
         if name:
             parameters["Key"] = self.place.key(name)
-        method = getattr(client, _method(operation))
-        return self._translating(operation, name, lambda: self._read(operation, method(**self._named(parameters))))
+        return self._send(operation, name, parameters, None)
+
+    def ask_range(self, offset: int, length: int, parameters: Mapping[str, object]) -> Answer:
+        """Get `length` bytes of an object from `offset`, fewer at its end; never more of them come into memory."""
+        wanted = f"bytes={offset}-{offset + length - 1}"
+        return self._send("GetObject", "", {**parameters, "Range": wanted}, length)
+
+    def _send(self, operation: str, name: str, parameters: Mapping[str, object], most: int | None) -> Answer:
+        """Send a request; `most`: a server that answers with more bytes has not understood the range."""
+        method = getattr(self._connected(), _method(operation))
+        named = {"Bucket": self.place.bucket, **parameters}
+        return self._translating(operation, name, lambda: self._read(operation, method(**named), most))
 
     def traffic(self) -> Traffic:
         """Return what was asked so far."""
         return self._meter.read()
 
-    def _named(self, parameters: dict[str, object]) -> dict[str, object]:
-        return {"Bucket": self.place.bucket, **parameters}
-
-    def _read(self, operation: str, answer: dict[str, Any]) -> Answer:
+    def _read(self, operation: str, answer: dict[str, Any], most: int | None) -> Answer:
         self.answered = True
         if "Body" in answer:
             with answer["Body"] as body:
-                answer["Body"] = body.read()
+                answer["Body"] = body.read(most)
+                more = most is not None and bool(body.read(1))
             self._meter.add(operation, Count(received=len(answer["Body"])))
+            if more:
+                raise UnsupportedVersionError(
+                    f"{self.place.endpoint} does not keep to ranges: it sends more than it was asked for",
+                    safe="nothing of it was kept",
+                    hint="use a server that knows ranges: a large object would have to fit into memory",
+                )
         return answer
 
     def _translating(self, operation: str, name: str, call: Callable[[], Answer]) -> Answer:
@@ -85,17 +99,17 @@ class Wire:
             self.answered = True
             raise translated(Refusal.of(error.response), self.place, name, operation) from error
         except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
-            raise _no_credentials(where) from error
+            raise _no_credentials(self.place) from error
         except (boto.CredentialRetrievalError, boto.TokenRetrievalError, boto.UnauthorizedSSOTokenError) as error:
             raise UnreachableError(
                 f"the credential for {where} cannot be had", safe="nothing was changed", hint=f"{error}"
             ) from error
         except boto.SSLError as error:
             if any(word in str(error).lower() for word in _UNTRUSTED):
-                raise _untrusted(where, error) from error
+                raise _untrusted(self.place, error) from error
             raise TransientError(f"{where}: the TLS connection broke off") from error
         except FileNotFoundError as error:
-            raise _untrusted(where, error) from error
+            raise _untrusted(self.place, error) from error
         except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, HTTPError, OSError) as error:
             raise TransientError(f"{where} did not answer {operation} whole ({type(error).__name__})") from error
         except (ResponseParserError, ValueError, TypeError, KeyError) as error:
@@ -118,12 +132,14 @@ class Wire:
 
         access, place = self._access, self.place
         if access.ca_file and not Path(access.ca_file).is_file():
-            raise InputError(f"there is no {access.ca_file}", safe="nothing was done", hint="check repository.ca_file")
-        keys = read_keys(access)
+            raise InputError(
+                f"there is no {access.ca_file}", safe="nothing was done", hint=f"check {place.table}.ca_file"
+            )
+        keys = read_keys(access, place.table)
         try:
             session = boto3.Session(profile_name=access.profile or None, **keys)
             if session.get_credentials() is None:
-                raise _no_credentials(place.address)
+                raise _no_credentials(place)
             client = session.client(
                 "s3",
                 endpoint_url=None if place.amazon and not place.region else place.endpoint,
@@ -144,10 +160,10 @@ class Wire:
             raise InputError(
                 f"there is no profile {access.profile!r}",
                 safe="nothing was done",
-                hint="check repository.profile or AWS_PROFILE, and AWS_SHARED_CREDENTIALS_FILE",
+                hint=f"check {place.table}.profile or AWS_PROFILE, and AWS_SHARED_CREDENTIALS_FILE",
             ) from error
         except boto.PartialCredentialsError as error:
-            raise _no_credentials(place.address) from error
+            raise _no_credentials(place) from error
         except (boto.BotoCoreError, ValueError) as error:
             raise InputError(
                 f"{place.address} cannot be asked: {error}",
@@ -197,11 +213,11 @@ def refuse_plaintext(place: S3Place, access: S3Access) -> None:
         raise InputError(
             f"{place.address} would be asked over plain http",
             safe="nothing was sent",
-            hint="use https, or allow it: repository.allow_plaintext = true, EDURISE_ALLOW_PLAINTEXT=1 for `repo`",
+            hint=f"use https, or allow it: {place.table}.allow_plaintext = true, EDURISE_ALLOW_PLAINTEXT=1 for `repo`",
         )
 
 
-def read_keys(access: S3Access) -> dict[str, str]:
+def read_keys(access: S3Access, table: str = "repository") -> dict[str, str]:
     """Return the keys that files hold, by boto3's names; empty when no file is named. Raises InputError."""
     if not access.access_key_file and not access.secret_key_file:
         return {}
@@ -209,7 +225,7 @@ def read_keys(access: S3Access) -> dict[str, str]:
         raise InputError(
             "only one of the two keys of the object storage is named",
             safe="nothing was done",
-            hint="set both repository.access_key_file and repository.secret_key_file",
+            hint=f"set both {table}.access_key_file and {table}.secret_key_file",
         )
     return {
         "aws_access_key_id": _first_line(Path(access.access_key_file)),
@@ -222,7 +238,7 @@ def _first_line(path: Path) -> str:
         lines = path.read_text("utf-8").strip().splitlines()
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {error.strerror}", safe="nothing was done", hint="check repository.*_key_file"
+            f"{path} cannot be read: {error.strerror}", safe="nothing was done", hint="check the table's *_key_file"
         ) from error
     except UnicodeDecodeError:  # its text would hold a part of the secret
         raise InputError(f"{path} is not text", safe="nothing was done", hint="write the key into it") from None
@@ -231,20 +247,20 @@ def _first_line(path: Path) -> str:
     return lines[0].strip()
 
 
-def _no_credentials(where: str) -> UnreachableError:
+def _no_credentials(place: S3Place) -> UnreachableError:
     return UnreachableError(
-        f"there is no credential for {where}",
+        f"there is no credential for {place.address}",
         safe="nothing was changed",
-        hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (both), or a profile, or repository.access_key_file "
+        hint=f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (both), or a profile, or {place.table}.access_key_file "
         "and secret_key_file",
     )
 
 
-def _untrusted(where: str, error: Exception) -> UnreachableError:
+def _untrusted(place: S3Place, error: Exception) -> UnreachableError:
     return UnreachableError(
-        f"the TLS connection to {where} cannot be trusted: {error}",
+        f"the TLS connection to {place.address} cannot be trusted: {error}",
         safe="nothing was sent",
-        hint="name the authority that signed the server's certificate: AWS_CA_BUNDLE or repository.ca_file; "
+        hint=f"name the authority that signed the server's certificate: AWS_CA_BUNDLE or {place.table}.ca_file; "
         "and see that the port speaks TLS",
     )
 
