@@ -14,10 +14,10 @@ import pytest
 from edurise_backup import operations
 from edurise_backup.errors import InputError
 from edurise_backup.model.jobs import BackupType, JobStatus, RecoveryTarget
+from edurise_backup.model.traffic import Traffic
 from edurise_backup.operations.doctor import examine
 from edurise_backup.operations.engine import create_repository, open_store
 from edurise_backup.stores.local import LocalStore
-from edurise_backup.stores.traffic import Traffic
 from tests.support.catalog import Product
 from tests.support.engine import ONE_PACK, PASSPHRASE, back_up, check, create, opened, restored_differences
 from tests.support.restic import find_restic

@@ -47,6 +47,8 @@ KEPT = (
     KeptTable("accounts", ("id",)),
     KeptTable("reports", ("made_at", "id")),
     KeptTable("store_space", ("at", "location")),
+    KeptTable("store_traffic", ("at", "job_id", "store", "operation")),
+    KeptTable("store_probes", ("probed_at", "store")),
     KeptTable(AUDIT, ("seq",), chained=True),
 )
 """In the order in which they are written: what others refer to comes first."""

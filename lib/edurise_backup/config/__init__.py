@@ -24,6 +24,7 @@ from edurise_backup.config.places import absolute, command_words, store_place, w
 from edurise_backup.errors import ConfigError
 from edurise_backup.model.alarm_targets import AlarmTargetSettings
 from edurise_backup.model.location import S3Access
+from edurise_backup.model.object_lock import make_lock, parse_lock
 from edurise_backup.model.secrets import SecretPlace, split_command
 from edurise_backup.model.settings import (
     NAME,
@@ -189,7 +190,10 @@ def _port(text: str) -> int:
 def s3_access(repository: RepositorySettings | None = None, environment: Mapping[str, str] | None = None) -> S3Access:
     """Return how a bucket is reached by these settings; without settings, as the environment alone says."""
     if repository is None:
-        return S3Access(allow_plaintext=_plaintext_allowed(os.environ if environment is None else environment))
+        given = os.environ if environment is None else environment
+        return S3Access(
+            allow_plaintext=_plaintext_allowed(given), lock=parse_lock(given.get("EDURISE_OBJECT_LOCK", ""))
+        )
     return S3Access(
         access_key_file=repository.access_key_file,
         secret_key_file=repository.secret_key_file,
@@ -197,6 +201,7 @@ def s3_access(repository: RepositorySettings | None = None, environment: Mapping
         region=repository.region,
         ca_file=repository.ca_file,
         allow_plaintext=repository.allow_plaintext,
+        lock=make_lock(repository.lock_mode, repository.lock_days),
     )
 
 

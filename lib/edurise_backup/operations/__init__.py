@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edurise_backup.operations.audit import anchor_audit, verify_audit
     from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
     from edurise_backup.operations.catalogs import Catalog, open_catalog
+    from edurise_backup.operations.costs import store_costs
     from edurise_backup.operations.forgetting import accept_gone, bring_backups_back, forget_backups
     from edurise_backup.operations.judging import judge_runs
     from edurise_backup.operations.maintenance import check_repository, prune_repository, queue_check, queue_prune
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         release_hold,
         remove_pin,
     )
+    from edurise_backup.operations.quoting import quote_recovery
     from edurise_backup.operations.rebuilding import rebuild_catalog
     from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
     from edurise_backup.operations.retention import apply_retention, plan_retention, queue_retention
@@ -78,6 +80,7 @@ _HOMES = {
     "queue_recovery": "recoveries",
     "queue_retention": "retention",
     "queue_verification": "verifications",
+    "quote_recovery": "quoting",
     "rebuild_catalog": "rebuilding",
     "release_hold": "protections",
     "remove_pin": "protections",
@@ -87,6 +90,7 @@ _HOMES = {
     "schedule_backup": "schedules",
     "schedule_status": "schedules",
     "simulate_retention": "retention_simulation",
+    "store_costs": "costs",
     "verify_audit": "audit",
     "verify_backup": "verifications",
 }
@@ -124,6 +128,7 @@ __all__ = [
     "queue_recovery",
     "queue_retention",
     "queue_verification",
+    "quote_recovery",
     "rebuild_catalog",
     "release_hold",
     "remove_pin",
@@ -133,6 +138,7 @@ __all__ = [
     "schedule_backup",
     "schedule_status",
     "simulate_retention",
+    "store_costs",
     "verify_audit",
     "verify_backup",
 ]

@@ -25,6 +25,7 @@ from edurise_backup.catalog.recoveries import RecoveryJobs
 from edurise_backup.catalog.schedules import Schedules
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.signed_in import SignedIn
+from edurise_backup.catalog.store_use import StoreUse
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings
 from edurise_backup.errors import InputError
@@ -56,6 +57,7 @@ class Catalog:
         self.accounts = Accounts(sessions, clock=clock)
         self.signed_in = SignedIn(sessions, clock=clock)
         self.approvals = Approvals(sessions, clock=clock)
+        self.store_use = StoreUse(sessions)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:

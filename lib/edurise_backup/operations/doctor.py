@@ -9,6 +9,7 @@ from edurise_backup.errors import BackupError
 from edurise_backup.model.location import directory_of
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.doctor_people import examine_people
+from edurise_backup.operations.doctor_store import store_findings
 from edurise_backup.operations.findings import Finding, Level
 from edurise_backup.operations.probing import last_probe
 from edurise_backup.operations.readiness import data_directory, embedded_server, from_catalog, secret_files
@@ -29,6 +30,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("configuration", _configuration),
         ("secrets", secrets_in_sight),
         ("repository", _repository),
+        ("store", store_findings),
         ("secrets", secret_files),
         ("data directory", data_directory),
         ("embedded server", embedded_server),

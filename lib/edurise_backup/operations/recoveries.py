@@ -33,6 +33,7 @@ from edurise_backup.operations.backups import find_backup, opened_repository
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.collection import database_folder
 from edurise_backup.operations.engine import locked
+from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.recovery_target import (
@@ -83,7 +84,9 @@ def initiate_recovery(
         backup = find_backup(catalog, backup_id)
         refuse_incomplete(backup)
         parts = chosen_parts(backup, target)
-        repository = opened_repository(settings)
+        errand = Errand(settings, progress=progress, stop=stop)
+        errand.await_job(catalog, catalog.recoveries, job_id)
+        repository = opened_repository(settings, errand)
         recovery = _Recovery(settings, repository, target, parts)
         recovery.check_target()
         job = _new_job(backup, target, job_id)
@@ -99,6 +102,7 @@ def initiate_recovery(
             flow_run_id=flow_run_id,
             progress=progress,
             stop=stop,
+            errand=errand,
         )
 
 

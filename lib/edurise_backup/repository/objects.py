@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from edurise_backup.errors import DamageError
 from edurise_backup.pipeline.codec import MasterKey, compress, decompress
-from edurise_backup.ports import Store
+from edurise_backup.ports import Store, Vault
 from edurise_backup.repository.layout import NOTES, Kind, object_id, object_name
 
 _LIMIT = 1 << 30
@@ -26,6 +26,8 @@ class ObjectBox:
         self.store = store
         self.key = key
         self.version = version
+        self.vault: Vault | None = None
+        """Where the store locks objects: what it can do beyond a store."""
 
     def save(self, kind: Kind, plaintext: bytes) -> str:
         """Store an object durably and return its id; it is opened again before it is trusted."""

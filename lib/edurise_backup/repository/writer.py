@@ -33,6 +33,7 @@ from edurise_backup.repository.index_files import encode_index
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import PackedBlob
+from edurise_backup.repository.removals import take_away
 
 INDEX_BLOBS = 50_000
 """An index file lists at most about this many blobs, as stock restic's do."""
@@ -255,7 +256,7 @@ def save_index(box: ObjectBox, packs: list[tuple[str, list[PackedBlob]]], confir
         confirm()
     except BackupError:
         if any(not _is_there(box, object_name(Kind.PACK, pack)) for pack, _ in packs):
-            box.store.delete(object_name(Kind.INDEX, index_id))
+            take_away(box, [object_name(Kind.INDEX, index_id)])
         raise
     return index_id
 

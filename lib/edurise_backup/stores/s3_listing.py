@@ -17,7 +17,7 @@ def objects_below(wire: Wire, perseverance: Perseverance, prefix: str, *, page: 
     """Yield (name, size) of every object below the folder `prefix`; asks for `page` of them at once."""
     start = len(wire.place.key(""))
     last = ""
-    for answer in _pages(wire, perseverance, prefix, page):
+    for answer in pages_below(wire, perseverance, prefix, page):
         for found in answer.get("Contents", []):
             key = str(found["Key"])
             if key == last:  # the end of one page, told again at the beginning of the next
@@ -27,7 +27,8 @@ def objects_below(wire: Wire, perseverance: Perseverance, prefix: str, *, page: 
                 yield key[start:], int(found["Size"])
 
 
-def _pages(wire: Wire, perseverance: Perseverance, prefix: str, most: int) -> Iterator[Answer]:
+def pages_below(wire: Wire, perseverance: Perseverance, prefix: str, most: int) -> Iterator[Answer]:
+    """Yield a listing page by page, as the server answers, to its end."""
     token = ""
     seen = set[str]()
     while True:

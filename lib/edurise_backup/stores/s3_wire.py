@@ -23,8 +23,9 @@ from edurise_backup.errors import (
     UnreachableError,
 )
 from edurise_backup.model.location import S3Access, S3Place
+from edurise_backup.model.traffic import Count, Traffic
 from edurise_backup.stores.s3_errors import Refusal, server_time, translated
-from edurise_backup.stores.traffic import Count, Meter, Traffic
+from edurise_backup.stores.traffic import Meter
 
 Answer = Mapping[str, Any]
 _CONNECTIONS = 32
@@ -35,14 +36,14 @@ _UNTRUSTED = ("certificate", "wrong_version", "wrong version", "record layer", "
 class Wire:
     """Sends requests, each once, and counts them; safe from any number of threads."""
 
-    def __init__(self, place: S3Place, access: S3Access) -> None:
+    def __init__(self, place: S3Place, access: S3Access, meter: Meter | None = None) -> None:
         """Raises InputError for plain http that nobody allowed."""
         refuse_plaintext(place, access)
         self.place = place
         self.answered = False
         """Whether the server has ever answered, if only with an error."""
         self._access = access
-        self._meter = Meter()
+        self._meter = meter or Meter()
         self._guard = threading.Lock()
         self._client: Any = None
         self._server_time: datetime | None = None

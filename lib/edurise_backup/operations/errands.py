@@ -1,0 +1,98 @@
+"""What one job asks of the configured store: counted, held to the limits of the time of day, and ended with the job."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import datetime
+from uuid import UUID
+
+from edurise_backup.catalog.lifecycle import Jobs
+from edurise_backup.catalog.records import JobRecord, kind_of
+from edurise_backup.catalog.rows import RecordT
+from edurise_backup.catalog.store_use import StoreUse
+from edurise_backup.config import Settings
+from edurise_backup.errors import BackupError, CancelledError
+from edurise_backup.model.bandwidth import download_schedule, upload_schedule
+from edurise_backup.model.jobs import JobStatus
+from edurise_backup.model.traffic import Traffic
+from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.engine import Limits
+from edurise_backup.ports import Progress
+from edurise_backup.stores.traffic import Meter
+
+_log = logging.getLogger(__name__)
+_LOOK_EVERY = 1.0
+"""Seconds between two looks whether a queued job was cancelled before it could start."""
+
+
+class Errand:
+    """Is there before the job is: opening a repository may take long, too, when its server is ill."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        progress: Progress | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._use: StoreUse | None = None
+        self._progress = progress
+        self._stop = stop
+        self._meter = Meter()
+        self._queued: tuple[Jobs[JobRecord], UUID] | None = None
+        self._looked = time.monotonic()
+        repository = settings.repository
+        self.limits = Limits(
+            upload_schedule(repository.bandwidth, repository.bandwidth_zone),
+            download_schedule(repository.bandwidth, repository.bandwidth_zone),
+            self.raise_if_cancelled,
+            meter=self._meter,
+            clock=settings.around.clock,
+        )
+
+    def await_job(self, catalog: Catalog, jobs: Jobs[RecordT], job_id: UUID | None) -> None:
+        """Until the job starts, look at its row (if there is one): a person may cancel it before."""
+        self._use = catalog.store_use
+        if job_id is not None:
+            self._queued = (jobs, job_id)  # type: ignore[assignment]  # only its status is read
+
+    def follow(self, progress: Progress) -> None:
+        """The job has started: from now on its reporter says when to stop."""
+        self._queued = None
+        self._progress = progress
+
+    def raise_if_cancelled(self) -> None:
+        """Raise CancelledError when the job is to stop; asked several times a second while a store waits."""
+        if self._stop is not None and self._stop.is_set():
+            raise _cancelled()
+        if self._progress is not None:
+            self._progress.raise_if_cancelled()
+        if self._queued is not None and time.monotonic() - self._looked >= _LOOK_EVERY:
+            self._looked = time.monotonic()
+            jobs, job_id = self._queued
+            try:
+                ended = jobs.get(job_id).status is JobStatus.CANCELLED
+            except BackupError:  # the catalog's trouble is not the store's
+                return
+            if ended:
+                raise _cancelled()
+
+    def traffic(self) -> Traffic:
+        """Return what was asked so far."""
+        return self._meter.read()
+
+    def note(self, job: JobRecord, at: datetime) -> None:
+        """Write down what the job asked; what keeps it from being written is logged, and fails no job."""
+        traffic = self.traffic()
+        if self._use is None or not traffic.operations:
+            return  # a directory is asked for nothing that anybody counts
+        try:
+            self._use.add_traffic(job.id, kind_of(job).value, at, traffic)
+        except BackupError as error:
+            _log.warning("the requests of %s could not be recorded: %s", job.id, error)
+
+
+def _cancelled() -> CancelledError:
+    return CancelledError("the job was cancelled", safe="what was published before it is whole", hint="start it again")
