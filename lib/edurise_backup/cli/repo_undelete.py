@@ -67,5 +67,5 @@ def _text(done: Undeleted) -> str:
     said = "are back" if done.applied else "would come back"
     lines.append(f"{len(objects)} objects {said}" + ("" if done.applied else "; nothing was changed"))
     if done.closed:
-        lines.append("nobody can open the repository now: these come first, and what else is gone is seen after them")
+        lines.append("these come first: only when they are back it is seen what else is gone")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from edurise_backup.errors import InputError
 
 LONGEST_DAYS = 36_500
-_COVERED = ("keys/", "snapshots/", "index/", "data/", "edurise/audit/")
+_COVERED = ("keys/", "snapshots/", "index/", "data/", "edurise/audit/", "edurise/removed/")
 _WORDS = "write governance:30 or compliance:30 (days), or off"
 
 

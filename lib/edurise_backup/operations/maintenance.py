@@ -132,18 +132,27 @@ def check_repository(
     asked, bound = _check_words(budget, read_data), _bound(budget, read_data)
     job = MaintenanceJob(job_id or JobId(uuid4()), MaintenanceKind.CHECK, JobStatus.QUEUED, asked=asked)
     settings = settings or load_settings()
+    errand = Errand(settings, progress=progress, stop=stop)
     with open_catalog(settings) as catalog:
 
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
             present = look_for_backups(catalog, repository)
             note_keys(catalog, repository)
-            probe_again(catalog, settings, repository, reporter)
+            probe_again(catalog, settings, repository, reporter, errand.limits)
             with repository.lock():
                 found = check(repository, progress=reporter, read_data=read_data, budget=bound, now=catalog.clock)
             return _checked(repository, present, found, started)
 
         return run_maintenance(
-            catalog, settings, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop, queued=job_id
+            catalog,
+            settings,
+            job,
+            work,
+            flow_run_id=flow_run_id,
+            progress=progress,
+            stop=stop,
+            queued=job_id,
+            errand=errand,
         )
 
 
@@ -164,6 +173,7 @@ def run_maintenance(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     queued: JobId | None = None,
+    errand: Errand | None = None,
 ) -> MaintenanceJob:
     """Run a job on the configured repository; what keeps it from starting is told in the row of a flow run's job."""
     if queued is None and flow_run_id is not None:  # nobody watches it: what stops it must be told in a row
@@ -171,7 +181,7 @@ def run_maintenance(
         catalog.maintenance.attach_flow_run(job.id, flow_run_id)
         queued = job.id
     with told_in_row(catalog.maintenance, queued):
-        errand = Errand(settings, progress=progress, stop=stop)
+        errand = errand or Errand(settings, progress=progress, stop=stop)
         errand.await_job(catalog, catalog.maintenance, queued)
         repository = opened_repository(settings, errand)
         done = run_job(

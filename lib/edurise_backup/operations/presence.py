@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from edurise_backup.catalog.presence import Waiting, known_backups, note_presence
-from edurise_backup.errors import DamageError
+from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.model.jobs import JobId
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.jobs import storable
 from edurise_backup.repository.forgetting import read_forgotten
-from edurise_backup.repository.layout import Kind
+from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.repository import Repository
+
+_ASKED = 100
+"""Snapshots that are asked for by name, at most: more of them are no lag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ def look_for_backups(catalog: Catalog, repository: Repository) -> Presence:
         )
     listed |= set(box.ids(Kind.SNAPSHOT))
     waiting = {str(key): Waiting(note.at, note.until) for key, note in notes.items() if key not in listed}
+    wanted = {snapshot for backup in known if not backup.forgotten for snapshot in backup.snapshots}
+    listed |= _unlisted(box, sorted(wanted - listed - waiting.keys()))
     missing = note_presence(catalog.sessions, known, listed=listed, waiting=waiting, now=catalog.clock())
     unforgotten = [
         backup
@@ -70,6 +77,16 @@ def look_for_backups(catalog: Catalog, repository: Repository) -> Presence:
         missing=missing,
         problems=(),
     )
+
+
+def _unlisted(box: ObjectBox, snapshots: list[str]) -> set[str]:
+    """Return those that are there although no listing has them yet: a listing may lag, a name never does."""
+    found = set()
+    for snapshot in snapshots[:_ASKED]:
+        with suppress(NotFoundError):
+            box.store.size(object_name(Kind.SNAPSHOT, snapshot))
+            found.add(snapshot)
+    return found
 
 
 def _unjudged(*, known_snapshots: list[str], listed: set[str], problem: str) -> Presence:

@@ -11,6 +11,7 @@ from edurise_backup.model.location import is_s3
 from edurise_backup.model.probe import Probe
 from edurise_backup.model.store_settings import StoreSettings
 from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.engine import Limits
 from edurise_backup.operations.probing import keep_probe, probe_location
 from edurise_backup.ports import Progress
 from edurise_backup.repository.repository import Repository
@@ -30,7 +31,9 @@ def refuse_append_only(store: StoreSettings, what: str) -> None:
         )
 
 
-def probe_again(catalog: Catalog, settings: Settings, repository: Repository, progress: Progress) -> Probe | None:
+def probe_again(
+    catalog: Catalog, settings: Settings, repository: Repository, progress: Progress, limits: Limits
+) -> Probe | None:
     """Find out what the bucket's server does, when nobody did lately; what keeps it from that fails no job."""
     location, now = settings.repository.location, catalog.clock()
     if not is_s3(location):
@@ -40,9 +43,7 @@ def probe_again(catalog: Catalog, settings: Settings, repository: Repository, pr
         if last is not None and last.address == repository.store.address and _fresh(last, now):
             return last
         progress.phase("probe")
-        found = probe_location(
-            location, access=s3_access(settings.repository), refuse=False, stop=progress.raise_if_cancelled
-        )
+        found = probe_location(location, access=s3_access(settings.repository), refuse=False, limits=limits)
         keep_probe(repository, found)
         catalog.store_use.add_probe(found)
     except BackupError as error:

@@ -16,10 +16,12 @@ from itertools import groupby
 from edurise_backup.model.object_lock import Version
 from edurise_backup.ports import Progress, Vault
 from edurise_backup.repository.layout import CONFIG, NOTES, Kind, object_id
-from edurise_backup.repository.removals import Removed
+from edurise_backup.repository.removals import FOLDER, Removed
 
 DOORS = (CONFIG, f"{Kind.KEY}/")
 """Without these nobody opens the repository, so nobody can read which of them we have removed ourselves."""
+SIGNS = f"{NOTES}/{FOLDER}/"
+"""Without these nobody knows what we have removed ourselves."""
 EVERYTHING = (*DOORS, f"{Kind.SNAPSHOT}/", f"{Kind.INDEX}/", f"{Kind.PACK}/", f"{NOTES}/")
 _TRIALS = f"{NOTES}/probe/"
 
