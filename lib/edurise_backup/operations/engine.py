@@ -99,7 +99,9 @@ def _opened_store(
             hint="use a directory (with local: before it when its name looks like this), or s3:https://HOST/BUCKET",
         )
     store = around(LocalStore(directory))
-    return RetryingStore(store if limits is None else limits.around(store)), None  # what is sent again is counted, too
+    if limits is None:
+        return RetryingStore(store), None
+    return RetryingStore(limits.around(store), stop=limits.stop), None  # what is sent again goes over the line, too
 
 
 def open_bucket(location: str, limits: Limits | None = None, *, access: S3Access | None = None) -> S3Store:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from edurise_backup.catalog.presence import Waiting, known_backups, note_presence
-from edurise_backup.errors import DamageError, NotFoundError
+from edurise_backup.errors import DamageError
 from edurise_backup.model.jobs import JobId
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.jobs import storable
 from edurise_backup.repository.forgetting import read_forgotten
-from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.repository import Repository
 
@@ -81,12 +80,7 @@ def look_for_backups(catalog: Catalog, repository: Repository) -> Presence:
 
 def _unlisted(box: ObjectBox, snapshots: list[str]) -> set[str]:
     """Return those that are there although no listing has them yet: a listing may lag, a name never does."""
-    found = set()
-    for snapshot in snapshots[:_ASKED]:
-        with suppress(NotFoundError):
-            box.store.size(object_name(Kind.SNAPSHOT, snapshot))
-            found.add(snapshot)
-    return found
+    return {snapshot for snapshot in snapshots[:_ASKED] if box.has(Kind.SNAPSHOT, snapshot)}
 
 
 def _unjudged(*, known_snapshots: list[str], listed: set[str], problem: str) -> Presence:

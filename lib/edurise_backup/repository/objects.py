@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from edurise_backup.errors import DamageError
+from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.pipeline.codec import MasterKey, compress, decompress
 from edurise_backup.ports import Store, Vault
 from edurise_backup.repository.layout import NOTES, Kind, object_id, object_name
@@ -42,6 +42,14 @@ class ObjectBox:
         if hashlib.sha256(stored).hexdigest() != name:
             raise DamageError(f"{object_name(kind, name)} holds other bytes than those that were written")
         return self._opened(stored, object_name(kind, name))
+
+    def has(self, kind: Kind, name: str) -> bool:
+        """Whether an object is there, asked by its name: a listing may lag behind what was just written."""
+        try:
+            self.store.size(object_name(kind, name))
+        except NotFoundError:
+            return False
+        return True
 
     def ids(self, kind: Kind) -> list[str]:
         """Return the ids of all objects of one kind; names that are no ids are left out."""

@@ -283,17 +283,10 @@ class Repository:
 
     def _prove_indexed(self, snapshot: Snapshot) -> None:
         unlisted = self._index_files - set(self.box.ids(Kind.INDEX))
-        if all(self._is_there(object_name(Kind.INDEX, index_id)) for index_id in unlisted):
+        if all(self.box.has(Kind.INDEX, index_id) for index_id in unlisted):
             return  # nothing that we relied on was un-indexed; a listing may lag behind what was just written
         self.load_index(strict=False)
         prove_stored(self.box, self.index, snapshot.tree)
-
-    def _is_there(self, name: str) -> bool:
-        try:
-            self.store.size(name)
-        except NotFoundError:
-            return False
-        return True
 
     def forget(
         self,
