@@ -19,6 +19,7 @@ from edurise_backup.repository.undeleting import DOORS, SIGNS, bring_back, plan_
 from edurise_backup.stores.s3 import S3Store
 from edurise_backup.stores.s3_wire import Answer, Wire
 from tests.support.engine import (
+    AT_ONCE,
     ONE_PACK,
     PASSPHRASE,
     QUICK,
@@ -339,6 +340,20 @@ def test_a_snapshot_that_was_brought_back_is_brought_back_again(place: Place) ->
     place.attack()
     undelete(place)
     assert saved.id in place.open().snapshots()
+
+
+def test_a_removal_that_was_only_announced_hides_nothing(place: Place) -> None:
+    """A writer's credential may write the note, and not delete; hours later a stranger does."""
+    saved = back_up(place.open(), small_tree(place.folder / "tree"))
+    store = place.store()
+    store.wire.ask = killed_at(store.wire, 1)  # type: ignore[method-assign]  # the note is the first
+    with pytest.raises(BackupError, match="killed"):
+        _opened(store).forget(saved.id, grace=AT_ONCE, now=datetime.now(UTC) - timedelta(hours=2), kept={})
+    assert f"snapshots/{saved.id}" in read_removed(place.open().box).times
+    assert list(place.open().snapshots()) == [saved.id]
+    place.attack()
+    undelete(place)
+    assert list(place.open().snapshots()) == [saved.id]
 
 
 def test_older_versions_of_what_we_removed_go_for_good_when_no_lock_can_hold_them(place: Place) -> None:

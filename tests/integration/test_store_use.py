@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from edurise_backup import operations
+from edurise_backup.config import s3_access
 from edurise_backup.errors import BackupError, CancelledError
 from edurise_backup.model.jobs import BackupType, JobId, JobStatus, RecoveryTarget
 from edurise_backup.model.prices import demand_of
 from edurise_backup.model.traffic import Traffic
 from edurise_backup.monitoring.progress import SilentProgress
+from edurise_backup.operations.engine import open_store
 from tests.support.catalog import Product, run, run_json
 from tests.support.s3_product import in_bucket
 from tests.support.s3_proxy import S3Proxy, WireFault
@@ -181,6 +183,8 @@ def test_a_job_that_is_cancelled_while_its_store_is_ill_ends(
             stop.set,
         )
         assert isinstance(error, CancelledError)
+        store = open_store(settings.repository.location, access=s3_access(settings.repository))
+        assert list(store.list("locks")) == [], "who was cancelled takes his lock away"
     [job] = operations.get_backups(settings=settings) or [None]
     if when == "working":
         assert job is not None

@@ -82,6 +82,9 @@ def _text(found: StoreCosts) -> str:
             f"bringing back the newest full backup: {recovery.demand.reads:,} reads, "
             f"{size(recovery.demand.received)} fetched ({sure}): {_price(recovery.price)}"
         )
+    if found.locks and found.locks.earliest:
+        behind = f"; {found.locks.behind:,} objects wait for the next prune" if found.locks.behind else ""
+        lines.append(f"the first object lock ends {found.locks.earliest:%Y-%m-%d %H:%M} UTC{behind}")
     return "\n".join([*lines, *([] if month.price else [UNPRICED])])
 
 

@@ -63,6 +63,10 @@ class Errand:
         self._queued = None
         self._progress = progress
 
+    def end(self) -> None:
+        """The work is done: a request to stop that comes now comes too late, and must not cost its record."""
+        self._progress = self._stop = None
+
     def raise_if_cancelled(self) -> None:
         """Raise CancelledError when the job is to stop; asked several times a second while a store waits."""
         if self._stop is not None and self._stop.is_set():

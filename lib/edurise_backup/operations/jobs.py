@@ -52,6 +52,8 @@ def run_job(
     try:
         with reporter:
             done = work(reporter, started)
+        if errand is not None:
+            errand.end()
         done = _final(jobs, reporter, done)
         keep(done)
     except BackupError as error:

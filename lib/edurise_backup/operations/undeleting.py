@@ -21,7 +21,7 @@ from edurise_backup.ports import Progress
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.removals import Removed, read_removed, take_away
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.undeleting import DOORS, SIGNS, Undeletion, bring_back, plan_undeletion
+from edurise_backup.repository.undeleting import DOORS, SIGNS, Recovered, Undeletion, bring_back, plan_undeletion
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,15 @@ def undelete(
         removed = read_removed(repository.box)
         # among the keys that had to come back are some that we had taken away
         keys = [one for one in doors.objects if one.name.startswith(f"{Kind.KEY}/") and one.deleted]
-        take_away(repository.box, [one.name for one in keys if removed.ours(one.name, one.right.modified)])
+        take_away(repository.box, [one.name for one in keys if _ours(removed, one)])
         plan = plan_undeletion(vault, removed, progress=progress)
         if apply:
             bring_back(vault, plan, progress)
     return Undeleted(Undeletion((*doors.objects, *plan.objects), plan.lost, plan.ours), applied=apply)
+
+
+def _ours(removed: Removed, one: Recovered) -> bool:
+    return removed.ours(one.name, one.right.modified, (marker.modified for marker in one.markers))
 
 
 def _opened(location: str, passphrase: str, access: S3Access, limits: Limits) -> Repository | None:

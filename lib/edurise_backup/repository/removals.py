@@ -2,13 +2,14 @@
 
 There a deletion leaves the locked version below a delete marker, and a marker
 does not say whose it is. So a sealed note says so first. A crash between the
-two leaves a note of something that is still there, which counts for nothing.
+two, or a credential that may not delete, leaves a note of something that is
+still there: a marker counts as ours only when it follows such a note soon.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -25,6 +26,12 @@ _MOST = 2000
 """Names whose versions one prune removes for good, at one request or two each."""
 
 
+_SOON = timedelta(hours=1)
+"""So long may the deletions take that a note announces."""
+_SKEW = timedelta(minutes=5)
+"""The store's clock may be behind ours."""
+
+
 class _Note(msgspec.Struct):
     time: str
     names: list[str]
@@ -34,13 +41,17 @@ class _Note(msgspec.Struct):
 class Removed:
     """What the notes say."""
 
-    times: dict[str, datetime] = field(default_factory=dict)
-    """Each name that was removed, and when last."""
+    times: dict[str, list[datetime]] = field(default_factory=dict)
+    """Each name that was to be removed, and when."""
     notes: dict[str, tuple[datetime, tuple[str, ...]]] = field(default_factory=dict)
 
-    def ours(self, name: str, written: datetime) -> bool:
-        """Whether the version that was written then is one that we have removed since."""
-        return name in self.times and written <= self.times[name]
+    def ours(self, name: str, written: datetime, deleted: Iterable[datetime]) -> bool:
+        """Whether a version that was written then is one that we have removed; `deleted` are its markers' times."""
+        moments = tuple(deleted)
+        return any(
+            written <= noted and any(noted - _SKEW <= moment <= noted + _SOON for moment in moments)
+            for noted in self.times.get(name, ())
+        )
 
 
 def take_away(box: ObjectBox, names: Collection[str], *, now: datetime | None = None) -> None:
@@ -63,7 +74,7 @@ def read_removed(box: ObjectBox) -> Removed:
             continue
         found.notes[name] = (time, tuple(note.names))
         for one in note.names:
-            found.times[one] = max(time, found.times.get(one, time))
+            found.times.setdefault(one, []).append(time)
     return found
 
 

@@ -69,7 +69,7 @@ def plan_undeletion(
         deleted = any(marker.newest for marker in markers)
         if not real or (len(real) == 1 and not deleted):
             continue
-        if deleted and removed.ours(name, real[0].modified):
+        if deleted and removed.ours(name, real[0].modified, (marker.modified for marker in markers)):
             ours += 1
             continue
         right = _right(vault, real)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -175,12 +175,14 @@ class S3Store:
 
     def delete(self, name: str) -> None:
         """Remove the object; in a bucket that keeps versions, and locks nothing, it becomes an older one."""
-        if self.vault.lock:
-            return self.vault.hide(name)
-        return self._delete(name)
+        with self._perseverance.last_words() if name.startswith("locks/") else nullcontext():
+            self._delete(name)
 
     def _delete(self, name: str) -> None:
-        self._perseverance.run(lambda: self._wire.ask("DeleteObject", name=name))
+        if self.vault.lock:
+            self.vault.hide(name)
+        else:
+            self._perseverance.run(lambda: self._wire.ask("DeleteObject", name=name))
 
     def file_of(self, name: str) -> str | None:
         """There are no files."""
