@@ -143,7 +143,7 @@ class Wire:
             )
         except boto.ProfileNotFound as error:
             raise InputError(
-                f"there is no profile {access.profile!r}",
+                f"there is no profile {access.profile or str(error.kwargs.get('profile', ''))!r}",
                 safe="nothing was done",
                 hint="check repository.profile or AWS_PROFILE, and AWS_SHARED_CREDENTIALS_FILE",
             ) from error
