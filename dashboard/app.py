@@ -25,6 +25,7 @@ PAGES = {
         st.Page("views/retention.py", title="Retention", icon=":material/event_repeat:"),
     ],
     "Understand": [
+        st.Page("views/stores.py", title="Storage and cost", icon=":material/database:"),
         st.Page("views/storage.py", title="Storage trends", icon=":material/storage:"),
         st.Page("views/performance.py", title="Performance", icon=":material/speed:"),
     ],

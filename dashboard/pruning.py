@@ -65,6 +65,11 @@ def prune_sentences(done: PruneFigures, *, would: bool = False) -> list[str]:
         f"{words.size(done.deleted_bytes)} in {done.deleted_packs:,} packs {be} deleted",
         f"{words.size(done.repacked_bytes)} {be} written again",
     ]
+    if done.locked_packs:
+        lines.append(
+            f"{words.size(done.locked_bytes)} in {done.locked_packs:,} packs {'would be' if would else 'are'} locked; "
+            f"a prune after {words.moment_text(done.locked_until)} may delete the last of them"
+        )
     if done.waiting_packs:
         lines.append(
             f"{words.size(done.waiting_bytes)} in {done.waiting_packs:,} packs {'would wait' if would else 'wait'}; "

@@ -22,12 +22,14 @@ from edurise_backup.catalog.records import JobRecord
 from edurise_backup.catalog.recoveries import RecoveryJobs
 from edurise_backup.catalog.schedules import Schedules
 from edurise_backup.catalog.statistics import JobSummary, backup_stats, open_jobs, recent_jobs
+from edurise_backup.catalog.store_use import StoreUse
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupStats, JobId, JobStatus
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
 from edurise_backup.model.schedules import ExpectedRun, Schedule
+from edurise_backup.model.traffic import Traffic
 from edurise_backup.monitoring.redaction import protect_logs
 from edurise_backup.operations import Catalog
 from edurise_backup.operations.schedules import PreviewedRun, previewed
@@ -160,6 +162,11 @@ def good_backups() -> tuple[BackupJob, ...]:
 def job(kind: str, job_id: UUID) -> JobRecord:
     """Return one job as it stands now; raises NotFoundError."""
     return _rows(kind).get(job_id)
+
+
+def traffic_of(job_id: UUID) -> Traffic:
+    """Return what a job asked of the store, by operation."""
+    return StoreUse(catalog().sessions).traffic_of(job_id)
 
 
 def request_cancel(kind: str, job_id: JobId) -> bool:

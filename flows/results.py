@@ -152,8 +152,20 @@ def _prune_facts(done: PruneFigures) -> list[tuple[str, str]]:
         ("Deleted", f"{size(done.deleted_bytes)} in {done.deleted_packs:,} packs"),
         ("Written again", size(done.repacked_bytes)),
         ("Waits for its grace", f"{size(done.waiting_bytes)} in {done.waiting_packs:,} packs{until}"),
+        *_lock_facts(done),
         ("Forgotten snapshots that still count", f"{done.forgotten_snapshots:,}"),
     ]
+
+
+def _lock_facts(done: PruneFigures) -> list[tuple[str, str]]:
+    facts = []
+    if done.locked_until:
+        held = f"{size(done.locked_bytes)} in {done.locked_packs:,} packs, until {done.locked_until:%Y-%m-%d %H:%M} UTC"
+        facts.append(("Locked, for a later prune", held))
+    if done.locks and done.locks.earliest:
+        first = f"the first one ends {done.locks.earliest:%Y-%m-%d %H:%M} UTC"
+        facts.append(("Locks extended", f"{done.locks.extended:,} objects, {done.locks.behind:,} left; {first}"))
+    return facts
 
 
 def _check_facts(done: CheckFigures) -> list[tuple[str, str]]:

@@ -138,6 +138,7 @@ def show_run(kind: str, job: JobRecord) -> None:
     show_failure(job)
     show_facts(job)
     show_phases(job)
+    show_traffic(job)
     for title, texts in remarks_of(job).items():
         with st.expander(f"{title} ({len(texts)})", expanded=len(texts) <= 5):
             st.dataframe([{title: text} for text in texts], width="stretch", hide_index=True)
@@ -185,6 +186,33 @@ def show_phases(job: JobRecord) -> None:
         width="stretch",
         hide_index=True,
     )
+
+
+def show_traffic(job: JobRecord) -> None:
+    """Show what the job asked of a bucket; a directory is asked for nothing that is counted."""
+    try:
+        traffic = queries.traffic_of(job.id)
+    except BackupError as error:
+        show_error(error)
+        return
+    if not traffic.operations:
+        return
+    total = traffic.total
+    title = f"{total.requests:,} requests, {words.size(total.sent)} sent, {words.size(total.received)} received"
+    with st.expander(title):
+        st.dataframe(
+            [
+                {
+                    "Operation": operation,
+                    "Requests": count.requests,
+                    "Sent": words.size(count.sent),
+                    "Received": words.size(count.received),
+                }
+                for operation, count in sorted(traffic.operations.items())
+            ],
+            width="stretch",
+            hide_index=True,
+        )
 
 
 def remarks_of(job: JobRecord) -> dict[str, tuple[str, ...]]:

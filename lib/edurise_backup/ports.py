@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from edurise_backup.model.content import BlobId, BlobKind, Node
+from edurise_backup.model.object_lock import ObjectLock, Version
 from edurise_backup.model.status import Status
 
 Buffer = bytes | bytearray | memoryview
@@ -90,6 +91,39 @@ class Store(Protocol):
 
     def now(self) -> datetime | None:
         """Return the time by the store's own clock, aware, in UTC; None when it cannot be told."""
+
+
+class Vault(Protocol):
+    """What a store can do beyond a store when it locks objects and keeps their versions.
+
+    A locked object, and every version below a newer one, is there whatever is asked of the store.
+    """
+
+    lock: ObjectLock
+
+    def remove(self, name: str) -> datetime | None:
+        """Delete the object for good; one that is locked stays, and until when is returned."""
+
+    def extend(self, name: str, until: datetime) -> bool:
+        """Have the object locked until then; False when it is not there any more."""
+
+    def created(self, prefix: str) -> Iterator[tuple[str, datetime]]:
+        """Yield (name, when it was written by the store's clock) of every object below the folder."""
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        """Yield every version and marker whose name begins with `prefix`, by name; of a name its versions newest first.
+
+        Markers do not stand where they belong among the versions: only `newest` tells what counts.
+        """
+
+    def read(self, version: Version) -> bytes:
+        """Return the bytes of one version."""
+
+    def drop(self, version: Version) -> None:
+        """Remove one version, or one marker: then what lies below it counts again."""
+
+    def put_on_top(self, name: str, content: bytes) -> None:
+        """Make these bytes the newest version of an object that a stranger has replaced."""
 
 
 class Content(Protocol):

@@ -14,16 +14,17 @@ import pytest
 from edurise_backup import operations
 from edurise_backup.errors import InputError
 from edurise_backup.model.jobs import BackupType, JobStatus, RecoveryTarget
+from edurise_backup.model.traffic import Traffic
 from edurise_backup.operations.doctor import examine
 from edurise_backup.operations.engine import create_repository, open_store
-from edurise_backup.s3.traffic import Traffic
 from edurise_backup.stores.local import LocalStore
 from tests.support.catalog import Product
 from tests.support.engine import ONE_PACK, PASSPHRASE, back_up, check, create, opened, restored_differences
 from tests.support.restic import find_restic
+from tests.support.s3_product import in_bucket
 from tests.support.s3_proxy import Answer, S3Proxy, WireFault
 from tests.support.s3_servers import S3Server
-from tests.support.s3_stores import access_to, new_bucket, store_at
+from tests.support.s3_stores import new_bucket, store_at
 from tests.support.stores import MemoryStore, save_to
 from tests.support.trees import describe, differences, small_tree, write
 
@@ -264,19 +265,6 @@ def test_a_tree_of_many_directories_asks_no_oftener_when_nothing_has_changed(rcl
 
 
 # The product
-
-
-def in_bucket(product: Product, server: S3Server, bucket: str) -> Product:
-    """Move a product's repository into a bucket; the credential is in files."""
-    access = access_to(server, product.home / "keys")
-    lines = f"""location = "{server.location(bucket, "edurise")}"
-allow_plaintext = true
-access_key_file = "keys/access.key"
-secret_key_file = "{access.secret_key_file}"
-"""
-    text = product.settings_path.read_text()
-    product.settings_path.write_text(text.replace('location = "repository"\n', lines))
-    return product
 
 
 def test_the_product_backs_up_verifies_and_restores_on_a_bucket(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from edurise_backup import config
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.config.places import bucket_place
-from edurise_backup.errors import ConfigError
+from edurise_backup.errors import ConfigError, InputError
 from edurise_backup.model.settings import (
     PREFECT_API,
     BucketSettings,
@@ -38,9 +39,9 @@ def keys_of(settings: type[msgspec.Struct], prefix: str = "") -> set[str]:
         inner = getattr(field.type, "__args__", (field.type,))[0]
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             many = "[]" if inner is not field.type else ""
-            found |= keys_of(inner, f"{prefix}{field.name}{many}.")
+            found |= keys_of(inner, f"{prefix}{field.encode_name}{many}.")
         else:
-            found.add(prefix + field.name)
+            found.add(prefix + field.encode_name)
     return found
 
 
@@ -247,3 +248,45 @@ def test_mistakes_about_a_bucket_are_told_with_key_and_line(tmp_path: Path, text
         settings_of(tmp_path, text)
     assert f"line {line}: {key}:" in caught.value.message
     assert "secret" not in "\n".join(caught.value.lines())
+
+
+STORE = """[repository]
+location = "r"
+lock_mode = "compliance"
+lock_days = 30
+bandwidth = [{ from = "08:00", to = "18:00", upload = "2MiB", download = "500k" }]
+bandwidth_zone = "Europe/Berlin"
+[repository.prices]
+currency = "EUR"
+egress_gib = 0.09
+"""
+
+
+def test_what_the_file_says_of_a_store_is_kept(tmp_path: Path) -> None:
+    found = settings_of(tmp_path, STORE).repository
+    assert (found.lock_mode, found.lock_days, found.bandwidth[0].begin) == ("compliance", 30, "08:00")
+    assert (found.prices.currency, found.prices.egress_gib) == ("EUR", 0.09)
+    assert config.s3_access(found).lock.period.days == 30
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("lock_days = 30", "lock_days = 0", "line 4: repository.lock_days"),
+        ('"compliance"', '"forever"', "repository.lock_mode"),
+        ('"2MiB"', '"fast"', "'fast' is no speed"),
+        ('"18:00"', '"24:00"', "bandwidth"),
+        ("Europe/Berlin", "Europe/Nowhere", "no time zone 'Europe/Nowhere'"),
+        ("0.09", "-1.0", "egress_gib"),
+    ],
+)
+def test_a_mistake_in_what_is_said_of_a_store_is_told(tmp_path: Path, old: str, new: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        settings_of(tmp_path, STORE.replace(old, new))
+
+
+def test_the_engines_commands_take_the_lock_from_the_environment() -> None:
+    lock = config.s3_access(environment={"EDURISE_OBJECT_LOCK": "governance:7"}).lock
+    assert (lock.mode.value, lock.period.days) == ("governance", 7)
+    with pytest.raises(InputError, match="is no object lock"):
+        config.s3_access(environment={"EDURISE_OBJECT_LOCK": "forever"})

@@ -14,10 +14,11 @@ from edurise_backup.config import load_settings, s3_access
 from edurise_backup.errors import InputError, ThrottledError, TransientError, UnreachableError
 from edurise_backup.model.location import directory_of, parse_s3
 from edurise_backup.model.probe import Finding, Probe, judge_lifecycle, remarks_on
+from edurise_backup.model.traffic import Count
 from edurise_backup.operations.engine import refuse_nested
 from edurise_backup.s3.parts import LARGEST, LARGEST_OBJECT, MOST, SMALLEST, PartSizes, cut
 from edurise_backup.s3.perseverance import Patience, Perseverance
-from edurise_backup.s3.traffic import Count, Meter
+from edurise_backup.s3.traffic import Meter
 from tests.support.s3_stores import QuickClock
 
 

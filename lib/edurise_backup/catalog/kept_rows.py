@@ -49,6 +49,8 @@ KEPT = (
     KeptTable("store_space", ("at", "location")),
     # of the others the configuration knows; what was seen of one is seen again
     KeptTable("stores", ("name",), where="origin = 'register'"),
+    KeptTable("store_traffic", ("at", "job_id", "store", "operation")),
+    KeptTable("store_probes", ("probed_at", "store")),
     KeptTable(AUDIT, ("seq",), chained=True),
 )
 """In the order in which they are written: what others refer to comes first."""

@@ -17,7 +17,7 @@ from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
     from edurise_backup.config import Settings
-    from edurise_backup.model.jobs import BackupJob, RecoveryJob, Verification
+    from edurise_backup.model.jobs import BackupJob, BackupType, RecoveryJob, Verification
 
 BackupWord = Annotated[
     str,
@@ -174,7 +174,9 @@ def _elsewhere(settings: Settings, backup: BackupJob) -> list[str]:
 def recover(
     product: Product,
     backup: BackupWord,
-    target: Annotated[Path, typer.Option("--target", "-t", help="A new or empty directory.")],
+    target: Annotated[
+        Path | None, typer.Option("--target", "-t", help="A new or empty directory; not needed for --dry-run.")
+    ] = None,
     part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
     database_suffix: Annotated[
         str, typer.Option(help="Appended to each database's name; empty brings them back under their own.")
@@ -190,6 +192,9 @@ def recover(
             "empty; add, back there, what is there stays and what is equal is not sent again."
         ),
     ] = "files",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only say what it would ask of the store, and what that costs.")
+    ] = False,
 ) -> int:
     """Restore into fresh databases and a fresh directory, and prove it; exit status 1 when the proof fails.
 
@@ -201,20 +206,30 @@ def recover(
 
     if buckets not in list(BucketsTo):
         raise InputError(f"buckets cannot go to {buckets!r}", safe="nothing was done", hint="say files, empty or add")
-    where = RecoveryTarget(
-        str(target.absolute()),
-        database_source,
-        database_suffix,
-        tuple(backup_type(word) for word in part or ()),
-        from_store,
-        BucketsTo(buckets),
-    )
+    parts = tuple(backup_type(word) for word in part or ())
     settings = product.settings()
+    if dry_run:
+        return _quote(product, settings, backup, parts)
+    if target is None:
+        raise InputError("no target directory is named", hint="use --target DIR, a new or empty one, or --dry-run")
+    where = RecoveryTarget(
+        str(target.absolute()), database_source, database_suffix, parts, from_store, BucketsTo(buckets)
+    )
     with product.output.progress() as progress, _chosen(settings, backup) as job:
         done = initiate_recovery(job.id, where, settings=settings, progress=progress)
     missed = "\n".join(filter(None, [_listed("warning", done.warnings), _listed("differs", done.findings)]))
     product.output.result(done, recovery_text(done, job), even_quiet=missed)
     return 0 if done.verification_status is Verdict.PASSED else 1
+
+
+def _quote(product: Product, settings: Settings, backup: str, parts: tuple[BackupType, ...]) -> int:
+    from edurise_backup.cli.costs import quote_json, quote_text
+    from edurise_backup.operations import quote_recovery
+
+    with product.output.progress() as progress, _chosen(settings, backup) as job:
+        quote = quote_recovery(job.id, parts, settings=settings, progress=progress)
+    product.output.result(quote_json(quote), quote_text(quote))
+    return 0
 
 
 def stats(product: Product) -> None:

@@ -198,6 +198,17 @@ def _prune_lines(done: PruneFigures, dry_run: bool) -> list[str]:
             f"{done.waiting_packs} packs {'would ' if dry_run else ''}wait, {size(done.waiting_bytes)}: "
             f"a prune after {_time(done.waiting_until)} UTC may delete the last of them"
         )
+    if done.locked_packs:
+        lines.append(
+            f"{done.locked_packs} packs are locked, {size(done.locked_bytes)}: "
+            f"a prune after {_time(done.locked_until)} UTC may delete the last of them"
+        )
+    if done.locks:
+        behind = f"; {done.locks.behind} are left for the next prune" if done.locks.behind else ""
+        lines.append(
+            f"the locks of {done.locks.extended} objects were extended{behind}; "
+            f"the first one ends at {_time(done.locks.earliest)} UTC unless a prune extends it"
+        )
     if done.forgotten_snapshots:
         lines.append(f"{done.forgotten_snapshots} forgotten snapshots still count: their grace lasts")
     return lines

@@ -9,6 +9,7 @@ from edurise_backup.cli import (
     approvals,
     audit,
     copies,
+    costs,
     jobs,
     keys,
     maintenance,
@@ -25,7 +26,7 @@ from edurise_backup.cli import (
 
 def add_commands(app: typer.Typer) -> None:
     """Put them on the top level, in the order in which `--help` lists them."""
-    for module in (jobs, maintenance, retention, protections, keys, schedule, alarms, watching, upkeep, plugged):
+    for module in (jobs, maintenance, retention, protections, keys, schedule, alarms, watching, costs, upkeep, plugged):
         module.add_commands(app)
     for group, name in (
         (users.app, "user"),

@@ -237,13 +237,14 @@ def _plan_json(plan: PrunePlan) -> dict[str, object]:
         "freed_bytes": plan.freed_bytes,
         "refusal": plan.refusal,
         "warnings": plan.warnings,
+        **_locked_json(leaving),
     }
 
 
 def _pruned_lines(pruned: Pruned) -> list[str]:
     leaving = pruned.departure
     return [
-        *pruned.plan.warnings,
+        *pruned.warnings,
         f"deleted {len(leaving.due)} packs, {size(leaving.due_bytes)}; "
         f"wrote {size(pruned.plan.fates.repack_bytes)} again",
         *_waiting(leaving),
@@ -263,16 +264,31 @@ def _pruned_json(pruned: Pruned) -> dict[str, object]:
         "waiting_bytes": leaving.waiting_bytes,
         "waiting_until": leaving.until,
         "needed_after_all": pruned.needed_after_all,
-        "warnings": pruned.plan.warnings,
+        "locks": pruned.locks,
+        "warnings": pruned.warnings,
+        **_locked_json(leaving),
+    }
+
+
+def _locked_json(leaving: Departure) -> dict[str, object]:
+    return {
+        "locked_packs": len(leaving.locked),
+        "locked_bytes": leaving.locked_bytes,
+        "locked_until": leaving.locked_until,
     }
 
 
 def _waiting(leaving: Departure) -> list[str]:
+    locked = [
+        f"{len(leaving.locked)} packs are locked, {size(leaving.locked_bytes)}: "
+        f"a prune after {_moment(leaving.locked_until)} may delete the last of them"
+    ]
     if not leaving.waiting:
-        return []
+        return locked if leaving.locked else []
     return [
+        *(locked if leaving.locked else []),
         f"{len(leaving.waiting)} packs wait, {size(leaving.waiting_bytes)}: "
-        f"a prune after {_moment(leaving.until)} may delete the last of them"
+        f"a prune after {_moment(leaving.until)} may delete the last of them",
     ]
 
 

@@ -25,6 +25,7 @@ from edurise_backup.config.places import absolute, command_words, store_place, w
 from edurise_backup.errors import ConfigError
 from edurise_backup.model.alarm_targets import AlarmTargetSettings
 from edurise_backup.model.location import S3Access
+from edurise_backup.model.object_lock import NO_LOCK, make_lock, parse_lock
 from edurise_backup.model.secrets import SecretPlace, split_command
 from edurise_backup.model.settings import (
     NAME,
@@ -220,7 +221,10 @@ def s3_access(
 ) -> S3Access:
     """Return how a bucket is reached by these settings; without settings, as the environment alone says."""
     if table is None:
-        return S3Access(allow_plaintext=_plaintext_allowed(os.environ if environment is None else environment))
+        given = os.environ if environment is None else environment
+        return S3Access(
+            allow_plaintext=_plaintext_allowed(given), lock=parse_lock(given.get("EDURISE_OBJECT_LOCK", ""))
+        )
     return S3Access(
         access_key_file=table.access_key_file,
         secret_key_file=table.secret_key_file,
@@ -228,6 +232,7 @@ def s3_access(
         region=table.region,
         ca_file=table.ca_file,
         allow_plaintext=table.allow_plaintext,
+        lock=make_lock(table.lock_mode, table.lock_days) if isinstance(table, RepositorySettings) else NO_LOCK,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,8 @@ import msgspec
 from edurise_backup.config.places import bucket_place
 from edurise_backup.errors import ConfigError, InputError
 from edurise_backup.model.alarm_targets import AlarmTargetSettings, target_mistakes
+from edurise_backup.model.bandwidth import download_schedule, upload_schedule
+from edurise_backup.model.object_lock import make_lock
 from edurise_backup.model.secrets import SecretPlace, trouble_with
 from edurise_backup.model.settings import (
     BucketSettings,
@@ -24,6 +27,7 @@ from edurise_backup.model.settings import (
     RepositorySettings,
 )
 from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
+from edurise_backup.model.store_settings import StoreSettings
 from edurise_backup.model.stores import PRIMARY
 
 
@@ -65,9 +69,25 @@ def parse(text: str, path: Path) -> Contents:
     _check_copies(found, path, text)
     _check_secrets(found, path, text)
     _check_buckets(found, path, text)
+    for table, store in (("repository", found.repository), *((f"copy[{at}]", it) for at, it in enumerate(found.copy))):
+        _check_store(store, table, path, text)
     for key, what in target_mistakes(found.alarm_target):
         raise _mistake(path, text, key, what)
     return found
+
+
+def _check_store(store: StoreSettings, table: str, path: Path, text: str) -> None:
+    """Raise ConfigError for a lock without days, and for speeds and time zones that nobody can read."""
+    looks: list[tuple[str, Callable[[], object]]] = [
+        ("lock_days", lambda: make_lock(store.lock_mode, store.lock_days)),
+        ("bandwidth", lambda: upload_schedule(store.bandwidth, store.bandwidth_zone)),
+        ("bandwidth", lambda: download_schedule(store.bandwidth, store.bandwidth_zone)),
+    ]
+    for key, look in looks:
+        try:
+            look()
+        except InputError as error:
+            raise _mistake(path, text, f"{table}.{key}", f"{error.message}: {error.hint}") from error
 
 
 def _check_secrets(found: Contents, path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edurise_backup.errors import InputError
+from edurise_backup.model.object_lock import NO_LOCK, ObjectLock
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 """How a location begins that is no directory, as stock restic writes them; `local:` before it makes it one."""
@@ -58,7 +59,7 @@ class S3Place:
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """How a bucket is reached; without files or profile, boto3 looks where it always does (environment, role)."""
+    """How a bucket is reached and written to; without files or profile, boto3 looks where it always does."""
 
     access_key_file: str = ""
     secret_key_file: str = ""
@@ -69,6 +70,8 @@ class S3Access:
     connect_seconds: float = 10
     answer_seconds: float = 60
     """So long may the server be silent."""
+    lock: ObjectLock = NO_LOCK
+    """How objects are locked when they are created."""
 
 
 def directory_of(location: str) -> Path | None:

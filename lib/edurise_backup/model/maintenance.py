@@ -25,6 +25,17 @@ class MaintenanceKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class LockFigures:
+    """What a prune did for the object locks of what lives on."""
+
+    extended: int
+    behind: int
+    """Objects whose lock runs short, left for the next prune."""
+    earliest: datetime | None
+    """When the first lock ends, unless a prune extends it."""
+
+
+@dataclass(frozen=True, slots=True)
 class PruneFigures:
     """What a prune did, or (a dry run) would do; sizes in bytes."""
 
@@ -42,6 +53,13 @@ class PruneFigures:
     """When the last of them may be deleted."""
     refusal: str = ""
     """Of a dry run: why a prune would refuse."""
+    locked_packs: int = 0
+    """Packs whose grace is over and that an object lock holds: a later prune deletes them."""
+    locked_bytes: int = 0
+    locked_until: datetime | None = None
+    """When the last of them is let go."""
+    locks: LockFigures | None = None
+    """None: the store locks nothing, or an earlier release pruned."""
 
     @property
     def freed_bytes(self) -> int:

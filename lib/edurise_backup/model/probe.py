@@ -87,6 +87,8 @@ def remarks_on(found: Probe, rules: Sequence[Mapping[str, Any]]) -> list[str]:
         remarks.append("the lifecycle rules cannot be read: see to it that none deletes or moves what lies here")
     if found.deletes is Finding.NO:
         remarks.append("this credential may not delete: prune with another one; below locks/ it must")
+    if found.object_lock == "not enforced":
+        remarks.append("it takes object locks and does not keep them: they protect nothing here")
     if found.ranges is Finding.NO:
         remarks.append("it does not read ranges: each blob costs its whole pack")
     if found.listed_at_once is Finding.NO:

@@ -8,6 +8,7 @@ import msgspec
 
 from edurise_backup.model.compression import WORDS
 from edurise_backup.model.secrets import AuthSettings, PasswordSettings
+from edurise_backup.model.store_settings import StoreSettings
 
 PREFECT_API = "http://127.0.0.1:4200/api"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
@@ -15,7 +16,7 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class RepositorySettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RepositorySettings(StoreSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where backups are kept, and where their passphrase is."""
 
     location: str = ""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         queue_copy_verification,
         verify_copy,
     )
+    from edurise_backup.operations.costs import store_costs
     from edurise_backup.operations.forgetting import accept_gone, bring_backups_back, forget_backups
     from edurise_backup.operations.judging import judge_runs
     from edurise_backup.operations.maintenance import check_repository, prune_repository, queue_check, queue_prune
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         release_hold,
         remove_pin,
     )
+    from edurise_backup.operations.quoting import quote_recovery
     from edurise_backup.operations.rebuilding import rebuild_catalog
     from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
     from edurise_backup.operations.registering import (
@@ -111,6 +113,7 @@ _HOMES = {
     "queue_registration": "registering",
     "queue_retention": "retention",
     "queue_verification": "verifications",
+    "quote_recovery": "quoting",
     "rebuild_catalog": "rebuilding",
     "register_store": "registering",
     "release_hold": "protections",
@@ -122,6 +125,7 @@ _HOMES = {
     "schedule_backup": "schedules",
     "schedule_status": "schedules",
     "simulate_retention": "retention_simulation",
+    "store_costs": "costs",
     "verify_audit": "audit",
     "verify_backup": "verifications",
     "verify_copy": "copy_upkeep",
@@ -174,6 +178,7 @@ __all__ = [
     "queue_registration",
     "queue_retention",
     "queue_verification",
+    "quote_recovery",
     "rebuild_catalog",
     "register_store",
     "release_hold",
@@ -185,6 +190,7 @@ __all__ = [
     "schedule_backup",
     "schedule_status",
     "simulate_retention",
+    "store_costs",
     "verify_audit",
     "verify_backup",
     "verify_copy",

@@ -20,6 +20,7 @@ from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, check_paths, choose_sources
 from edurise_backup.operations.engine import create_repository, locked, open_repository
+from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.object_rows import held_objects
@@ -63,14 +64,15 @@ def create_backup(
     """
     settings = settings or load_settings()
 
-    def prepare() -> tuple[BackupJob, Repository]:
+    def prepare(errand: Errand) -> tuple[BackupJob, Repository]:
         kind = backup_type(type)
         job = _new_job(settings, kind, source, incremental, tags, job_id)
-        repository = opened_repository(settings)
+        repository = opened_repository(settings, errand)
         check_paths(settings, choose_sources(settings, kind, source))
         return job, repository
 
-    prepared = prepare() if job_id is None and flow_run_id is None else None
+    errand = Errand(settings, progress=progress, stop=stop)
+    prepared = prepare(errand) if job_id is None and flow_run_id is None else None
     with open_catalog(settings) as catalog:
         if job_id is None and flow_run_id is not None:  # nobody watches it: what stops it must be told in a row
             queued = _new_job(settings, backup_type(type), source, incremental, tags, None)
@@ -78,7 +80,8 @@ def create_backup(
             catalog.jobs.attach_flow_run(queued.id, flow_run_id)
             job_id = queued.id
         with told_in_row(catalog.jobs, job_id):
-            job, repository = prepared or prepare()
+            errand.await_job(catalog, catalog.jobs, job_id)
+            job, repository = prepared or prepare(errand)
 
             names = [f"{part.value}/{name}" for part, name in choose_sources(settings, job.type, job.source or None)]
             with holding(catalog, names, job.id) as held:
@@ -94,6 +97,7 @@ def create_backup(
                     flow_run_id=flow_run_id,
                     progress=progress,
                     stop=stop,
+                    errand=errand,
                 )
             note_space(catalog.sessions, settings, catalog.clock())
             record_backup(catalog, repository, acting(flow_run_id), COMPLETE, done)
@@ -169,9 +173,15 @@ def make_repository(settings: Settings) -> tuple[str, str]:
     return repository.config.id, recovery_key
 
 
-def opened_repository(settings: Settings) -> Repository:
-    """Open the configured repository; raises ConfigError, WrongPassphraseError, NotARepositoryError."""
-    return open_repository(*_place(settings), around=settings.around.store, access=s3_access(settings.repository))
+def opened_repository(settings: Settings, errand: Errand | None = None) -> Repository:
+    """Open the configured repository; raises ConfigError, WrongPassphraseError, NotARepositoryError.
+
+    Each job has an errand: without one nobody can stop what the store waits for, or counts it.
+    """
+    limits = None if errand is None else errand.limits
+    return open_repository(
+        *_place(settings), limits, around=settings.around.store, access=s3_access(settings.repository)
+    )
 
 
 def repository_place(settings: Settings) -> str:

@@ -26,6 +26,7 @@ from edurise_backup.catalog.recoveries import RecoveryJobs
 from edurise_backup.catalog.schedules import Schedules
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.signed_in import SignedIn
+from edurise_backup.catalog.store_use import StoreUse
 from edurise_backup.catalog.stores import Stores
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings
@@ -60,6 +61,7 @@ class Catalog:
         self.approvals = Approvals(sessions, clock=clock)
         self.stores = Stores(sessions, clock=clock)
         self.copies = BackupCopies(sessions)
+        self.store_use = StoreUse(sessions)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:

@@ -26,7 +26,8 @@ from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.copy_contents import CopyContents, follow_contents, read_contents, standing
 from edurise_backup.operations.copy_holds import mirror_protections
 from edurise_backup.operations.copy_jobs import begin_row, run_on_copy
-from edurise_backup.operations.engine import Limits, locked, readable
+from edurise_backup.operations.engine import locked, readable
+from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.presence import look_for_backups
@@ -67,17 +68,19 @@ def copy_backups(
         with told_in_row(catalog.maintenance, queued):
             known = find_copy(settings, catalog, store)
             with holding(catalog, [f"{COPIES}{store}"], job.id) as held:
+                errand = Errand(settings, progress=progress, stop=stop)
                 return run_on_copy(
                     settings,
                     catalog,
                     job,
                     lambda repository, reporter, started: _CopyRun(
-                        settings, catalog, known, repository, reporter, held
+                        settings, catalog, known, repository, reporter, held, errand
                     ).run(started),
                     flow_run_id=flow_run_id,
                     progress=progress,
                     stop=stop,
                     queued=queued,
+                    errand=errand,
                 )
 
 
@@ -125,11 +128,12 @@ class _CopyRun:
         destination: Repository,
         progress: Progress,
         held: HeldLeases,
+        errand: Errand,
     ) -> None:
         self._catalog = catalog
         self._store = store
         primary = KnownStore(PRIMARY, settings.repository)
-        self._source = opened_store(settings, primary, Limits(0, 0, progress.raise_if_cancelled))
+        self._source = opened_store(settings, primary, errand.limits)
         self._destination = destination
         self._progress = progress
         self._held = held

@@ -15,7 +15,7 @@ from edurise_backup.model.jobs import JobId
 from edurise_backup.model.maintenance import MaintenanceJob
 from edurise_backup.model.stores import KnownStore
 from edurise_backup.operations.catalogs import Catalog
-from edurise_backup.operations.engine import Limits
+from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.stores import find_copy, note_opened, opened_copy
@@ -44,15 +44,17 @@ def run_on_copy(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     queued: JobId | None = None,
+    errand: Errand | None = None,
 ) -> MaintenanceJob:
     """Open the copy that the job names, do the work there, and return the finished job; raises what it raises."""
-    with told_in_row(catalog.maintenance, begin_row(catalog, job, queued, flow_run_id)):
+    row = begin_row(catalog, job, queued, flow_run_id)
+    with told_in_row(catalog.maintenance, row):
         store = find_copy(settings, catalog, job.store)
-        asked = _Asked(progress, stop)
-        repository = opened_copy(settings, catalog, store, Limits(0, 0, asked))
+        errand = errand or Errand(settings, progress=progress, stop=stop)
+        errand.await_job(catalog, catalog.maintenance, row)
+        repository = opened_copy(settings, catalog, store, errand.limits_of(store.name, store.settings))
 
         def run(reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
-            asked.reporter = reporter
             return work(repository, reporter, started)
 
         try:
@@ -64,6 +66,7 @@ def run_on_copy(
                 flow_run_id=flow_run_id,
                 progress=progress,
                 stop=stop,
+                errand=errand,
             )
         except CancelledError:
             raise
@@ -72,23 +75,6 @@ def run_on_copy(
             raise
         note_opened(settings, catalog, store, repository)
         return done
-
-
-class _Asked:
-    """Ends the waiting of a store whose server is ill, when somebody asked to stop: here, or in the job's row."""
-
-    def __init__(self, progress: Progress | None, stop: threading.Event | None) -> None:
-        self.reporter: JobReporter | None = None
-        self._progress = progress
-        self._stop = stop
-
-    def __call__(self) -> None:
-        if self.reporter is not None:
-            self.reporter.raise_if_cancelled()
-        elif self._stop is not None and self._stop.is_set():
-            raise CancelledError("the job was cancelled", safe="what was published before it is whole")
-        elif self._progress is not None:
-            self._progress.raise_if_cancelled()
 
 
 def _keep(repository: Repository, job: MaintenanceJob) -> None:

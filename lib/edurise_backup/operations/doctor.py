@@ -12,6 +12,7 @@ from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.buckets import look_at_bucket
 from edurise_backup.operations.doctor_copies import examine_copies
 from edurise_backup.operations.doctor_people import examine_people
+from edurise_backup.operations.doctor_store import store_findings
 from edurise_backup.operations.findings import Finding, Level
 from edurise_backup.operations.probing import last_probe
 from edurise_backup.operations.readiness import data_directory, embedded_server, from_catalog, secret_files
@@ -33,6 +34,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("secrets", secrets_in_sight),
         ("repository", _repository),
         ("copies", examine_copies),
+        ("store", store_findings),
         ("secrets", secret_files),
         ("data directory", data_directory),
         ("embedded server", embedded_server),

@@ -11,13 +11,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from edurise_backup.errors import DamageError, InputError, NotFoundError
+from edurise_backup.model.bandwidth import RateSchedule
 from edurise_backup.model.compression import AUTO, Compression
 from edurise_backup.model.location import S3Access, directory_of, is_s3, parse_s3
 from edurise_backup.model.policy import FUTURE, Decision, RetentionPolicy, apply_policy, group_snapshots
 from edurise_backup.model.protections import Protection
 from edurise_backup.model.snapshot import Snapshot, SnapshotId, choose_snapshot
 from edurise_backup.operations.snapshots import SnapshotFilter, Span
-from edurise_backup.ports import AROUND, Progress, Source, Store
+from edurise_backup.ports import AROUND, Clock, Progress, Source, Store, Vault, utc_now
 from edurise_backup.recovery.planning import EVERYTHING, Selection
 from edurise_backup.repository.holds import refuse_protected
 from edurise_backup.repository.locks import Lock
@@ -26,10 +27,11 @@ from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
 from edurise_backup.repository.trial import Trial, try_snapshot
 from edurise_backup.repository.writer import WriterSettings
+from edurise_backup.s3.traffic import Meter
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.sources.patterns import leading, matcher
 from edurise_backup.sources.size_limit import LeftOut, SizeLimitedSource
-from edurise_backup.stores.limited import LimitedStore, Line
+from edurise_backup.stores.limited import LimitedStore, Line, daily
 from edurise_backup.stores.local import LocalStore
 from edurise_backup.stores.retrying import RetryingStore
 
@@ -39,20 +41,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a store may transfer, bytes a second (0: no limit); `stop` raises when the work was cancelled."""
+    """How much a store may transfer, bytes a second (0: no limit) or by the time of day.
 
-    upload: int
-    download: int
+    `stop` raises when the work was cancelled.
+    """
+
+    upload: int | RateSchedule
+    download: int | RateSchedule
     stop: Callable[[], None]
     silence: float | None = None
     """Seconds that a server may be ill before it is given up; None: the store's own patience."""
+    meter: Meter | None = None
+    """Where a bucket's requests are counted."""
+    clock: Clock = utc_now
 
     def around(self, store: Store) -> Store:
         """Return the store behind lines of this speed."""
         if not (self.upload or self.download):
             return store
-        up, down = (Line(rate) if rate else None for rate in (self.upload, self.download))
+        up, down = (self._line(rate) for rate in (self.upload, self.download))
         return LimitedStore(store, upload=up, download=down, stop=self.stop)
+
+    def _line(self, rate: int | RateSchedule) -> Line | None:
+        if not rate:
+            return None
+        return Line(rate if isinstance(rate, int) else daily(rate.at, clock=self.clock))
 
 
 def open_store(
@@ -66,11 +79,20 @@ def open_store(
 
     `access` says how a bucket is reached; None: as the environment says.
     """
+    return _opened_store(location, limits, around, access)[0]
+
+
+def _opened_store(
+    location: str, limits: Limits | None, around: Callable[[Store], Store], access: S3Access | None
+) -> tuple[Store, Vault | None]:
+    """Return the store, and its vault when it locks objects."""
     if not location.removeprefix("local:"):
         raise InputError("no repository is named", hint="set EDURISE_REPOSITORY or use --repository")
     if is_s3(location):
-        bucket = around(open_bucket(location, limits, access=access))  # repeats its requests itself
-        return bucket if limits is None else limits.around(bucket)
+        bucket = open_bucket(location, limits, access=access)
+        vault = bucket.vault if bucket.vault.lock else None
+        wrapped = around(bucket)  # repeats its requests itself
+        return wrapped if limits is None else limits.around(wrapped), vault
     directory = directory_of(location)
     if directory is None:
         raise InputError(
@@ -79,9 +101,9 @@ def open_store(
             hint="use a directory (with local: before it when its name looks like this), or s3:https://HOST/BUCKET",
         )
     store = around(LocalStore(directory))
-    return RetryingStore(
-        store if limits is None else limits.around(store)
-    )  # what is sent again goes over the line, too
+    if limits is None:
+        return RetryingStore(store), None
+    return RetryingStore(limits.around(store), stop=limits.stop), None  # what is sent again goes over the line, too
 
 
 def open_bucket(location: str, limits: Limits | None = None, *, access: S3Access | None = None) -> S3Store:
@@ -90,7 +112,7 @@ def open_bucket(location: str, limits: Limits | None = None, *, access: S3Access
     from edurise_backup.s3.perseverance import Patience
     from edurise_backup.stores.s3 import S3Settings, S3Store  # whoever works on a directory does not wait for it
 
-    settings = S3Settings() if limits is None else S3Settings(stop=limits.stop)
+    settings = S3Settings() if limits is None else S3Settings(stop=limits.stop, meter=limits.meter)
     if limits is not None and limits.silence is not None:
         settings = replace(settings, patience=Patience(seconds=limits.silence))
     return S3Store(parse_s3(location), s3_access() if access is None else access, settings)
@@ -107,13 +129,13 @@ def create_repository(
 
     A bucket is probed first. Raises ConflictError over an existing one, InputError where lifecycle rules would harm it.
     """
-    store = open_store(location, around=around, access=access)
+    store, vault = _opened_store(location, None, around, access)
     if not is_s3(location):
         return Repository.create(store, passphrase)
     from edurise_backup.operations.probing import keep_probe, probe_location
 
     found = probe_location(location, access=access)
-    made = Repository.create(store, passphrase)
+    made = Repository.create(store, passphrase, vault=vault)
     keep_probe(made[0], found)
     return made
 
@@ -127,7 +149,8 @@ def open_repository(
     access: S3Access | None = None,
 ) -> Repository:
     """Open the repository at `location`."""
-    return Repository.open(open_store(location, limits, around=around, access=access), passphrase)
+    store, vault = _opened_store(location, limits, around, access)
+    return Repository.open(store, passphrase, vault=vault)
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
+from typing import TypedDict
 
-from edurise_backup.model.maintenance import CheckFigures, MaintenanceFigures, PruneFigures
+from edurise_backup.model.maintenance import CheckFigures, LockFigures, MaintenanceFigures, PruneFigures
 from edurise_backup.repository.layout import Kind
-from edurise_backup.repository.prune_plan import PrunePlan
+from edurise_backup.repository.prune_plan import Departure, PrunePlan
 from edurise_backup.repository.pruner import Pruned
 from edurise_backup.repository.repository import Repository
 from edurise_backup.verification.checker import CheckResult
@@ -25,6 +27,7 @@ def planned_figures(plan: PrunePlan) -> MaintenanceFigures:
         waiting_bytes=leaving.waiting_bytes,
         waiting_until=leaving.until,
         refusal=plan.refusal,
+        **_locked(leaving),
     )
     return MaintenanceFigures(plan.snapshots, plan.packs, plan.total_bytes, pruned=pruned)
 
@@ -41,8 +44,22 @@ def pruned_figures(repository: Repository, done: Pruned) -> MaintenanceFigures:
         waiting_packs=len(leaving.waiting),
         waiting_bytes=leaving.waiting_bytes,
         waiting_until=leaving.until,
+        locks=LockFigures(done.locks.extended, done.locks.behind, done.locks.earliest) if done.locks else None,
+        **_locked(leaving),
     )
     return MaintenanceFigures(done.plan.snapshots, *packs, pruned=pruned)
+
+
+class _Locked(TypedDict):
+    locked_packs: int
+    locked_bytes: int
+    locked_until: datetime | None
+
+
+def _locked(leaving: Departure) -> _Locked:
+    return _Locked(
+        locked_packs=len(leaving.locked), locked_bytes=leaving.locked_bytes, locked_until=leaving.locked_until
+    )
 
 
 def checked_figures(repository: Repository, found: CheckResult) -> MaintenanceFigures:

@@ -36,6 +36,7 @@ from edurise_backup.operations.pruning import bring_back, parse_duration
 from edurise_backup.operations.rebuilding import by_snapshot_alone
 from edurise_backup.operations.retention_plan import restore_point
 from edurise_backup.operations.snapshots import parse_span
+from edurise_backup.operations.store_use import refuse_append_only
 from edurise_backup.ports import Progress
 from edurise_backup.repository.holds import refuse_protected
 from edurise_backup.repository.layout import Kind
@@ -107,6 +108,7 @@ def forget_backups(
         gone = tuple(backup.id for backup in chosen)
         if dry_run or not chosen:
             return ForgottenBackups(gone, decisions, None, None)
+        refuse_append_only(settings.repository, "forgetting")
         until = catalog.clock() + length if length > timedelta(0) else None
         authorise_forgetting(catalog, settings, who, gone, length)
 

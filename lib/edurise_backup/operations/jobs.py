@@ -16,6 +16,7 @@ from edurise_backup.errors import BackupError, CancelledError, ConflictError, To
 from edurise_backup.model.jobs import JobId, JobStatus, Phase
 from edurise_backup.monitoring.logs import LoggedProgress, log_event
 from edurise_backup.monitoring.redaction import REDACTOR
+from edurise_backup.operations.errands import Errand
 from edurise_backup.ports import Progress
 
 _UNEXPECTED = "an unexpected error ended the job"
@@ -31,11 +32,13 @@ def run_job(
     flow_run_id: UUID | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
+    errand: Errand | None = None,
 ) -> RecordT:
     """Create the row unless it was queued, do the work, `keep` the result, write how it ended, and return the row.
 
     What is kept is what the row will say, to the last figure. Whatever `work`
-    raises is raised again, after the row says failed (or cancelled).
+    raises is raised again, after the row says failed (or cancelled). `errand`:
+    what it asks of the store ends with it, and is written down whatever the end.
     """
     jobs.create(job)
     if flow_run_id is not None:
@@ -44,9 +47,13 @@ def run_job(
     log_event("job_started", f"{kind_of(job)} {job.id} started", **_named(job, flow_run_id))
     logged = LoggedProgress(job.id, kind_of(job).value, progress)
     reporter = JobReporter(jobs, job.id, also=logged, stop=stop, clock=jobs.clock)
+    if errand is not None:
+        errand.follow(reporter)
     try:
         with reporter:
             done = work(reporter, started)
+        if errand is not None:
+            errand.end()
         done = _final(jobs, reporter, done)
         keep(done)
     except BackupError as error:
@@ -61,6 +68,9 @@ def run_job(
         if isinstance(error, Exception) and REDACTOR.clean(str(error)) != str(error):
             raise BackupError(f"{_UNEXPECTED}: {REDACTOR.clean(repr(error))}", hint=_REPORT) from None
         raise
+    finally:
+        if errand is not None:
+            errand.note(job, jobs.clock())
     if not jobs.finish(done):
         raise ConflictError(
             f"the job {job.id} was taken for dead and ended by somebody else while it went on",

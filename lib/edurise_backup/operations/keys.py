@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edurise_backup.catalog.repository_keys import SeenKey, note_seen_keys
-from edurise_backup.config import Settings
+from edurise_backup.config import Settings, s3_access
 from edurise_backup.errors import (
     BackupError,
     ConflictError,
@@ -31,7 +31,7 @@ from edurise_backup.model.people import Actor, Permission
 from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.operations.backups import opened_repository, repository_place
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.engine import open_store
+from edurise_backup.operations.engine import open_repository
 from edurise_backup.operations.guarding import authorise_key_removal
 from edurise_backup.operations.safekeeping import DRILL
 from edurise_backup.operations.secrets import known
@@ -196,7 +196,7 @@ def drill_recovery_key(settings: Settings, typed: Secret, *, actor: Actor) -> Dr
     """
     key = known(as_printed(typed.reveal()))
     with open_catalog(settings) as catalog, recorded(catalog, actor, DRILL) as told:
-        repository = Repository.open(open_store(repository_place(settings)), key.reveal())
+        repository = open_repository(repository_place(settings), key.reveal(), access=s3_access(settings.repository))
         told["subject"] = repository.key_id
         if repository.key_file(repository.key_id).username != RECOVERY_USER:
             raise InputError(

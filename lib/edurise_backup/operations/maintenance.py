@@ -20,6 +20,7 @@ from edurise_backup.model.maintenance import MaintenanceFigures, MaintenanceJob,
 from edurise_backup.model.people import Actor
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.figures import checked_figures, planned_figures, pruned_figures
 from edurise_backup.operations.guarding import PRUNE, authorised_prune
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
@@ -34,6 +35,7 @@ from edurise_backup.operations.pruning import (
 )
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.space import note_space
+from edurise_backup.operations.store_use import probe_again, refuse_append_only
 from edurise_backup.ports import Clock, Progress
 from edurise_backup.repository.pruner import prune
 from edurise_backup.repository.repository import Repository
@@ -75,6 +77,8 @@ def prune_repository(
     with open_catalog(settings) as catalog:
 
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
+            if not dry_run:
+                refuse_append_only(settings.repository, "a prune")
             refuse_vanished(look_for_protections(catalog, repository))
             present, who = look_for_backups(catalog, repository), actor or acting(flow_run_id)
             _refuse_missing(present)
@@ -129,17 +133,27 @@ def check_repository(
     asked, bound = check_words(budget, read_data), check_bound(budget, read_data)
     job = MaintenanceJob(job_id or JobId(uuid4()), MaintenanceKind.CHECK, JobStatus.QUEUED, asked=asked)
     settings = settings or load_settings()
+    errand = Errand(settings, progress=progress, stop=stop)
     with open_catalog(settings) as catalog:
 
         def work(repository: Repository, reporter: JobReporter, started: MaintenanceJob) -> MaintenanceJob:
             present = look_for_backups(catalog, repository)
             note_keys(catalog, repository)
+            probe_again(catalog, settings, repository, reporter, errand.limits)
             with repository.lock():
                 found = check(repository, progress=reporter, read_data=read_data, budget=bound, now=catalog.clock)
             return _checked(repository, present, found, started)
 
         return run_maintenance(
-            catalog, settings, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop, queued=job_id
+            catalog,
+            settings,
+            job,
+            work,
+            flow_run_id=flow_run_id,
+            progress=progress,
+            stop=stop,
+            queued=job_id,
+            errand=errand,
         )
 
 
@@ -160,6 +174,7 @@ def run_maintenance(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     queued: JobId | None = None,
+    errand: Errand | None = None,
 ) -> MaintenanceJob:
     """Run a job on the configured repository; what keeps it from starting is told in the row of a flow run's job."""
     if queued is None and flow_run_id is not None:  # nobody watches it: what stops it must be told in a row
@@ -167,7 +182,9 @@ def run_maintenance(
         catalog.maintenance.attach_flow_run(job.id, flow_run_id)
         queued = job.id
     with told_in_row(catalog.maintenance, queued):
-        repository = opened_repository(settings)
+        errand = errand or Errand(settings, progress=progress, stop=stop)
+        errand.await_job(catalog, catalog.maintenance, queued)
+        repository = opened_repository(settings, errand)
         done = run_job(
             catalog.maintenance,
             job,
@@ -176,6 +193,7 @@ def run_maintenance(
             flow_run_id=flow_run_id,
             progress=progress,
             stop=stop,
+            errand=errand,
         )
         note_space(catalog.sessions, settings, catalog.clock())
         return done
@@ -221,7 +239,7 @@ def pruned_job(
         plan = show_prune(repository, wish.options, progress=progress, known=known, now=now)
         return _told(job, planned_figures(plan), plan.warnings)
     pruned = prune(repository, wish.options, progress=progress, known=known, wait=wish.wait, now=now)
-    return _told(job, pruned_figures(repository, pruned), pruned.plan.warnings)
+    return _told(job, pruned_figures(repository, pruned), pruned.warnings)
 
 
 def _refuse_missing(present: Presence) -> None:

@@ -11,7 +11,11 @@ from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.jobs import storable
 from edurise_backup.repository.forgetting import read_forgotten
 from edurise_backup.repository.layout import Kind
+from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.repository import Repository
+
+_ASKED = 100
+"""Snapshots that are asked for by name, at most: more of them are no lag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ def look_for_backups(catalog: Catalog, repository: Repository) -> Presence:
         )
     listed |= set(box.ids(Kind.SNAPSHOT))
     waiting = {str(key): Waiting(note.at, note.until) for key, note in notes.items() if key not in listed}
+    wanted = {snapshot for backup in known if not backup.forgotten for snapshot in backup.snapshots}
+    listed |= _unlisted(box, sorted(wanted - listed - waiting.keys()))
     missing = note_presence(catalog.sessions, known, listed=listed, waiting=waiting, now=catalog.clock())
     unforgotten = [
         backup
@@ -70,6 +76,11 @@ def look_for_backups(catalog: Catalog, repository: Repository) -> Presence:
         missing=missing,
         problems=(),
     )
+
+
+def _unlisted(box: ObjectBox, snapshots: list[str]) -> set[str]:
+    """Return those that are there although no listing has them yet: a listing may lag, a name never does."""
+    return {snapshot for snapshot in snapshots[:_ASKED] if box.has(Kind.SNAPSHOT, snapshot)}
 
 
 def _unjudged(*, known_snapshots: list[str], listed: set[str], problem: str) -> Presence:

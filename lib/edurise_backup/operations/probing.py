@@ -23,6 +23,7 @@ def probe_location(
     clock: Clock = utc_now,
     refuse: bool = True,
     stop: Callable[[], None] | None = None,
+    limits: Limits | None = None,
 ) -> Probe:
     """Say what the bucket's server does; raises InputError for a directory, and (`refuse`) an unfit bucket."""
     if not is_s3(location):
@@ -31,7 +32,8 @@ def probe_location(
         )
     from edurise_backup.stores.s3_probe import probe_bucket
 
-    limits = None if stop is None else Limits(0, 0, stop)
+    if limits is None and stop is not None:
+        limits = Limits(0, 0, stop)
     found = probe_bucket(open_bucket(location, limits, access=access), clock)
     if refuse and found.dangers:
         raise InputError(

@@ -33,6 +33,7 @@ from edurise_backup.operations.backups import find_backup
 from edurise_backup.operations.buckets import bucket_target, is_of_bucket
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import database_folder
+from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.recovery_target import (
     Needs,
@@ -87,7 +88,9 @@ def initiate_recovery(
         backup = find_backup(catalog, backup_id)
         refuse_unrecoverable(catalog, backup)
         parts = chosen_parts(backup, target)
-        supply = open_supply(settings, catalog, backup, parts, only=target.store)
+        errand = Errand(settings, progress=progress, stop=stop)
+        errand.await_job(catalog, catalog.recoveries, job_id)
+        supply = open_supply(settings, catalog, backup, parts, errand, only=target.store)
         recovery = _Recovery(settings, supply, target, parts)
         recovery.check_target()
         job = replace(_new_job(backup, target, job_id), stores=supply.stores, store_notes=told(supply))
@@ -103,6 +106,7 @@ def initiate_recovery(
             flow_run_id=flow_run_id,
             progress=progress,
             stop=stop,
+            errand=errand,
         )
 
 

@@ -31,6 +31,7 @@ from edurise_backup.operations.protections import look_for_protections
 from edurise_backup.operations.pruning import parse_duration
 from edurise_backup.operations.retention_drift import look_for_drift
 from edurise_backup.operations.retention_plan import RetentionPlan, make_plan
+from edurise_backup.operations.store_use import refuse_append_only
 from edurise_backup.operations.stores import known_copies
 from edurise_backup.ports import Progress
 from edurise_backup.repository.layout import Kind
@@ -83,6 +84,7 @@ def apply_retention(
             refuse(plan)
             done = ForgetFigures(plan.dropped)
             if not dry_run:
+                refuse_append_only(settings.repository, "forgetting")
                 authorise_forgetting(catalog, settings, who, plan.dropped, length)
                 done = forget_planned(catalog, repository, plan, reporter, who, started.id, grace=length, wait=patience)
                 look_for_drift(catalog, plan.as_of)

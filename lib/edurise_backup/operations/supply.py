@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edurise_backup.catalog.records import JobRecord
 from edurise_backup.config import Settings
@@ -23,6 +23,7 @@ from edurise_backup.operations.backups import repository_place
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.copy_contents import read_contents
 from edurise_backup.operations.engine import Limits
+from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.stores import known_stores, nearest_first, opened_store
 from edurise_backup.recovery.planning import blob_lengths, walk_files
@@ -53,8 +54,9 @@ class _Candidate:
 class Supply:
     """The store that was chosen, and those that step in; used from any number of threads."""
 
-    def __init__(self, settings: Settings, candidates: Sequence[_Candidate]) -> None:
+    def __init__(self, settings: Settings, candidates: Sequence[_Candidate], errand: Errand) -> None:
         self._settings = settings
+        self._errand = errand
         self._candidates = list(candidates)
         self._guard = threading.Lock()
         self._stack = ExitStack()
@@ -126,10 +128,13 @@ class Supply:
         self.notes.append(f"no store has it whole: what {usable[0].name} lacks is asked of the others")
 
     def _open(self, candidate: _Candidate, parts: Sequence[PartResult]) -> None:
-        limits = Limits(0, 0, _go_on, silence=None if len(self._candidates) == 1 else STEP_IN_SECONDS)
-        repository = opened_store(self._settings, candidate.store, limits)
+        repository = opened_store(self._settings, candidate.store, self._limits(candidate))
         candidate.shots = _snapshots(repository, parts, candidate.store)
         candidate.repository = repository
+
+    def _limits(self, candidate: _Candidate) -> Limits:
+        silence = None if len(self._candidates) == 1 else STEP_IN_SECONDS
+        return replace(self._errand.limits_of(candidate.name, candidate.store.settings), silence=silence)
 
     def _step_in(self, kind: BlobKind, blob_id: BlobId, error: BackupError) -> bytes:
         """Return a blob that the chosen store could not give, from the nearest other one that has it whole."""
@@ -155,7 +160,7 @@ class Supply:
                 return None
             try:
                 if candidate.repository is None:
-                    limits = Limits(0, 0, _go_on, silence=STEP_IN_SECONDS)
+                    limits = self._limits(candidate)
                     candidate.repository = opened_store(self._settings, candidate.store, limits)
                 if not len(candidate.repository.index):
                     with suppress(BackupError):  # what is read is proved by its id in any case
@@ -209,7 +214,13 @@ class Supply:
 
 
 def open_supply(
-    settings: Settings, catalog: Catalog, backup: BackupJob, parts: Sequence[PartResult], *, only: str = ""
+    settings: Settings,
+    catalog: Catalog,
+    backup: BackupJob,
+    parts: Sequence[PartResult],
+    errand: Errand,
+    *,
+    only: str = "",
 ) -> Supply:
     """Choose where the parts of a backup come from: the primary, then the copies by nearness; or `only` that store.
 
@@ -230,7 +241,7 @@ def open_supply(
             )
     else:
         ordered = _that_may_have_it(catalog, backup, ordered)
-    supply = Supply(settings, [_Candidate(store) for store in ordered])
+    supply = Supply(settings, [_Candidate(store) for store in ordered], errand)
     supply.choose(parts)
     return supply
 
@@ -278,7 +289,3 @@ def _prove_whole(candidate: _Candidate) -> None:
 def _let_go(release: Callable[[], None]) -> None:
     with suppress(BackupError):  # it dies by itself; the store may be gone
         release()
-
-
-def _go_on() -> None:
-    """Nobody asks to stop while a store is opened."""

@@ -13,6 +13,7 @@ from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, Verdict, Verification
 from edurise_backup.operations.backups import find_backup, opened_repository, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Clock, Progress
@@ -43,7 +44,9 @@ def verify_backup(
     with open_catalog(settings) as catalog, told_in_row(catalog.verifications, job_id):
         backup = find_backup(catalog, backup_id)
         refuse_incomplete(backup)
-        repository = opened_repository(settings)
+        errand = Errand(settings, progress=progress, stop=stop)
+        errand.await_job(catalog, catalog.verifications, job_id)
+        repository = opened_repository(settings, errand)
         job = _new_job(backup, job_id)
 
         def work(reporter: JobReporter, started: Verification) -> Verification:
@@ -57,6 +60,7 @@ def verify_backup(
             flow_run_id=flow_run_id,
             progress=progress,
             stop=stop,
+            errand=errand,
         )
 
 

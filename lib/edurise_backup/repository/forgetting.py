@@ -26,6 +26,7 @@ from edurise_backup.repository.holds import kept_snapshots, refuse_protected
 from edurise_backup.repository.layout import NOTES, Kind, object_name
 from edurise_backup.repository.moments import moment_of, moment_text
 from edurise_backup.repository.objects import ObjectBox
+from edurise_backup.repository.removals import take_away
 
 FOLDER = "forgotten"
 GRACE = timedelta(days=7)
@@ -88,7 +89,7 @@ def forget(
         _proved(note, snapshot_id)
         # a name of its own: whoever forgets the same snapshot beside us never touches our note
         box.save_note(f"{FOLDER}/{snapshot_id}-{secrets.token_hex(4)}", msgspec.json.encode(note))
-    box.store.delete(name)
+    take_away(box, [name], now=now)
     if grace <= timedelta(0):  # what a forget that was cut short has noted does not count either
         for left in [left for left in box.notes(FOLDER) if left.startswith(f"{FOLDER}/{snapshot_id}-")]:
             box.store.delete(f"{NOTES}/{left}")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from edurise_backup.errors import DamageError
+from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.pipeline.codec import MasterKey, compress, decompress
-from edurise_backup.ports import Store
+from edurise_backup.ports import Store, Vault
 from edurise_backup.repository.layout import NOTES, Kind, object_id, object_name
 
 _LIMIT = 1 << 30
@@ -26,6 +26,8 @@ class ObjectBox:
         self.store = store
         self.key = key
         self.version = version
+        self.vault: Vault | None = None
+        """Where the store locks objects: what it can do beyond a store."""
 
     def save(self, kind: Kind, plaintext: bytes) -> str:
         """Store an object durably and return its id; it is opened again before it is trusted."""
@@ -40,6 +42,14 @@ class ObjectBox:
         if hashlib.sha256(stored).hexdigest() != name:
             raise DamageError(f"{object_name(kind, name)} holds other bytes than those that were written")
         return self._opened(stored, object_name(kind, name))
+
+    def has(self, kind: Kind, name: str) -> bool:
+        """Whether an object is there, asked by its name: a listing may lag behind what was just written."""
+        try:
+            self.store.size(object_name(kind, name))
+        except NotFoundError:
+            return False
+        return True
 
     def ids(self, kind: Kind) -> list[str]:
         """Return the ids of all objects of one kind; names that are no ids are left out."""

@@ -7,7 +7,7 @@ under the exclusive lock before it goes.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from edurise_backup.errors import ConflictError
@@ -29,6 +29,25 @@ class Departure:
     waiting_bytes: int
     until: datetime | None
     """When the last of those that wait may be deleted."""
+    locked: tuple[str, ...] = ()
+    """Their time has come, and the store holds them: a later prune deletes them."""
+    locked_bytes: int = 0
+    locked_until: datetime | None = None
+    """When the last of them is let go."""
+
+    def held(self, locked: Mapping[str, datetime], sizes: Mapping[str, int]) -> Departure:
+        """Return the same, with packs that are due and locked until later taken out."""
+        if not locked:
+            return self
+        size = sum(sizes[pack] for pack in locked)
+        return replace(
+            self,
+            due=tuple(pack for pack in self.due if pack not in locked),
+            due_bytes=self.due_bytes - size,
+            locked=(*self.locked, *locked),
+            locked_bytes=self.locked_bytes + size,
+            locked_until=max((*locked.values(), *filter(None, [self.locked_until]))),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +152,14 @@ def departure(
     sizes = {**survey.unlisted, **fresh}
     waiting = tuple(sizes.keys() - set(due))
     since = [now if pack in fresh else condemned.since.get(pack, now) for pack in waiting]
-    return Departure(
+    leaving = Departure(
         due=tuple(due),
         due_bytes=sum(sizes[pack] for pack in due),
         waiting=waiting,
         waiting_bytes=sum(sizes[pack] for pack in waiting),
         until=max(since) + grace if since else None,
     )
+    return leaving.held({pack: end for pack in due if (end := condemned.locked.get(pack, now)) > now}, sizes)
 
 
 def _refusal(removed: int, listed: int, limit: float) -> str:

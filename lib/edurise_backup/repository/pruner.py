@@ -12,20 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from edurise_backup.errors import ConflictError, DamageError, LockedError, NotFoundError
 from edurise_backup.model.content import BlobKind
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
-from edurise_backup.ports import Clock, Progress, utc_now
+from edurise_backup.ports import Clock, Progress, Vault, utc_now
 from edurise_backup.repository import reindexing
-from edurise_backup.repository.condemned import condemn, read_condemned, tidy
+from edurise_backup.repository.condemned import condemn, note_locked, read_condemned, tidy
 from edurise_backup.repository.fates import DEFAULTS, PruneOptions
 from edurise_backup.repository.forgetting import drop_notes
 from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.repository.lock_upkeep import LockUpkeep, keep_locked
 from edurise_backup.repository.locks import SETTLE, Lock, wait_for_lock
 from edurise_backup.repository.prune_plan import Departure, PrunePlan, departure, plan_prune
+from edurise_backup.repository.removals import purge
 from edurise_backup.repository.repacking import repack
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.survey import Roots, Survey, read_roots
@@ -44,6 +46,13 @@ class Pruned:
     """Which packs were deleted, and which wait."""
     needed_after_all: int
     """Packs that the plan would have removed, and that a newer snapshot needs."""
+    locks: LockUpkeep | None = None
+    """What was done for the locks of objects; None where the store locks nothing."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What should be looked at, a sentence each."""
+        return (*self.plan.warnings, *(self.locks.troubles if self.locks else ()))
 
     @property
     def freed_bytes(self) -> int:
@@ -114,7 +123,17 @@ def finish_prune(
             hint="prune when no backup runs, or let it wait for them: --wait 1h",
         ) from error
     with lock:
-        return apply_prune(repository, plan, lock, progress=progress, known=known, now=now)
+        done = apply_prune(repository, plan, lock, progress=progress, known=known, now=now)
+    vault = repository.box.vault
+    return done if vault is None else replace(done, locks=_keep_locked(repository, vault, done, progress, now()))
+
+
+def _keep_locked(repository: Repository, vault: Vault, done: Pruned, progress: Progress, now: datetime) -> LockUpkeep:
+    """Extend what lives on, and remove older versions of what does not: both harm nobody, so no lock is held."""
+    index, gone = done.plan.survey.index, {*done.departure.due, *done.departure.waiting, *done.departure.locked}
+    packs = {index.pack_id(pack) for pack in range(index.pack_count)} - gone
+    upkeep = keep_locked(repository.box, vault, packs, now=now, progress=progress)
+    return replace(upkeep, troubles=(*upkeep.troubles, *purge(repository.box, vault, now=now)))
 
 
 def apply_prune(
@@ -134,6 +153,7 @@ def apply_prune(
     condemned = read_condemned(box)
     moment = now()
     leaving = departure(survey, going, condemned, now=moment, grace=plan.options.grace)
+    sizes = {**survey.unlisted, **{survey.index.pack_id(pack): survey.stored[pack] for pack in going}}
     progress.phase("un-index")
     progress.raise_if_cancelled()
     repository.drop_index()
@@ -146,11 +166,13 @@ def apply_prune(
     if leaving.due:
         progress.phase("delete", bytes_total=leaving.due_bytes)
         _refuse_newcomers(repository, roots, indexes)
-        _delete(repository, leaving, lock, progress)
+        held = _delete(repository, leaving, lock, progress)
+        note_locked(box, condemned, held, now=moment)
+        leaving = leaving.held(held, sizes)
     lock.confirm()
     for kind in (Kind.PACK, Kind.INDEX, Kind.SNAPSHOT):
         box.store.sweep(kind)
-    tidy(box, condemned, leaving.waiting)
+    tidy(box, condemned, (*leaving.waiting, *leaving.locked))
     return Pruned(plan, leaving, len(plan.fates.remove) + len(plan.fates.repack) - len(going))
 
 
@@ -236,11 +258,19 @@ def _refuse_newcomers(repository: Repository, roots: Roots, indexes: set[str]) -
         )
 
 
-def _delete(repository: Repository, leaving: Departure, lock: Lock, progress: Progress) -> None:
-    """Delete the packs that are due; the lock is proved before each batch."""
+def _delete(repository: Repository, leaving: Departure, lock: Lock, progress: Progress) -> dict[str, datetime]:
+    """Delete the packs that are due; return those that the store holds, and until when.
+
+    The lock is proved before each batch.
+    """
+    vault, held = repository.box.vault, dict[str, datetime]()
 
     def delete(pack: str) -> None:
-        repository.store.delete(object_name(Kind.PACK, pack))
+        name = object_name(Kind.PACK, pack)
+        if vault is None:
+            repository.store.delete(name)
+        elif (until := vault.remove(name)) is not None:
+            held[pack] = until
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="delete") as pool:
         for start in range(0, len(leaving.due), _BATCH):
@@ -248,3 +278,4 @@ def _delete(repository: Repository, leaving: Departure, lock: Lock, progress: Pr
             lock.confirm()
             for _ in pool.map(delete, leaving.due[start : start + _BATCH]):
                 progress.advance(files_done=1)
+    return held

@@ -15,6 +15,7 @@ from edurise_backup.errors import DamageError
 from edurise_backup.ports import Progress
 from edurise_backup.repository.index_files import encode_index
 from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.repository.removals import take_away
 from edurise_backup.repository.survey import Survey
 from edurise_backup.repository.writer import INDEX_BLOBS
 
@@ -57,8 +58,7 @@ def rewrite(survey: Survey, dropped: Collection[int], confirm: Callable[[], None
         there.add(survey.box.save(Kind.INDEX, _encoder.encode(_File(part))))
     if old:
         confirm()
-    for index_id in old:
-        survey.box.store.delete(object_name(Kind.INDEX, index_id))
+    take_away(survey.box, [object_name(Kind.INDEX, index_id) for index_id in old])
     return there
 
 

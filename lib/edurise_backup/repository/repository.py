@@ -30,7 +30,7 @@ from edurise_backup.model.snapshot import (
     encode_snapshot,
 )
 from edurise_backup.pipeline.codec import MasterKey, open_blob
-from edurise_backup.ports import Store
+from edurise_backup.ports import Store, Vault
 from edurise_backup.repository import key_ring, keys
 from edurise_backup.repository.creation import refuse_existing
 from edurise_backup.repository.forgetting import GRACE, forget
@@ -40,6 +40,7 @@ from edurise_backup.repository.layout import CONFIG, Kind, object_id, object_nam
 from edurise_backup.repository.locks import SETTLE, Lock
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.reachability import prove_stored
+from edurise_backup.repository.removals import take_away
 from edurise_backup.repository.repository_config import POLYNOMIAL, Config, open_config, read_sealed_config
 from edurise_backup.repository.snapshots import read_snapshots
 from edurise_backup.repository.standby import Standby
@@ -73,7 +74,13 @@ class Repository:
 
     @classmethod
     def create(
-        cls, store: Store, passphrase: str, *, cost: keys.ScryptCost | None = None, now: int | None = None
+        cls,
+        store: Store,
+        passphrase: str,
+        *,
+        cost: keys.ScryptCost | None = None,
+        now: int | None = None,
+        vault: Vault | None = None,
     ) -> tuple[Repository, str]:
         """Make a new repository; return it and the recovery key, which is shown once and stored nowhere.
 
@@ -91,17 +98,20 @@ class Repository:
         key_ring.put_key(store, keys.wrap(key, recovery, cost=cost, now=now, username=keys.RECOVERY_USER))
         config = Config(version=2, id=secrets.token_hex(32), chunker_polynomial=POLYNOMIAL)
         store.put(CONFIG, [key.seal(msgspec.json.encode(config))])
-        return cls(ObjectBox(store, key, version=2), config, key_id=key_id), recovery
+        box = ObjectBox(store, key, version=2)
+        box.vault = vault
+        return cls(box, config, key_id=key_id), recovery
 
     @classmethod
-    def open(cls, store: Store, passphrase: str) -> Repository:
-        """Open with any of the repository's passphrases.
+    def open(cls, store: Store, passphrase: str, *, vault: Vault | None = None) -> Repository:
+        """Open with any of the repository's passphrases; `vault` is the store's, when it locks objects.
 
         Raises NotARepositoryError, WrongPassphraseError, UnsupportedVersionError, DamageError.
         """
         sealed = read_sealed_config(store)
         key, key_id = key_ring.find_key(store, passphrase)
         box = ObjectBox(store, key, version=2)
+        box.vault = vault
         config = open_config(sealed, key, store.address)
         box.version = config.version
         return cls(box, config, key_id=key_id)
@@ -136,7 +146,7 @@ class Repository:
         found = self.find_key(word)
         if found == self.key_id and not in_use:
             raise ConflictError("this is the key in use", hint="open with another passphrase to remove this one")
-        self.store.delete(object_name(Kind.KEY, found))
+        take_away(self.box, [object_name(Kind.KEY, found)])
         return found
 
     def key_ids(self) -> list[str]:
@@ -294,12 +304,13 @@ class Repository:
             lock.confirm()
             self._prove_indexed(snapshot)
         except BaseException:
-            self.store.delete(object_name(Kind.SNAPSHOT, snapshot_id))
+            take_away(self.box, [object_name(Kind.SNAPSHOT, snapshot_id)])
             raise
 
     def _prove_indexed(self, snapshot: Snapshot) -> None:
-        if self._index_files <= set(self.box.ids(Kind.INDEX)):
-            return  # nothing that we relied on was un-indexed
+        unlisted = self._index_files - set(self.box.ids(Kind.INDEX))
+        if all(self.box.has(Kind.INDEX, index_id) for index_id in unlisted):
+            return  # nothing that we relied on was un-indexed; a listing may lag behind what was just written
         self.load_index(strict=False)
         prove_stored(self.box, self.index, snapshot.tree)
 

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from edurise_backup.errors import BackupError, NotFoundError
+from edurise_backup.errors import BackupError
 from edurise_backup.machine.cores import cores
 from edurise_backup.model.compression import AUTO, TREES, Compression
 from edurise_backup.model.content import BlobId, BlobKind
@@ -33,6 +33,7 @@ from edurise_backup.repository.index_files import encode_index
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import PackedBlob
+from edurise_backup.repository.removals import take_away
 
 INDEX_BLOBS = 50_000
 """An index file lists at most about this many blobs, as stock restic's do."""
@@ -254,15 +255,7 @@ def save_index(box: ObjectBox, packs: list[tuple[str, list[PackedBlob]]], confir
     try:
         confirm()
     except BackupError:
-        if any(not _is_there(box, object_name(Kind.PACK, pack)) for pack, _ in packs):
-            box.store.delete(object_name(Kind.INDEX, index_id))
+        if not all(box.has(Kind.PACK, pack) for pack, _ in packs):
+            take_away(box, [object_name(Kind.INDEX, index_id)])
         raise
     return index_id
-
-
-def _is_there(box: ObjectBox, name: str) -> bool:
-    try:
-        box.store.size(name)
-    except NotFoundError:
-        return False
-    return True

@@ -17,7 +17,7 @@ def objects_below(wire: Wire, perseverance: Perseverance, prefix: str, *, page: 
     """Yield (name, size) of every object below the folder `prefix`; asks for `page` of them at once."""
     start = len(wire.place.key(""))
     last = ""
-    for answer in pages(wire, perseverance, f"{wire.place.key(prefix)}/", page):
+    for answer in pages_below(wire, perseverance, prefix, page):
         for found in answer.get("Contents", []):
             key = str(found["Key"])
             if key == last:  # the end of one page, told again at the beginning of the next
@@ -25,6 +25,11 @@ def objects_below(wire: Wire, perseverance: Perseverance, prefix: str, *, page: 
             last = key
             if not key.endswith("/"):  # a folder that a person's tool has drawn
                 yield key[start:], int(found["Size"])
+
+
+def pages_below(wire: Wire, perseverance: Perseverance, prefix: str, most: int) -> Iterator[Answer]:
+    """Yield the listing of the folder `prefix` of a store page by page, as the server answers, to its end."""
+    return pages(wire, perseverance, f"{wire.place.key(prefix)}/", most)
 
 
 def pages(wire: Wire, perseverance: Perseverance, below: str, most: int) -> Iterator[Answer]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -99,6 +100,19 @@ class Perseverance:
         self._stop = stop
         self._timing = timing or Timing()
         self.pace = Pace(patience.longest_gap, self._timing)
+        self._last_words = threading.local()
+
+    @contextmanager
+    def last_words(self) -> Iterator[None]:
+        """Have this thread's requests sent although the work was cancelled: each once, without a wait.
+
+        Who was cancelled still takes his lock away, so that nobody has to wait for it.
+        """
+        self._last_words.said = True
+        try:
+            yield
+        finally:
+            self._last_words.said = False
 
     def run(self, call: Callable[[], T]) -> T:
         """Return what `call` returns in the end; raises TransientError, UnreachableError when nobody ever answered."""
@@ -143,6 +157,8 @@ class Perseverance:
         )
 
     def _wait(self, seconds: float) -> None:
+        if seconds <= 0 and getattr(self._last_words, "said", False):
+            return
         self._stop()
         while seconds > 0:
             self._timing.pause(min(seconds, _SLICE))

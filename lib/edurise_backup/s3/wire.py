@@ -24,8 +24,9 @@ from edurise_backup.errors import (
     UnsupportedVersionError,
 )
 from edurise_backup.model.location import S3Access, S3Place
+from edurise_backup.model.traffic import Count, Traffic
 from edurise_backup.s3.refusals import Refusal, server_time, translated
-from edurise_backup.s3.traffic import Count, Meter, Traffic
+from edurise_backup.s3.traffic import Meter
 
 Answer = Mapping[str, Any]
 _CONNECTIONS = 32
@@ -36,14 +37,14 @@ _UNTRUSTED = ("certificate", "wrong_version", "wrong version", "record layer", "
 class Wire:
     """Sends requests, each once, and counts them; safe from any number of threads."""
 
-    def __init__(self, place: S3Place, access: S3Access) -> None:
+    def __init__(self, place: S3Place, access: S3Access, meter: Meter | None = None) -> None:
         """Raises InputError for plain http that nobody allowed."""
         refuse_plaintext(place, access)
         self.place = place
         self.answered = False
         """Whether the server has ever answered, if only with an error."""
         self._access = access
-        self._meter = Meter()
+        self._meter = meter or Meter()
         self._guard = threading.Lock()
         self._client: Any = None
         self._server_time: datetime | None = None
@@ -158,7 +159,7 @@ class Wire:
             )
         except boto.ProfileNotFound as error:
             raise InputError(
-                f"there is no profile {access.profile!r}",
+                f"there is no profile {access.profile or str(error.kwargs.get('profile', ''))!r}",
                 safe="nothing was done",
                 hint=f"check {place.table}.profile or AWS_PROFILE, and AWS_SHARED_CREDENTIALS_FILE",
             ) from error

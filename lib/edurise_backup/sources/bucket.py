@@ -27,9 +27,9 @@ from edurise_backup.model.objects import (
     marker_attributes,
     nanoseconds_of,
 )
+from edurise_backup.model.traffic import Traffic
 from edurise_backup.ports import Entry, Progress
 from edurise_backup.s3.perseverance import Patience, Perseverance, Timing
-from edurise_backup.s3.traffic import Traffic
 from edurise_backup.s3.wire import Wire
 from edurise_backup.sources.bucket_listing import Cursor, list_objects, list_versions
 from edurise_backup.sources.bucket_objects import Objects, object_node

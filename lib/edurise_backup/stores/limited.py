@@ -6,15 +6,36 @@ counted but never wait: one that is not refreshed in time counts as dead.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from edurise_backup.ports import Buffer, Store
+from edurise_backup.ports import Buffer, Clock, Store
 
 _PATIENCE = 0.25
 """Seconds between two looks whether the work was cancelled."""
+
+
+Rate = Callable[[float], tuple[int, float]]
+"""At a second of a line's clock: how many bytes a second it carries (0: any number), and until when that holds."""
+
+
+def daily(
+    at: Callable[[datetime], tuple[int, datetime]],
+    *,
+    clock: Clock,
+    now: Callable[[], float] = time.monotonic,
+) -> Rate:
+    """Return the rate of a line whose speed follows the time of day, which `clock` tells."""
+
+    def rate(second: float) -> tuple[int, float]:
+        began, present = now(), clock()
+        speed, until = at(present + timedelta(seconds=second - began))
+        return speed, began + (until - present).total_seconds()
+
+    return rate
 
 
 class Line:
@@ -22,13 +43,13 @@ class Line:
 
     def __init__(
         self,
-        bytes_per_second: int,
+        rate: int | Rate,
         *,
         now: Callable[[], float] = time.monotonic,
         pause: Callable[[float], object] | None = None,
     ) -> None:
         """`pause` waits for so many seconds; tests bring their own, and their own clock."""
-        self._rate = bytes_per_second
+        self._rate: Rate = rate if callable(rate) else lambda _second: (rate, math.inf)
         self._now = now
         self._pause = pause or threading.Event().wait
         self._guard = threading.Lock()
@@ -40,10 +61,22 @@ class Line:
         `stop` is called several times a second and raises when the work was cancelled.
         """
         with self._guard:
-            self._free_at = done = max(self._now(), self._free_at) + count / self._rate
+            self._free_at = done = self._carried(max(self._now(), self._free_at), count)
         while wait and (left := done - self._now()) > 0:
             stop()
             self._pause(min(left, _PATIENCE))
+
+    def _carried(self, begin: float, count: float) -> float:
+        """Return when the bytes have gone over the line that begin then; its speed may change on the way."""
+        while True:
+            speed, until = self._rate(begin)
+            if not speed:
+                return begin
+            done = begin + count / speed
+            if done <= until:
+                return done
+            count -= (until - begin) * speed
+            begin = until
 
 
 class LimitedStore:

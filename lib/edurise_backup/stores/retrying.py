@@ -6,6 +6,7 @@ did arrive is told apart from a conflict by its length and left as it is.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -14,13 +15,25 @@ from edurise_backup.errors import ConflictError, TransientError
 from edurise_backup.ports import Buffer, Store
 
 T = TypeVar("T")
+_SLICE = 0.25
+"""Seconds between two looks whether the work was cancelled."""
 
 
 class RetryingStore:
     """Passes every call on to `store`; a TransientError is answered by at most `attempts` calls in all."""
 
-    def __init__(self, store: Store, *, attempts: int = 5, first_wait: float = 0.1, longest_wait: float = 10.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        attempts: int = 5,
+        first_wait: float = 0.1,
+        longest_wait: float = 10.0,
+        stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`stop` raises when the work was cancelled: asked several times a second while a call waits to be made."""
         self._store = store
+        self._stop = stop
         self._attempts = attempts
         self._first_wait = first_wait
         self._longest_wait = longest_wait
@@ -73,6 +86,13 @@ class RetryingStore:
         """Return the time by the store's clock."""
         return self._retried(self._store.now)
 
+    def _sleep(self, seconds: float) -> None:
+        self._stop()
+        while seconds > 0:
+            threading.Event().wait(min(seconds, _SLICE))
+            seconds -= _SLICE
+            self._stop()
+
     def _retried(self, call: Callable[[], T]) -> T:
         try:
             return call()
@@ -93,6 +113,7 @@ class RetryingStore:
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(self._attempts),
             wait=tenacity.wait_random_exponential(multiplier=self._first_wait, max=self._longest_wait),
+            sleep=self._sleep,
             reraise=True,
         )
         return retrying(attempt)

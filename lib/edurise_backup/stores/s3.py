@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
 from edurise_backup.errors import DamageError, NotFoundError, TransientError
 from edurise_backup.model.location import S3Access, S3Place
-from edurise_backup.ports import Buffer
+from edurise_backup.model.traffic import Traffic
+from edurise_backup.ports import Buffer, Clock, utc_now
 from edurise_backup.s3.listing import objects_below, uploads_below
 from edurise_backup.s3.parts import PartSizes
 from edurise_backup.s3.perseverance import Pace, Patience, Perseverance, Timing
-from edurise_backup.s3.traffic import Traffic
+from edurise_backup.s3.traffic import Meter
 from edurise_backup.s3.wire import Answer, Wire, look
 from edurise_backup.stores.s3_upload import Condition, Content, Upload
+from edurise_backup.stores.s3_vault import S3Vault
 
 T = TypeVar("T")
 
@@ -44,6 +46,10 @@ class S3Settings:
     stop: Callable[[], None] = _go_on
     """Raises when the work was cancelled: asked while waiting."""
     timing: Timing | None = None
+    meter: Meter | None = None
+    """Where requests are counted; None: in a meter of the store's own."""
+    clock: Clock = utc_now
+    """From when locks of objects are reckoned."""
 
 
 class S3Store:
@@ -57,7 +63,7 @@ class S3Store:
     def __init__(self, place: S3Place, access: S3Access, settings: S3Settings | None = None) -> None:
         """Nothing is asked yet. Raises InputError for plain http that nobody allowed."""
         settings = settings or S3Settings()
-        self._wire = Wire(place, access)
+        self._wire = Wire(place, access, settings.meter)
         self._sizes = settings.sizes
         self._page = settings.page
         self._condition = Condition(trusted=place.amazon if settings.trusted is None else settings.trusted)
@@ -68,6 +74,9 @@ class S3Store:
             stop=settings.stop,
             timing=settings.timing,
         )
+        self.vault = S3Vault(self._wire, self._perseverance, access.lock, settings.clock, page=settings.page)
+        """What the bucket does with locks and versions."""
+        self._clock = settings.clock
         self._changed = threading.Condition()
         self._being_put = set[str]()
 
@@ -98,7 +107,10 @@ class S3Store:
         """Create the object; raises ConflictError, SpaceError."""
         content = _joined(pieces)
         with self._alone(name):
-            Upload(self._wire, self._perseverance, self._condition, self._sizes, name, content).run()
+            retention = self.vault.retention(name)
+            Upload(self._wire, self._perseverance, self._condition, self._sizes, name, content, retention).run()
+            if retention and self._sizes.of(len(content)):  # not every server heeds what the begin of an upload says
+                self.vault.extend(name, self.vault.lock.until(self._clock()))
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
@@ -162,8 +174,15 @@ class S3Store:
         yield from objects_below(self._wire, self._perseverance, prefix, page=self._page)
 
     def delete(self, name: str) -> None:
-        """Remove the object; in a bucket that keeps versions it becomes an older one."""
-        self._perseverance.run(lambda: self._wire.ask("DeleteObject", name=name))
+        """Remove the object; in a bucket that keeps versions, and locks nothing, it becomes an older one."""
+        with self._perseverance.last_words() if name.startswith("locks/") else nullcontext():
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        if self.vault.lock:
+            self.vault.hide(name)
+        else:
+            self._perseverance.run(lambda: self._wire.ask("DeleteObject", name=name))
 
     def file_of(self, name: str) -> str | None:
         """There are no files."""

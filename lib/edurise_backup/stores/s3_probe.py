@@ -140,14 +140,15 @@ class _Trial:
 
     def _lock(self, now: datetime) -> str:
         said = self._told(lambda: self._ask("GetObjectLockConfiguration"))
-        if said is None:
-            return "unknown"
-        if said.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
-            return "off"
+        enabled = (said or {}).get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+        if not enabled and self._versioning() != "enabled":
+            return "unknown" if said is None else "off"
         if not self._removes("free"):
             return "unknown"  # a credential that may delete no version at all tells nothing about locks
         locked = self._removes("locked", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=now + _LOCK)
-        return "unknown" if locked is None else "not enforced" if locked else "enforced"
+        if locked is None:  # it refuses to lock
+            return "unknown" if enabled else "off"
+        return "not enforced" if locked else "enforced"
 
     def _removes(self, word: str, **retention: object) -> bool | None:
         """Whether a version of an object with this retention can be removed; None when it cannot be written."""

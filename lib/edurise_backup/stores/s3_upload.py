@@ -59,6 +59,8 @@ class Upload:
     sizes: PartSizes
     name: str
     content: Content
+    retention: Mapping[str, object] = field(default_factory=dict)
+    """What is said of its lock."""
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
     _doubtful: bool = False
     """A request that creates the object was sent, and its answer is not known."""
@@ -82,6 +84,7 @@ class Upload:
             Body=bytes(self.content) if isinstance(self.content, bytearray) else self.content,
             ContentMD5=_md5(self.content),
             Metadata={_MARK: self.mark},
+            **self.retention,
             **header,
         )
 
@@ -146,7 +149,8 @@ class Upload:
     def _in_parts(self, part: int) -> None:
         """Upload part by part; an upload that the server has lost on the way is begun anew."""
         for _ in range(_BEGINNINGS):
-            upload = str(self._ask("CreateMultipartUpload", Metadata={_MARK: self.mark})["UploadId"])
+            begun = self._ask("CreateMultipartUpload", Metadata={_MARK: self.mark}, **self.retention)
+            upload = str(begun["UploadId"])
             try:
                 self._fill(upload, part)
             except NotFoundError:

@@ -20,6 +20,7 @@ from edurise_backup.repository.layout import Kind, object_id, object_name
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import PackedBlob, decode_header, encode_header, header_length, pack_size
+from edurise_backup.repository.removals import take_away
 from edurise_backup.repository.repairing.affected import Affected, Availability, find_affected
 from edurise_backup.repository.repairing.examining import indexed_alike
 from edurise_backup.repository.repairing.writing import keep_copy, save_index_files
@@ -103,8 +104,7 @@ def apply_index_repair(repository: Repository, plan: IndexRepairPlan, lock: Lock
         content = box.store.get(object_name(Kind.INDEX, index_id))
         if content:
             kept.append(keep_copy(box.store, index_id, content))
-    for index_id in (*plan.unreadable, *plan.superseded):
-        box.store.delete(object_name(Kind.INDEX, index_id))
+    take_away(box, [object_name(Kind.INDEX, index_id) for index_id in (*plan.unreadable, *plan.superseded)])
     repository.load_index()
     return kept
 

@@ -16,6 +16,7 @@ from edurise_backup.ports import Progress
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.layout import Kind, object_id, object_name
 from edurise_backup.repository.locks import Lock
+from edurise_backup.repository.removals import take_away
 from edurise_backup.repository.repairing.affected import Affected, Availability, Blob, find_affected
 from edurise_backup.repository.repairing.examining import ExaminedPack, examine_pack, indexed_blobs, lost_blobs
 from edurise_backup.repository.repairing.writing import keep_copy, save_index_files, unindex
@@ -114,7 +115,7 @@ def apply_pack_repair(
     unindex(repository.box, bad)
     lock.confirm()
     for pack in sorted(bad):
-        repository.store.delete(object_name(Kind.PACK, pack))
+        take_away(repository.box, [object_name(Kind.PACK, pack)])
     repository.load_index()
     return kept
 

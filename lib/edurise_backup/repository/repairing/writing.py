@@ -11,6 +11,7 @@ from edurise_backup.repository.index_files import decode_index, encode_index
 from edurise_backup.repository.layout import NOTES, Kind, object_name
 from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import PackedBlob
+from edurise_backup.repository.removals import take_away
 from edurise_backup.repository.writer import INDEX_BLOBS
 
 KEPT = f"{NOTES}/damaged"
@@ -40,7 +41,7 @@ def unindex(box: ObjectBox, packs: Collection[str]) -> None:
         left = [(pack, blobs) for pack, blobs in listed if pack not in packs]
         if len(left) < len(listed):
             save_index_files(box, left)
-            box.store.delete(object_name(Kind.INDEX, index_id))
+            take_away(box, [object_name(Kind.INDEX, index_id)])
 
 
 def keep_copy(store: Store, object_id: str, content: bytes) -> str:

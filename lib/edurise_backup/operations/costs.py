@@ -1,0 +1,97 @@
+"""What the configured store is asked for and costs, from the catalog alone: no store is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from edurise_backup.catalog.jobs import BackupJobs
+from edurise_backup.catalog.maintenance import MaintenanceJobs
+from edurise_backup.catalog.sessions import Sessions
+from edurise_backup.catalog.store_use import PRIMARY, KindTraffic, StoreUse, together
+from edurise_backup.catalog.verifications import Verifications
+from edurise_backup.config import Settings, load_settings
+from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType
+from edurise_backup.model.maintenance import LockFigures, MaintenanceKind
+from edurise_backup.model.prices import Demand, Month, Price, demand_of, estimate_month, month_begin, price_of
+from edurise_backup.model.probe import Probe
+from edurise_backup.operations.catalogs import open_catalog
+
+_PACK = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryCost:
+    """What bringing back the newest full backup asks for."""
+
+    backup: BackupJob
+    demand: Demand
+    measured: bool
+    """By a verification of it, which reads as much; else no more than this, were nothing compressed."""
+    price: Price | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCosts:
+    """One store, of one moment; bytes are those of all its packs."""
+
+    store: str
+    location: str
+    as_of: datetime
+    stored_bytes: int | None
+    this_month: tuple[KindTraffic, ...]
+    """What was asked since the month began (UTC), by kind of job."""
+    month: Month
+    recovery: RecoveryCost | None
+    probe: Probe | None
+    lock: str
+    """`off`, or mode and days, as it is set."""
+    locks: LockFigures | None
+    """What the last prune did for the locks."""
+    locked_until: datetime | None
+    """Until when the last of the packs is held that a prune wanted to delete."""
+
+
+def store_costs(*, settings: Settings | None = None) -> StoreCosts:
+    """Return what the configured store is asked for and costs; raises UnreachableError."""
+    settings = settings or load_settings()
+    with open_catalog(settings) as catalog:
+        return read_costs(catalog.sessions, settings, catalog.clock())
+
+
+def read_costs(sessions: Sessions, settings: Settings, now: datetime) -> StoreCosts:
+    """Read them by sessions that somebody has opened."""
+    use, maintenance, repository = StoreUse(sessions), MaintenanceJobs(sessions), settings.repository
+    kinds = use.traffic_since(month_begin(now))
+    sizes = maintenance.sizes(limit=1)
+    stored = sizes[-1].bytes if sizes else None
+    pruned = maintenance.last(MaintenanceKind.PRUNE, good=True)
+    figures = pruned.figures.pruned if pruned and pruned.figures else None
+    return StoreCosts(
+        store=PRIMARY,
+        location=repository.location,
+        as_of=now,
+        stored_bytes=stored,
+        this_month=kinds,
+        month=estimate_month(repository.prices, demand_of(together(kinds)), stored=stored or 0, now=now),
+        recovery=_recovery(sessions, use, settings),
+        probe=use.last_probe(),
+        lock="off" if repository.lock_mode == "off" else f"{repository.lock_mode}, {repository.lock_days} days",
+        locks=figures.locks if figures else None,
+        locked_until=figures.locked_until if figures else None,
+    )
+
+
+def _recovery(sessions: Sessions, use: StoreUse, settings: Settings) -> RecoveryCost | None:
+    found = BackupJobs(sessions).find(BackupFilters(type=BackupType.FULL, restorable=True, limit=1))
+    if not found:
+        return None
+    backup = found[0]
+    demand, measured = Demand(reads=(backup.size or 0) // _PACK + 1, received=backup.size or 0), False
+    for verification in Verifications(sessions).newest(limit=20):
+        if verification.backup_id == backup.id and verification.status.good:
+            traffic = use.traffic_of(verification.id)
+            if traffic.operations:
+                demand, measured = demand_of(traffic), True
+                break
+    return RecoveryCost(backup, demand, measured, price_of(settings.repository.prices, demand))
