@@ -13,7 +13,6 @@ from edurise_backup import operations
 from edurise_backup.errors import ConflictError
 from edurise_backup.model.jobs import BackupJob, JobStatus, RecoveryTarget, Verdict
 from edurise_backup.model.maintenance import MaintenanceKind
-from edurise_backup.model.people import SYSTEM
 from edurise_backup.model.protections import ProtectionKind
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.model.stores import CopyState
@@ -80,8 +79,10 @@ def test_a_copy_keeps_its_own_newest_while_it_is_behind(copied: Product) -> None
     copy_now(copied)
     for name in snapshots:
         (copied.home / name).rename(copied.repository / "snapshots" / name)
+    operations.check_repository(settings=copied.settings)
     operations.apply_retention(settings=copied.settings, actor=local_actor())
     assert states(copied) == {old.id: CopyState.WHOLE}
+    assert [job.id for job in operations.get_backups(settings=copied.settings) if job.restorable] == [new.id]
 
 
 def test_a_dry_run_of_retention_changes_nothing_in_a_copy(copied: Product) -> None:
@@ -125,7 +126,7 @@ def test_a_prune_of_a_copy_frees_what_its_retention_dropped_and_no_more(copied: 
     schedule = next(tag for tag in backups[0].tags if tag.startswith("schedule="))
     last = taken(copied, 0, schedule)
     copy_now(copied)
-    operations.apply_retention(settings=copied.settings, actor=SYSTEM, grace="0")
+    operations.apply_retention(settings=copied.settings, actor=local_actor(), grace="0")
     before = sum(pack.stat().st_size for pack in packs_of(folder_of(copied)))
     job = operations.prune_copy("offsite", settings=copied.settings, grace="0", max_unused="0", max_removed="100%")
     assert (job.kind, job.store) == (MaintenanceKind.PRUNE, "offsite")

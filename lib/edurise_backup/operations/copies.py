@@ -32,10 +32,9 @@ from edurise_backup.operations.jobs import storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.records import keep_records
-from edurise_backup.operations.stores import find_copy, known_copies, opened_store
+from edurise_backup.operations.stores import find_copy, known_copies, note_opened, opened_store, packs_of
 from edurise_backup.ports import Progress
 from edurise_backup.repository.copying import copy_snapshots
-from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.writer import WriterSettings
@@ -132,8 +131,9 @@ class _CopyRun:
     ) -> None:
         self._catalog = catalog
         self._store = store
-        primary = KnownStore(PRIMARY, settings.repository)
-        self._source = opened_store(settings, primary, errand.limits)
+        self._settings = settings
+        self._primary = KnownStore(PRIMARY, settings.repository)
+        self._source = opened_store(settings, self._primary, errand.limits)
         self._destination = destination
         self._progress = progress
         self._held = held
@@ -159,6 +159,7 @@ class _CopyRun:
                 self._copy(backup, rows, lock)
             keep_records(self._destination, self._whole())
             mirror_protections(self._catalog, self._destination, self._there)
+            note_opened(self._settings, self._catalog, self._primary, self._source)
         return self._finished(job, waiting=len(wanted) - len(self._copied))
 
     def _refuse_same(self) -> None:
@@ -229,7 +230,7 @@ class _CopyRun:
         return [job for job in self._good() if job.parts and all(self._there.of_backup(job))]
 
     def _finished(self, job: MaintenanceJob, *, waiting: int) -> MaintenanceJob:
-        sizes = [size for _, size in self._destination.store.list(Kind.PACK)]
+        sizes = packs_of(self._destination)
         copied = CopyFigures(tuple(self._copied), waiting, self._blobs, self._plain, self._stored)
         return replace(
             job,

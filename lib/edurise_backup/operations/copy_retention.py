@@ -56,13 +56,14 @@ def retain_copy(
         reporter.phase("judge")
         there = read_contents(repository)
         rows = follow_contents(catalog, store, there, catalog.clock())
-        mirror_protections(catalog, repository, there)
+        if not dry_run:
+            mirror_protections(catalog, repository, there)
         moments = {name: moment_of(there.snapshots[found].time) for name, found in there.ids.items()}
         plan = plan_of_copy(catalog, repository, rows, settings.objectives, catalog.clock(), moments=moments)
         if not dry_run and plan.dropped:
             authorise_forgetting(catalog, settings, actor, plan.dropped, grace)
             _forget(catalog, repository, plan, rows, reporter, started, actor=actor, grace=grace, wait=wait)
-        until = plan.as_of + grace if plan.dropped and grace > timedelta(0) else None
+        until = plan.as_of + grace if plan.dropped and grace > timedelta(0) and not dry_run else None
         return replace(
             started,
             status=JobStatus.COMPLETED,

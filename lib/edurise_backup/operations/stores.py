@@ -106,14 +106,22 @@ def opened_copy(settings: Settings, catalog: Catalog, store: KnownStore, limits:
 
 def note_opened(settings: Settings, catalog: Catalog, store: KnownStore, repository: Repository) -> None:
     """Note what a look into an opened store shows: its repository, how much is there, and whether it stands alone."""
-    sizes = [size for _, size in repository.store.list(Kind.PACK)]
     primary = KnownStore(PRIMARY, settings.repository)
     own_key = own_place = None
     if not store.primary and settings.repository.location:
         own_place = stands_apart(store.settings.location, primary.settings.location)
         own_key = passphrase_of(store) != passphrase_of(primary)
-    seen = Seen(repository.config.id, len(repository.box.ids(Kind.SNAPSHOT)), sum(sizes), own_key, own_place)
+    seen = Seen(
+        repository.config.id, len(repository.box.ids(Kind.SNAPSHOT)), sum(packs_of(repository)), own_key, own_place
+    )
     catalog.stores.note_seen(store.name, seen)
+
+
+def packs_of(repository: Repository) -> list[int]:
+    """Return the sizes of a repository's packs: as its index says, when that was loaded; else they are listed."""
+    if len(repository.index):
+        return [size for _, size in repository.index.sizes()]
+    return [size for _, size in repository.store.list(Kind.PACK)]
 
 
 def nearest_first(copies: Collection[KnownStore]) -> list[KnownStore]:
