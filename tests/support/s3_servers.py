@@ -98,22 +98,24 @@ def _client(server: S3Server) -> Any:
 
 
 @contextmanager
-def rclone_server(folder: Path, *, tls: bool = False) -> Iterator[S3Server]:
+def rclone_server(folder: Path, *, tls: bool = False, path: str = "") -> Iterator[S3Server]:
     """Run `rclone serve s3` over a directory whose subdirectories are buckets.
 
+    `path`: what its address has behind the port; rclone cannot check signatures there.
     `tls`: with a certificate that only `folder/server.pem` vouches for.
     """
     server = S3Server("rclone", free_port(), "tests", "a-canary-of-tests", folder, "https" if tls else "http")
     buckets = folder / "buckets"
     buckets.mkdir(parents=True)
     words = ["serve", "s3", str(buckets), "--addr", f"{LOOPBACK}:{server.port}", "--vfs-cache-mode", "off"]
+    if path:
+        words += ["--baseurl", path]
     if tls:
         _make_certificate(folder)
         words += ["--cert", str(folder / "server.pem"), "--key", str(folder / "server.key")]
-    environment = {
-        "RCLONE_CONFIG": str(folder / "none.conf"),
-        "RCLONE_AUTH_KEY": f'"{server.access_key},{server.secret_key}"',  # a list, written as CSV
-    }
+    environment = {"RCLONE_CONFIG": str(folder / "none.conf")}
+    if not path:
+        environment["RCLONE_AUTH_KEY"] = f'"{server.access_key},{server.secret_key}"'  # a list, written as CSV
     with _running([tool("rclone"), *words], folder, environment) as process:
         _wait_for(server, process)
         yield server
