@@ -19,7 +19,16 @@ from edurise_backup.catalog.lifecycle import Beat
 from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.config import load_settings
-from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, Usage
+from edurise_backup.model.jobs import (
+    BackupFilters,
+    BackupJob,
+    BackupType,
+    BucketsTo,
+    JobId,
+    JobStatus,
+    PartResult,
+    Usage,
+)
 from edurise_backup.postgres.connection import Address
 from flows.processes import LOOPBACK, free_port
 from tests.support.pages import DASHBOARD, configure_pages, everything_on
@@ -201,3 +210,30 @@ def test_a_recovery_with_a_place_and_the_typed_id_may_start() -> None:
 
 def test_the_settings_that_the_page_uses_are_those_of_the_product(configured: Path) -> None:
     assert load_settings().path == configured
+
+
+BUCKET = '[[bucket]]\nname = "media"\nlocation = "s3:https://s3.internal/media"\n'
+
+
+def test_a_backup_of_a_bucket_may_go_back_into_it_and_another_one_is_not_asked(
+    jobs: BackupJobs, configured: Path
+) -> None:
+    configured.write_text(configured.read_text() + BUCKET)
+    part = PartResult(BackupType.FILES, "a" * 64, "media", 10, 5, 10, 1)
+    plant(jobs, BackupType.FILES, parts=(part,))
+    app = page()
+    next(button for button in app.button if button.label == "Recover …").click().run()
+    choice = app.selectbox(key="recovery buckets")
+    assert [option.partition(",")[0] for option in choice.options] == [
+        "below the directory",
+        "back to their configured place",
+        "back there; what is there stays",
+    ]
+    assert choice.value is BucketsTo.FILES
+    plant(jobs, BackupType.DATABASE)
+    other = page()
+    chooser = other.selectbox(key="backup to recover")
+    of_database = next(number for number, option in enumerate(chooser.options) if "database" in option.lower())
+    chooser.select_index(of_database).run()
+    next(button for button in other.button if button.label == "Recover …").click().run()
+    assert [one.key for one in other.selectbox if one.key == "recovery buckets"] == []
