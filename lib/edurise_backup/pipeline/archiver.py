@@ -239,6 +239,7 @@ class _Walk:
             plaintext = encode_tree(nodes)
             folder.tree = blob_id(plaintext).hex()
             self._trees.append(self._sink.store(BlobKind.TREE, [plaintext]))
+        folder.nodes_before = None  # the folder above keeps this one until it is closed itself
         while self._trees and self._trees[0].done():
             self._trees.popleft().result()
         if folder.before is None:
