@@ -19,7 +19,16 @@ from edurise_backup.catalog.lifecycle import Beat
 from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.config import load_settings
-from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, Usage
+from edurise_backup.model.jobs import (
+    BackupFilters,
+    BackupJob,
+    BackupType,
+    BucketsTo,
+    JobId,
+    JobStatus,
+    PartResult,
+    Usage,
+)
 from edurise_backup.postgres.connection import Address
 from flows.processes import LOOPBACK, free_port
 from tests.support.pages import DASHBOARD, configure_pages, everything_on
@@ -201,3 +210,27 @@ def test_a_recovery_with_a_place_and_the_typed_id_may_start() -> None:
 
 def test_the_settings_that_the_page_uses_are_those_of_the_product(configured: Path) -> None:
     assert load_settings().path == configured
+
+
+BUCKET = '[[bucket]]\nname = "media"\nlocation = "s3:https://s3.internal/media"\n'
+
+
+def test_a_backup_of_a_bucket_may_go_back_into_it_and_of_another_one_nobody_asks(
+    jobs: BackupJobs, configured: Path
+) -> None:
+    configured.write_text(configured.read_text() + BUCKET)
+    plant(jobs, BackupType.FILES, parts=(PartResult(BackupType.FILES, "a" * 64, "media", 10, 5, 10, 1),))
+    plant(jobs, BackupType.DATABASE)
+    asked = []
+    for number in range(2):
+        app = page()
+        app.selectbox(key="backup to recover").select_index(number).run()
+        next(button for button in app.button if button.label == "Recover …").click().run()
+        asked += [one for one in app.selectbox if one.key == "recovery buckets"]
+    (choice,) = asked
+    assert choice.value is BucketsTo.FILES
+    assert [option.partition(",")[0] for option in choice.options] == [
+        "below the directory",
+        "back to their configured place",
+        "back there; what is there stays",
+    ]

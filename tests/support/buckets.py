@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -138,10 +137,3 @@ class Saving:
         assert self.source is not None
         traffic = self.source.traffic()
         return traffic.requests(*operations) if operations else traffic.total.requests
-
-
-def age(server: S3Server, bucket: str, seconds: int = 3600) -> None:
-    """Have every object of a bucket of rclone's be older: its bucket is a directory, its times are the files'."""
-    for path in (server.folder / "buckets" / bucket).rglob("*"):
-        moment = path.stat().st_mtime - seconds
-        os.utime(path, (moment, moment))

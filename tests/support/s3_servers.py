@@ -102,24 +102,27 @@ def rclone_server(
     folder: Path,
     *,
     tls: bool = False,
+    path: str = "",
     access_key: str = "tests",
     secret_key: str = "a-canary-of-tests",  # noqa: S107  opens nothing
 ) -> Iterator[S3Server]:
     """Run `rclone serve s3` over a directory whose subdirectories are buckets.
 
+    `path`: what its address has behind the port; rclone cannot check signatures there.
     `tls`: with a certificate that only `folder/server.pem` vouches for.
     """
     server = S3Server("rclone", free_port(), access_key, secret_key, folder, "https" if tls else "http")
     buckets = folder / "buckets"
     buckets.mkdir(parents=True)
     words = ["serve", "s3", str(buckets), "--addr", f"{LOOPBACK}:{server.port}", "--vfs-cache-mode", "off"]
+    if path:
+        words += ["--baseurl", path]
     if tls:
         _make_certificate(folder)
         words += ["--cert", str(folder / "server.pem"), "--key", str(folder / "server.key")]
-    environment = {
-        "RCLONE_CONFIG": str(folder / "none.conf"),
-        "RCLONE_AUTH_KEY": f'"{server.access_key},{server.secret_key}"',  # a list, written as CSV
-    }
+    environment = {"RCLONE_CONFIG": str(folder / "none.conf")}
+    if not path:
+        environment["RCLONE_AUTH_KEY"] = f'"{server.access_key},{server.secret_key}"'  # a list, written as CSV
     with _running([tool("rclone"), *words], folder, environment) as process:
         _wait_for(server, process)
         yield server

@@ -17,7 +17,7 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import ConfigError, InputError, NotFoundError, SourceError
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.settings import BucketSettings, ConfigurationSettings, DatabaseSettings, FilesSettings
-from edurise_backup.operations.buckets import look_at_bucket, open_bucket_source
+from edurise_backup.operations.buckets import look_at_bucket, open_bucket_source, refuse_repository
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.engine import refuse_nested
 from edurise_backup.operations.hooks import hooked
@@ -100,6 +100,7 @@ def check_paths(settings: Settings, chosen: Sequence[tuple[BackupType, str]]) ->
             _files_source(settings, files)
     for bucket in settings.buckets:
         if (BackupType.FILES, bucket.name) in chosen:
+            refuse_repository(settings, bucket)
             look_at_bucket(bucket)
     for listed in settings.configuration:
         if (BackupType.CONFIGURATION, listed.name) in chosen:

@@ -28,6 +28,7 @@ GRANULARITY = 2_000_000_000
 """Nanoseconds: the coarsest tick in which a file system keeps times."""
 
 _WAITING_NODES = 20_000
+_SETTLE_EVERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,24 @@ class _Folder:
     ordered: bool
     """Its children come in the order of their names."""
     children: list[_Child] = field(default_factory=list)
+    settled: int = 0
+    """So many of the children, the first ones, are not being read any more."""
     tree: str | None = None
+
+    def add(self, child: _Child) -> None:
+        """Take one more child; of a very large folder those that were read become nodes, which take less memory."""
+        self.children.append(child)
+        if not len(self.children) % _SETTLE_EVERY:
+            self._settle()
+
+    def _settle(self) -> None:
+        for number in range(self.settled, len(self.children)):
+            child = self.children[number]
+            if isinstance(child, Pending):
+                if not child.done:
+                    return
+                self.children[number] = child.finished() or child  # one that could not be read is left out at the end
+            self.settled = number + 1
 
 
 def archive(
@@ -146,10 +164,10 @@ class _Walk:
                 continue
             before = level.before.get(child.name)
             if child.children is None:
-                level.folder.children.append(self._leaf(child, before))
+                level.folder.add(self._leaf(child, before))
             else:
                 below = self._enter(child, before.subtree if before else None, before)
-                level.folder.children.append(below.folder)
+                level.folder.add(below.folder)
                 levels.append(below)
         return top.folder
 
@@ -239,6 +257,7 @@ class _Walk:
             plaintext = encode_tree(nodes)
             folder.tree = blob_id(plaintext).hex()
             self._trees.append(self._sink.store(BlobKind.TREE, [plaintext]))
+        folder.nodes_before = None  # the folder above keeps this one until it is closed itself
         while self._trees and self._trees[0].done():
             self._trees.popleft().result()
         if folder.before is None:

@@ -113,6 +113,12 @@ class Pending:
         """Whether a reader has it; otherwise it waits in a batch for `flush`."""
         return self.job.sent
 
+    @property
+    def done(self) -> bool:
+        """Whether `finished` would not have to wait."""
+        job = self.job.done
+        return job.done() and job.exception() is None and all(one.done() for one in job.result()[self.number].stored)
+
     def finished(self) -> Node | None:
         """Wait for the blobs and return the complete node; None for a file that could not be read."""
         file = self.job.done.result()[self.number]

@@ -80,6 +80,8 @@ class Wire:
                 answer["Body"] = body.read(most)
                 more = most is not None and bool(body.read(1))
             self._meter.add(operation, Count(received=len(answer["Body"])))
+            if most is not None and len(answer["Body"]) < min(most, int(answer["ContentLength"])):
+                raise TransientError(f"{self.place.address}: an answer broke off")  # read(n) does not mind that
             if more:
                 raise UnsupportedVersionError(
                     f"{self.place.endpoint} does not keep to ranges: it sends more than it was asked for",

@@ -108,12 +108,15 @@ class Objects:
         try:
             if not found.size:
                 return self.wire.ask("HeadObject", name="", **parameters)
-            return self.wire.ask_range(offset, RANGE, parameters)
+            answer = self.wire.ask_range(offset, RANGE, parameters)
         except UnsupportedVersionError:
             if "IfMatch" not in parameters:
                 raise
             self.conditional = False
             return self._ask(found, offset, etag)
+        if not answer["Body"]:  # nothing would be taken for the object's end
+            raise TransientError(f"{self.wire.place.address}: a range came without bytes")
+        return answer
 
     def _count_failure(self, error: BackupError) -> None:
         """Raise the error when there are too many; what the provider has moved to an archive does not count."""
