@@ -23,6 +23,7 @@ from edurise_backup.operations.engine import create_repository, locked, open_rep
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.people import acting
+from edurise_backup.operations.places import refuse_other_repository, refuse_partial
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.operations.space import note_space
@@ -57,7 +58,8 @@ def create_backup(
     `job_id` names a row that `queue_backup` made; what it says of the source is
     done. Raises InputError (nothing was changed) for what cannot be done: before
     a job exists, or, for a queued job and a flow run, told in its row, too.
-    Raises ConflictError while another backup of one of the sources is under way.
+    Raises ConflictError while another backup of one of the sources is under way,
+    and where this host lacks what other hosts of the catalog read.
     Raises BackupError after the job's row says failed or cancelled; what was
     published before stays whole.
     """
@@ -79,7 +81,8 @@ def create_backup(
             job_id = queued.id
         with told_in_row(catalog.jobs, job_id):
             job, repository = prepared or prepare()
-
+            refuse_partial(catalog, settings, job.type, job.source or None)
+            refuse_other_repository(catalog, settings, repository.config.id)
             names = [f"{part.value}/{name}" for part, name in choose_sources(settings, job.type, job.source or None)]
             with holding(catalog, names, job.id) as held:
 

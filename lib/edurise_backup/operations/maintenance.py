@@ -25,6 +25,7 @@ from edurise_backup.operations.guarding import PRUNE, authorised_prune
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.keys import note_keys
 from edurise_backup.operations.people import acting
+from edurise_backup.operations.places import refuse_other_repository
 from edurise_backup.operations.presence import Presence, look_for_backups
 from edurise_backup.operations.protections import look_for_protections, refuse_vanished
 from edurise_backup.operations.pruning import (
@@ -167,6 +168,7 @@ def run_maintenance(
         queued = job.id
     with told_in_row(catalog.maintenance, queued):
         repository = opened_repository(settings)
+        refuse_other_repository(catalog, settings, repository.config.id)
         done = run_job(
             catalog.maintenance,
             job,
