@@ -6,7 +6,7 @@ one that starts again on the same host has it back at once.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid5
 
 from edurise_backup.catalog.leases import Leases
@@ -37,7 +37,6 @@ def give_up(catalog: Catalog, service: str) -> None:
     leases.release({held.name: held.token for held in leases.held() if held.name == NAME and held.holder == mine})
 
 
-def whose(catalog: Catalog) -> tuple[str, datetime] | None:
-    """Return the host that looks after Prefect and when it last said so; None when nobody does."""
-    held = next((lease for lease in catalog.leases.held() if lease.name == NAME), None)
-    return (held.host, held.renewed_at) if held else None
+def whose(catalog: Catalog) -> str | None:
+    """Return the host that looks after Prefect; None when nobody does."""
+    return next((lease.host for lease in catalog.leases.held() if lease.name == NAME), None)

@@ -29,7 +29,7 @@ from edurise_backup.monitoring.logs import log_json_where_asked
 from edurise_backup.operations import Catalog
 from edurise_backup.operations.secrets import prefect_credential
 from edurise_backup.operations.watching import Watch
-from edurise_backup.operations.workers import begin_worker, end_worker, give_sign, refuse_one_machine
+from edurise_backup.operations.workers import begin_worker, end_worker, give_sign, list_workers, refuse_one_machine
 from flows.credentials import for_client
 from flows.deploy import POOL
 from flows.local import DEPLOYMENT_NAMES
@@ -39,7 +39,7 @@ from flows.schedules import DEFAULT_QUEUE
 from flows.serve import LIMIT, POLL_SECONDS, end_runs
 from flows.services import CLIENTS_LOCK, FLOWS_LOCK, SERVICES_LOCK, keep
 from flows.telling import tell
-from flows.turns import give_up, has_turn
+from flows.turns import give_up, has_turn, whose
 from flows.watch import EVERY_SECONDS, LOOK_SECONDS, look_after_prefect, say
 
 SERVICE = "worker"
@@ -145,6 +145,7 @@ class Upkeep:
         self._api = api
         self._said = said
         self._ended = threading.Event()
+        self._stranger: str | None = None
         self._changed: tuple[int, datetime | None] | None = None
         self._signed = self._looked = -SIGN_SECONDS - EVERY_SECONDS
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
@@ -182,6 +183,16 @@ class Upkeep:
             self._looked, self._changed = now, changed
             if has_turn(catalog, SERVICE):
                 self._look_after(catalog)
+            else:
+                self._tell_of_stranger(catalog)
+
+    def _tell_of_stranger(self, catalog: Catalog) -> None:
+        """Say once when the schedules are kept by a host that is no worker: those go to another Prefect server."""
+        keeper = whose(catalog)
+        known = {state.worker.host for state in list_workers(catalog)}
+        if keeper is not None and keeper not in known and keeper != self._stranger:
+            say(f"schedules are kept by {keeper}, which has no worker: stop `make up` there, or they run on it alone")
+        self._stranger = keeper
 
     def _sign(self, catalog: Catalog) -> None:
         try:

@@ -148,11 +148,11 @@ class Host:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "EDURISE_"))}
         return kept | {"EDURISE_CONFIG": str(self.settings_path), "PYTHONUNBUFFERED": "1", **(extra or {})}
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a module of the product on this host to its end."""
+    def run(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a module of the product on this host to its end; `more` is of its environment."""
         return subprocess.run(
             [sys.executable, "-m", *words],
-            env=self.environment(),
+            env=self.environment(more),
             cwd=self.home,
             capture_output=True,
             text=True,

@@ -18,6 +18,7 @@ from edurise_backup.cli import (
     upkeep,
     users,
     watching,
+    workers,
 )
 
 
@@ -25,5 +26,6 @@ def add_commands(app: typer.Typer) -> None:
     """Put them on the top level, in the order in which `--help` lists them."""
     for module in (jobs, maintenance, retention, protections, keys, schedule, alarms, watching, upkeep, plugged):
         module.add_commands(app)
-    for group, name in ((users.app, "user"), (approvals.app, "approval"), (audit.app, "audit")):
+    groups = ((users.app, "user"), (approvals.app, "approval"), (audit.app, "audit"), (workers.app, "worker"))
+    for group, name in groups:
         app.add_typer(group, name=name)

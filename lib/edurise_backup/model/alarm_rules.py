@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from edurise_backup.model.alarm_change import unusual_change
 from edurise_backup.model.alarm_facts import FULL, Ended, Facts, LastGood
 from edurise_backup.model.alarm_store import store_filling
+from edurise_backup.model.alarm_workers import worker_clocks, workers_away
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.words import shown, span, subject_of
 
@@ -159,6 +160,8 @@ RULES: tuple[Rule, ...] = (
     clock_off,
     unusual_change,
     service_down,
+    workers_away,
+    worker_clocks,
 )
 KINDS = frozenset(
     {

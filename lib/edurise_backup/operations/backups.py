@@ -67,9 +67,10 @@ def create_backup(
 
     def prepare() -> tuple[BackupJob, Repository]:
         kind = backup_type(type)
+        chosen = choose_sources(settings, kind, source)
         job = _new_job(settings, kind, source, incremental, tags, job_id)
         repository = opened_repository(settings)
-        check_paths(settings, choose_sources(settings, kind, source))
+        check_paths(settings, chosen)
         return job, repository
 
     prepared = prepare() if job_id is None and flow_run_id is None else None
@@ -80,8 +81,8 @@ def create_backup(
             catalog.jobs.attach_flow_run(queued.id, flow_run_id)
             job_id = queued.id
         with told_in_row(catalog.jobs, job_id):
+            refuse_partial(catalog, settings, backup_type(type), source)
             job, repository = prepared or prepare()
-            refuse_partial(catalog, settings, job.type, job.source or None)
             refuse_other_repository(catalog, settings, repository.config.id)
             names = [f"{part.value}/{name}" for part, name in choose_sources(settings, job.type, job.source or None)]
             with holding(catalog, names, job.id) as held:
@@ -113,6 +114,7 @@ def queue_backup(
 ) -> JobId:
     """Write the row of a backup that a flow run will take; return its id."""
     settings = settings or load_settings()
+    choose_sources(settings, backup_type(type), source)
     with open_catalog(settings) as catalog:
         job = _new_job(settings, backup_type(type), source, incremental, tags, None)
         catalog.jobs.create(job)
@@ -207,7 +209,6 @@ def _new_job(
 ) -> BackupJob:
     if any("," in tag for tag in tags):
         raise InputError("a tag holds no comma", hint="give several tags separately")
-    choose_sources(settings, kind, source)
     return BackupJob(
         id=job_id or JobId(uuid4()),
         type=kind,

@@ -9,6 +9,7 @@ from edurise_backup.errors import BackupError
 from edurise_backup.model.location import directory_of
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.doctor_people import examine_people
+from edurise_backup.operations.doctor_workers import examine_workers
 from edurise_backup.operations.findings import Finding, Level
 from edurise_backup.operations.probing import last_probe
 from edurise_backup.operations.readiness import data_directory, embedded_server, from_catalog, secret_files
@@ -38,6 +39,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("files", _files),
         ("prefect", prefect_findings),
         ("people", examine_people),
+        ("workers", examine_workers),
     ]
     found: list[Finding] = []
     for subject, look in looks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from edurise_backup.catalog.workers import Seen, read_workers
 from edurise_backup.config import Settings
-from edurise_backup.errors import ConflictError
+from edurise_backup.errors import ConflictError, NotFoundError
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.location import directory_of
 from edurise_backup.model.workers import ANYWHERE, lacking, place_of
@@ -48,7 +48,16 @@ def refuse_other_repository(catalog: Catalog, settings: Settings, repository: st
 
 def refuse_partial(catalog: Catalog, settings: Settings, kind: BackupType, source: str | None) -> None:
     """Raise ConflictError for a backup that this host cannot take, or would take without what other hosts read."""
-    for part, name in choose_sources(settings, kind, source):
+    workers = read_workers(catalog.sessions).workers
+    try:
+        chosen = choose_sources(settings, kind, source)
+    except NotFoundError as error:
+        wanted = {f"{part.value}/{source}" for part in kind.parts}
+        there = [worker.host for worker in workers if wanted & set(worker.sources)]
+        if there:
+            error.hint = f"{', '.join(there)} can read it, this is {settings.host}: start it there"
+        raise
+    for part, name in chosen:
         if (host := host_of(settings, part, name)) not in ("", settings.host):
             raise ConflictError(
                 f"{part.value}/{name} can be read on {host} alone, and this is {settings.host}",
@@ -58,7 +67,7 @@ def refuse_partial(catalog: Catalog, settings: Settings, kind: BackupType, sourc
             )
     if source is not None:
         return
-    others = [worker for worker in read_workers(catalog.sessions).workers if worker.host != settings.host]
+    others = [worker for worker in workers if worker.host != settings.host]
     missing = lacking(others, readable_sources(settings), [part.value for part in kind.parts])
     if missing:
         named = ", ".join(f"{name} (on {host})" for name, host in missing.items())
