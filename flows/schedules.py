@@ -223,7 +223,7 @@ class _Look:
 
     def _drop(self, run: ScheduledRun, wanted: set[tuple[str, datetime]], newest: datetime | None) -> None:
         """End a run that only costs a process: one for a time that is withdrawn, one that a newer run replaces."""
-        if EXACT in run.tags and self._misplaced(run):
+        if self._misplaced(run):
             self.api.delete_run(run.id)  # the next look asks for it anew, where it can be done now
         elif run.expected_start > self.now:
             if EXACT in run.tags and (_row_of(run), run.expected_start) not in wanted:
@@ -233,10 +233,11 @@ class _Look:
             self.changes.append(f"a run of {run.expected_start:%Y-%m-%d %H:%M} UTC was late and is not needed any more")
 
     def _misplaced(self, run: ScheduledRun) -> bool:
-        """Whether a run waits for a host that cannot do it any more."""
-        row = _row_of(run)
-        wanted = next((place for schedule, place in self.places.items() if str(schedule) == row), None)
-        return wanted is not None and run.queue not in (wanted, "" if wanted else DEFAULT_QUEUE)
+        """Whether a run waits where nobody takes it, or for a host that cannot do it any more."""
+        wanted = next((place for row, place in self.places.items() if str(row) == _row_of(run)), None)
+        if wanted is None:  # one machine does everything
+            return False
+        return not run.queue or (EXACT in run.tags and run.queue != (wanted or DEFAULT_QUEUE))
 
     def report(self) -> None:
         """Raise an alarm about each drift; one that was seen no more for a while is settled."""

@@ -302,7 +302,9 @@ def test_at_the_end_everything_restores_and_nothing_is_left_behind(hosts: Site, 
 
 
 def opened(made: Site) -> Repository:
-    return opened_repository(made.hosts[TWO].settings)
+    repository = opened_repository(made.hosts[TWO].settings)
+    repository.load_index()
+    return repository
 
 
 def tags_of(repository: Repository) -> list[list[str]]:
