@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from edurise_backup import operations
+from edurise_backup.errors import ConflictError
 from edurise_backup.model.alarms import AlarmKind
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobStatus
 from edurise_backup.operations.backups import make_repository, opened_repository
@@ -22,6 +23,7 @@ from edurise_backup.operations.places import Places
 from edurise_backup.operations.workers import list_workers, remove_worker
 from edurise_backup.repository.locks import read_locks
 from edurise_backup.repository.repository import Repository
+from flows.deploy import refuse_pool, refuse_taken
 from flows.prefect_api import FlowRun
 from flows.processes import wait_until
 from flows.schedules import EXACT
@@ -299,6 +301,15 @@ def test_at_the_end_everything_restores_and_nothing_is_left_behind(hosts: Site, 
         for name, value in hosts.server.environment.items():
             patch.setenv(name, value)
         Restic(hosts.location, tmp_path / "restic").check()  # type: ignore[arg-type]
+
+
+def test_without_its_pool_one_machine_may_serve_again(hosts: Site) -> None:
+    with hosts.api() as api:
+        with pytest.raises(ConflictError, match="belong to the work pool edurise"):
+            refuse_pool(api)
+        api._call("DELETE", "/work_pools/edurise")
+        refuse_pool(api)
+        refuse_taken(api, "another")  # nobody serves them: another pool may have them
 
 
 def opened(made: Site) -> Repository:
