@@ -1,6 +1,6 @@
 """Measure what 1, 2 and 4 workers back up in a second, with a store that is far away.
 
-    python -m tests.benchmarks.workers [--mib 48] [--sources 8] [--latency 0.04] [--bandwidth 2] [--work DIRECTORY]
+    python -m tests.benchmarks.workers [--mib 24] [--sources 8] [--latency 0.04] [--bandwidth 2] [--work DIRECTORY]
 
 A worker is a process that backs up one source after the other, as a host with one slot does; they share a catalog
 (PostgreSQL) and a bucket (`rclone serve s3`). So that this machine's cores are not the limit, a proxy before the bucket
@@ -62,7 +62,7 @@ class Point:
 def main(arguments: Sequence[str]) -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--mib", type=int, default=48)
+    parser.add_argument("--mib", type=int, default=24)
     parser.add_argument("--sources", type=int, default=8)
     parser.add_argument("--latency", type=float, default=0.04)
     parser.add_argument("--bandwidth", type=float, default=2.0)
@@ -70,7 +70,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--work", type=Path)
     asked = parser.parse_args(arguments)
     work = asked.work or Path(tempfile.mkdtemp(prefix="workers-"))
-    points = [measured(work / str(count), count, asked) for count in asked.workers]
+    points = []
+    for count in asked.workers:
+        points.append(measured(work / str(count), count, asked))
+        print(points[-1], file=sys.stderr, flush=True)  # noqa: T201  what is known if somebody stops it
     shutil.rmtree(work, ignore_errors=True)
     head = ["Workers", "Seconds", "MB/s", "of one", "CPU s", "Requests", "Requests per GiB"]
     print(table(head, [row(point, points[0]) for point in points]))  # noqa: T201
