@@ -33,6 +33,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 tools: install  ## unpack what tests need from Debian into .tools/, where it is not installed; install S3 servers there
 	@sh scripts/unpack_tools.sh restic
 	@PYTHON=$(PYTHON) sh scripts/install_s3_servers.sh
+	@sh scripts/unpack_tools.sh postgresql-15
 	@sh scripts/unpack_tools.sh libfuse2 || echo "without libfuse, the tests of \`repo mount\` are skipped"
 
 demo: install  ## back up a platform, lose it, bring it back, compare every row and byte

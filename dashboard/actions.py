@@ -7,7 +7,7 @@ the run, the row is withdrawn, and the error says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +62,9 @@ class Actions:
     `withdraw` ends a queued row (of a kind, by its id) that no run took up.
     `permitted` returns who acts, or writes a refusal and raises ForbiddenError;
     it is asked for every action, whatever page shows the button. `audit` is the
-    trail: what cannot be written there is not started.
+    trail: what cannot be written there is not started. `place` names the host
+    that a backup of a type and source goes to, where several work; `living` says
+    which hosts have a worker that lives.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Actions:
         withdraw: Callable[[str, JobId], object],
         permitted: Callable[[Permission, str, str], Actor],
         audit: Callable[[], AuditTrail],
+        place: Callable[[BackupType, str | None], str] = lambda kind, source: "",
+        living: Callable[[], Collection[str]] = lambda: (),
     ) -> None:
         self._settings = settings
         self._url = settings.prefect_api_url.rstrip("/")
@@ -79,6 +83,8 @@ class Actions:
         self._withdraw = withdraw
         self._permitted = permitted
         self._audit = audit
+        self._place = place
+        self._living = living
 
     def back_up(self, backup_type: BackupType) -> Launched:
         """Queue a backup and start its run; raises ForbiddenError, UnreachableError, NotFoundError, ConfigError."""
@@ -88,6 +94,7 @@ class Actions:
             "backup",
             lambda: operations.queue_backup(backup_type, settings=self._settings),
             {"type": backup_type.value},
+            host=self._place(backup_type, None),
         )
 
     def verify(self, backup_id: JobId) -> Launched:
@@ -100,8 +107,8 @@ class Actions:
             {"backup_id": str(backup_id)},
         )
 
-    def recover(self, backup_id: JobId, target: RecoveryTarget) -> Launched:
-        """Queue a recovery into a fresh target and start its run; raises as `back_up`."""
+    def recover(self, backup_id: JobId, target: RecoveryTarget, *, host: str = "") -> Launched:
+        """Queue a recovery into a fresh target, on this host or any, and start its run; raises as `back_up`."""
         return self._launch(
             Permission.RESTORE,
             "recovery",
@@ -113,6 +120,7 @@ class Actions:
                 "database_suffix": target.database_suffix,
                 "buckets": target.buckets.value,
             },
+            host=host,
         )
 
     def check(self, budget: str) -> Launched:
@@ -156,7 +164,12 @@ class Actions:
             {"period": period.strip(), "source": source, "zone": zone},
             id_parameter="report_id",
             name_parameter="made_by",
+            host=self._own(),
         )
+
+    def _own(self) -> str:
+        """Return this host when its worker lives: the files of a report lie where it was made, and are shown here."""
+        return self._settings.host if self._settings.host in self._living() else ""
 
     def state(self, flow_run_id: UUID) -> RunState:
         """Return how the run stands; raises UnreachableError, NotFoundError."""
@@ -171,9 +184,11 @@ class Actions:
         flow: str,
         queue: Callable[[], JobId],
         parameters: Mapping[str, object],
+        *,
+        host: str = "",
     ) -> Launched:
-        """Queue a job by `queue` and start its run, for whoever has the permission; raises as `back_up`."""
-        return self._launch(permission, kind, flow, queue, parameters)
+        """Queue a job by `queue` and start its run (on one host), for whoever may; raises as `back_up`."""
+        return self._launch(permission, kind, flow, queue, parameters, host=host)
 
     def parameters(self, flow_run_id: UUID) -> dict[str, Any]:
         """Return with which words a run was started; raises UnreachableError, NotFoundError."""
@@ -200,13 +215,14 @@ class Actions:
         *,
         id_parameter: str = "job_id",
         name_parameter: str = "",
+        host: str = "",
     ) -> Launched:
         action = f"{flow}.start"
         actor = self._permitted(permission, action, str(parameters.get("backup_id", "")))
         if name_parameter:
             parameters = {**parameters, name_parameter: actor.name}
         try:
-            return self._start(actor, action, kind, flow, queue, parameters, id_parameter=id_parameter)
+            return self._start(actor, action, kind, flow, queue, parameters, id_parameter=id_parameter, host=host)
         except BackupError as error:
             detail = {**parameters, "error": error.message}
             self._audit().add(actor, action, outcome=Outcome.FAILED, detail=detail)
@@ -222,15 +238,18 @@ class Actions:
         parameters: Mapping[str, object],
         *,
         id_parameter: str,
+        host: str,
     ) -> Launched:
         with self._client() as client:
             # asked first: without Prefect nothing is queued
-            deployment = _call(client, "GET", f"/deployments/name/{flow}/{DEPLOYMENT}")["id"]
+            deployment = _call(client, "GET", f"/deployments/name/{flow}/{DEPLOYMENT}")
             job_id = queue()
             body = {"parameters": {**parameters, id_parameter: str(job_id)}, "idempotency_key": str(job_id)}
+            if host and deployment.get("work_pool_name"):
+                body["work_queue_name"] = host
             try:
                 self._audit().add(actor, action, str(job_id), detail=parameters)
-                run = _call(client, "POST", f"/deployments/{deployment}/create_flow_run", body)
+                run = _call(client, "POST", f"/deployments/{deployment['id']}/create_flow_run", body)
             except BackupError:
                 with suppress(BackupError):  # the reconciler ends a row that nobody starts, only later
                     self._withdraw(kind, job_id)

@@ -22,6 +22,7 @@ from edurise_backup.errors import BackupError, ConflictError, InputError
 from edurise_backup.model.jobs import BackupJob, JobId, RecoveryJob, RecoveryTarget, Verification
 from edurise_backup.model.maintenance import MaintenanceJob, MaintenanceKind
 from edurise_backup.model.people import Permission
+from edurise_backup.operations.places import Places
 
 PAGE_ROWS = 50
 _FRESH = timedelta(seconds=2)
@@ -53,6 +54,8 @@ class Again:
     queue: Callable[[], JobId]
     parameters: Mapping[str, object]
     permission: Permission
+    host: str = ""
+    """Where, when only one host can; empty: wherever there is room."""
 
 
 def start_again(job: JobRecord, *, actions: Actions, settings: Settings) -> Launched:
@@ -60,7 +63,7 @@ def start_again(job: JobRecord, *, actions: Actions, settings: Settings) -> Laun
     if not job.status.ended:
         raise ConflictError("it has not ended yet", safe="nothing was started", hint="cancel it first, or wait")
     again = _again(job, actions, settings)
-    return actions.start(again.permission, again.kind, again.flow, again.queue, again.parameters)
+    return actions.start(again.permission, again.kind, again.flow, again.queue, again.parameters, host=again.host)
 
 
 def cancel(kind: str, job: JobRecord, *, actions: Actions) -> str:
@@ -122,7 +125,8 @@ def _backup_again(job: BackupJob, settings: Settings) -> Again:
         )
 
     parameters = {"type": job.type.value, "source": source, "incremental": job.incremental, "tags": tags}
-    return Again("backup", "backup", queue, parameters, permission_to_start(job))
+    host = Places.of(queries.catalog()).backup(job.type, source)
+    return Again("backup", "backup", queue, parameters, permission_to_start(job), host)
 
 
 def _recovery_again(job: RecoveryJob, settings: Settings) -> Again:
@@ -144,7 +148,9 @@ def _recovery_again(job: RecoveryJob, settings: Settings) -> Again:
     def queue(wanted: RecoveryTarget = target) -> JobId:
         return operations.queue_recovery(job.backup_id, wanted, settings=settings)
 
-    return Again("recovery", "recover", queue, parameters, permission_to_start(job))
+    living = {state.worker.host for state in queries.workers() if state.lives}
+    host = job.host if job.host in living else ""  # its target is a folder of that host
+    return Again("recovery", "recover", queue, parameters, permission_to_start(job), host)
 
 
 def _maintenance_again(job: MaintenanceJob, actions: Actions, settings: Settings) -> Again:

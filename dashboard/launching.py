@@ -90,6 +90,7 @@ def confirm_recovery(backup: BackupJob) -> None:
     """Ask where the backup goes, and for its id in writing, before the recovery starts."""
     st.markdown(f"Backup **{words.plain(backup_label(backup))}**, {words.size(backup.size)} of source.")
     st.caption("It goes into fresh databases and a fresh directory; nothing that exists is overwritten.")
+    host = choose_host()
     directory = st.text_input("Directory on the machine that runs the flows (empty or new)", key="recovery directory")
     suffix = st.text_input("Suffix of the new databases' names", value="_restored", key="recovery suffix")
     buckets = BucketsTo.FILES
@@ -103,13 +104,20 @@ def confirm_recovery(backup: BackupJob) -> None:
         st.caption(problem)
     if st.button("Recover now", key=ticketed("recover now"), type="primary", disabled=bool(problem)):
         target = RecoveryTarget(directory=directory.strip(), database_suffix=suffix, buckets=buckets)
-        if launch(lambda actions: actions.recover(backup.id, target)):
+        if launch(lambda actions: actions.recover(backup.id, target, host=host)):
             st.rerun()
 
 
 def names_of_buckets() -> set[str]:
     """Return the buckets that are configured."""
     return {bucket.name for bucket in queries.settings().buckets}
+
+
+def choose_host() -> str:
+    """Let a person say which machine it is, where several work; empty where one does everything."""
+    reading = read_or_stale("workers", queries.workers)
+    living = [state.worker.host for state in reading.value if state.lives] if reading else []
+    return st.selectbox("Host that runs it", living, key="recovery host") or "" if living else ""
 
 
 def recovery_problem(directory: str, suffix: str, typed: str, wanted: str) -> str:

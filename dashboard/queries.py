@@ -32,7 +32,9 @@ from edurise_backup.model.schedules import ExpectedRun, Schedule
 from edurise_backup.model.traffic import Traffic
 from edurise_backup.monitoring.redaction import protect_logs
 from edurise_backup.operations import Catalog
+from edurise_backup.operations.places import Places
 from edurise_backup.operations.schedules import PreviewedRun, previewed
+from edurise_backup.operations.workers import WorkerState, list_workers
 
 FRESH = timedelta(seconds=2)
 RECENT = 20
@@ -180,7 +182,20 @@ def actions() -> Actions:
 
     from dashboard import people  # which reads the catalog through this module
 
-    return Actions(settings(), withdraw=request_cancel, permitted=people.permitted, audit=lambda: catalog().audit)
+    return Actions(
+        settings(),
+        withdraw=request_cancel,
+        permitted=people.permitted,
+        audit=lambda: catalog().audit,
+        place=lambda kind, source: Places.of(catalog()).backup(kind, source),
+        living=lambda: {state.worker.host for state in workers() if state.lives},
+    )
+
+
+@st.cache_data(ttl=FRESH, show_spinner=False)
+def workers() -> tuple[WorkerState, ...]:
+    """Return the hosts that share the work, none where one machine does everything; raises as `running`."""
+    return list_workers(catalog())
 
 
 def _rows(kind: str) -> BackupJobs | Verifications | RecoveryJobs | MaintenanceJobs:

@@ -1,4 +1,4 @@
-"""The one list of deployments; `flows.serve` and `prefect.yaml` both follow it.
+"""The one list of deployments; `flows.serve`, `flows.deploy` and `prefect.yaml` follow it.
 
 Parameters are stored by the Prefect server and shown to whoever may read it:
 ids and names only, never a secret.
@@ -126,13 +126,14 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
 )
 
 
-def registered(deployment: Deployment) -> RunnerDeployment:
-    """Return the deployment as Prefect's `serve` takes it."""
+def registered(deployment: Deployment, *, pool: str | None = None) -> RunnerDeployment:
+    """Return the deployment as Prefect's `serve` takes it; or, with a work pool, as it is registered there."""
     made = deployment.flow.to_deployment(
         name=NAME,
         description=deployment.description,
         tags=list(deployment.tags),
         parameters=dict(deployment.parameters),
         entrypoint_type=EntrypointType.MODULE_PATH,
+        work_pool_name=pool,
     )
     return cast(RunnerDeployment, made)  # outside of an event loop it is never a coroutine

@@ -69,6 +69,19 @@ class ScheduledRun:
     expected_start: datetime
     parameters: Mapping[str, object]
     tags: tuple[str, ...]
+    queue: str = ""
+    """The queue of a work pool that it waits in."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefectDeployment:
+    """A deployment as the server has it now."""
+
+    id: UUID
+    pool: str
+    """The work pool that its runs go to; empty: a runner on one machine takes them."""
+    polled: bool
+    """Whether somebody asked for its runs within the last minute."""
 
 
 class PrefectApi:
@@ -109,9 +122,45 @@ class PrefectApi:
         answer = self._call("GET", f"/deployments/name/{full_name}")
         return UUID(answer["id"])
 
-    def create_run(self, full_name: str, parameters: Mapping[str, object], *, idempotency_key: str) -> FlowRun:
-        """Ask for a run of the deployment; the same key gives the same run however often it is sent."""
-        body = {"parameters": dict(parameters), "idempotency_key": idempotency_key}
+    def deployment(self, full_name: str) -> PrefectDeployment | None:
+        """Return the deployment `FLOW/NAME`; None when it was never registered."""
+        with suppress(NotFoundError):
+            answer = self._call("GET", f"/deployments/name/{full_name}")
+            return PrefectDeployment(
+                UUID(answer["id"]), answer.get("work_pool_name") or "", answer.get("status") == "READY"
+            )
+        return None
+
+    def pool_type(self, name: str) -> str | None:
+        """Return the type of a work pool; None when there is none of this name."""
+        with suppress(NotFoundError):
+            return str(self._call("GET", f"/work_pools/{name}")["type"])
+        return None
+
+    def pool_template(self, name: str) -> Mapping[str, Any]:
+        """Return the job template of a work pool; raises NotFoundError."""
+        template: Mapping[str, Any] = self._call("GET", f"/work_pools/{name}")["base_job_template"]
+        return template
+
+    def keep_queue(self, pool: str, name: str) -> None:
+        """Have a queue of this name in a work pool: whoever asks one that is missing for runs gets none at all."""
+        path = f"/work_pools/{pool}/queues"
+        try:
+            self._call("GET", f"{path}/{name}")
+        except NotFoundError:
+            try:
+                self._call("POST", path, {"name": name})
+            except InputError:  # somebody else was quicker
+                self._call("GET", f"{path}/{name}")
+
+    def create_run(
+        self, full_name: str, parameters: Mapping[str, object], *, idempotency_key: str, queue: str = ""
+    ) -> FlowRun:
+        """Ask for a run of the deployment; the same key gives the same run however often it is sent.
+
+        `queue` is one of its work pool; without it the pool's default.
+        """
+        body = {"parameters": dict(parameters), "idempotency_key": idempotency_key, **_queued(queue)}
         path = f"/deployments/{self.deployment_id(full_name)}/create_flow_run"
         return _flow_run(self._call("POST", path, body))
 
@@ -172,11 +221,13 @@ class PrefectApi:
         *,
         idempotency_key: str,
         tags: Sequence[str],
+        queue: str = "",
     ) -> UUID:
         """Ask for a run at a time; the same key gives the same run."""
         moment = at.astimezone(UTC).isoformat()
         state = {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": moment}}
         body = {"parameters": dict(parameters), "idempotency_key": idempotency_key, "state": state, "tags": list(tags)}
+        body |= _queued(queue)
         return UUID(self._call("POST", f"/deployments/{deployment_id}/create_flow_run", body)["id"])
 
     def delete_run(self, run_id: UUID) -> None:
@@ -209,13 +260,25 @@ class PrefectApi:
         if response.status_code == httpx.codes.NOT_FOUND:
             raise NotFoundError(
                 f"the Prefect server at {self.url} does not know {path}",
-                hint="let `python -m flows.serve` run beside it, which registers the deployments",
+                hint="`python -m flows.serve` registers deployments on one machine, `python -m flows.deploy` a pool's",
             )
         if response.is_server_error:
             raise TransientError(f"the Prefect server failed on {path} (HTTP {response.status_code})")
-        if response.is_error:
+        if not response.is_success:  # a redirect, too: it would be taken for an empty answer
             raise InputError(f"the Prefect server refused {path}: {response.text[:500]}")
         return response.json() if response.content else None
+
+
+def not_registered(url: str) -> NotFoundError:
+    """Return the error of a server that knows none of our deployments."""
+    return NotFoundError(
+        f"the Prefect server at {url} does not know the deployments",
+        hint="`python -m flows.serve` registers those of one machine, `python -m flows.deploy` a pool's",
+    )
+
+
+def _queued(queue: str) -> dict[str, str]:
+    return {"work_queue_name": queue} if queue else {}
 
 
 def _flow_run(answer: dict[str, Any]) -> FlowRun:
@@ -247,4 +310,5 @@ def _scheduled_run(answer: dict[str, Any]) -> ScheduledRun:
         expected_start=datetime.fromisoformat(answer["expected_start_time"]),
         parameters=answer.get("parameters") or {},
         tags=tuple(answer.get("tags") or ()),
+        queue=answer.get("work_queue_name") or "",
     )

@@ -23,10 +23,13 @@ from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.schedules import ExpectedRun, RunOutcome, Schedule
 from edurise_backup.model.timing import anchor
 from edurise_backup.operations import Catalog
+from edurise_backup.operations.places import Places
 from edurise_backup.operations.planning import ALARM_SUBJECT, paused_at, rule_of
-from flows.prefect_api import PrefectApi, PrefectSchedule, ScheduledRun
+from flows.prefect_api import PrefectApi, PrefectSchedule, ScheduledRun, not_registered
 
 DEPLOYMENT = "scheduled/edurise"
+DEFAULT_QUEUE = "default"
+"""Of every work pool."""
 PREFIX = "sched-"
 EXACT = "edurise-exact"
 """The tag of a run that was asked for one by one."""
@@ -59,10 +62,13 @@ def slug_of(schedule_id: UUID) -> str:
     return f"{PREFIX}{schedule_id}"
 
 
-def body_of(schedule: Schedule) -> dict[str, object] | None:
-    """Return the whole schedule as Prefect takes it, or None when Prefect cannot express it; pure."""
+def body_of(schedule: Schedule, place: str = "") -> dict[str, object] | None:
+    """Return the whole schedule as Prefect takes it, or None when Prefect cannot express it; pure.
+
+    A schedule of Prefect's has no queue: what one host alone can do is asked for run by run.
+    """
     timing = rule_of(schedule).timing
-    if schedule.jitter or schedule.blackout or not (timing.interval or plain_cron(timing.cron)):
+    if place or schedule.jitter or schedule.blackout or not (timing.interval or plain_cron(timing.cron)):
         return None
     rule: dict[str, object] = {"cron": timing.cron, "timezone": schedule.zone, "day_or": True}
     if timing.interval:
@@ -93,8 +99,14 @@ def reconcile(catalog: Catalog, api: PrefectApi, now: datetime) -> Reconciled:
 
     Raises UnreachableError, NotFoundError when Prefect or the deployment is not there.
     """
-    look = _Look(catalog, api, api.deployment_id(DEPLOYMENT), now)
+    there_now = api.deployment(DEPLOYMENT)
+    if there_now is None:
+        raise not_registered(api.url)
+    look = _Look(catalog, api, there_now.id, now)
     rows = catalog.schedules.all()
+    if there_now.pool:
+        places = Places.of(catalog)
+        look.places = {row.id: place_of(row, places) for row in rows}
     there = {one.slug: one for one in api.schedules(look.deployment)}
     for row in rows:
         with look.told(row.name):
@@ -122,6 +134,8 @@ class _Look:
     changes: list[str] = field(default_factory=list)
     drifts: list[tuple[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    places: dict[UUID, str] = field(default_factory=dict)
+    """The host that the runs of a row go to, by the row's id; without an entry any will do."""
     fresh: set[UUID] = field(default_factory=set)
     """Rows whose schedule was written a moment ago: Prefect's own scheduler makes their runs yet."""
 
@@ -135,7 +149,7 @@ class _Look:
 
     def keep_schedule(self, row: Schedule, there: PrefectSchedule | None) -> None:
         """Make the schedule of one row what the row says."""
-        body = None if paused_at(row, self.now) else body_of(row)
+        body = None if paused_at(row, self.now) else body_of(row, self.place(row.id))
         if body is None:
             if there is not None:
                 self.api.delete_schedule(self.deployment, there.id)
@@ -181,7 +195,7 @@ class _Look:
                 self._drop(one, times, newest.get(_row_of(one)))
 
     def _wanted(self, row: Schedule, newest: dict[str, datetime]) -> list[ExpectedRun]:
-        exact = body_of(row) is None
+        exact = body_of(row, self.place(row.id)) is None
         found: list[ExpectedRun] = []
         if row.id not in self.fresh:
             until = self.now + (SHOWN_AHEAD if exact else SOON)
@@ -200,16 +214,30 @@ class _Look:
             {"schedule_id": str(run.schedule_id)},
             idempotency_key=_key(run),
             tags=["edurise", EXACT],
+            queue=self.place(run.schedule_id),
         )
+
+    def place(self, schedule_id: UUID) -> str:
+        """Return the host that the runs of a row go to; empty: any will do."""
+        return self.places.get(schedule_id, "")
 
     def _drop(self, run: ScheduledRun, wanted: set[tuple[str, datetime]], newest: datetime | None) -> None:
         """End a run that only costs a process: one for a time that is withdrawn, one that a newer run replaces."""
-        if run.expected_start > self.now:
+        if self._misplaced(run):
+            self.api.delete_run(run.id)  # the next look asks for it anew, where it can be done now
+        elif run.expected_start > self.now:
             if EXACT in run.tags and (_row_of(run), run.expected_start) not in wanted:
                 self.api.delete_run(run.id)
         elif run.expected_start < self.now - _PATIENCE and (newest is None or run.expected_start < newest):
             self.api.set_state(run.id, "CANCELLED", message="its time has passed: a newer run took its place")
             self.changes.append(f"a run of {run.expected_start:%Y-%m-%d %H:%M} UTC was late and is not needed any more")
+
+    def _misplaced(self, run: ScheduledRun) -> bool:
+        """Whether a run waits where nobody takes it, or for a host that cannot do it any more."""
+        wanted = next((place for row, place in self.places.items() if str(row) == _row_of(run)), None)
+        if wanted is None:  # one machine does everything
+            return False
+        return not run.queue or (EXACT in run.tags and run.queue != (wanted or DEFAULT_QUEUE))
 
     def report(self) -> None:
         """Raise an alarm about each drift; one that was seen no more for a while is settled."""
@@ -226,6 +254,11 @@ class _Look:
         for alarm in self.catalog.alarms.open():
             if alarm.kind is AlarmKind.SCHEDULE_DRIFT and alarm.last_seen_at < self.now - DRIFT_SHOWN:
                 self.catalog.alarms.settle(alarm.kind, alarm.subject)
+
+
+def place_of(row: Schedule, places: Places) -> str:
+    """Return the host that the runs of a schedule go to; empty: any will do."""
+    return places.backup(row.type.backup, row.source or None) if row.type.backup else ""
 
 
 def _key(run: ExpectedRun) -> str:

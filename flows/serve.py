@@ -19,6 +19,7 @@ from edurise_backup.config import load_settings
 from edurise_backup.errors import BackupError
 from edurise_backup.operations.secrets import PREFECT_AUTH, known, prefect_credential
 from flows.credentials import for_client
+from flows.deploy import refuse_pool
 from flows.prefect_api import PrefectApi
 from flows.processes import children, variable_of
 from flows.services import CLIENTS_LOCK, FLOWS_LOCK, SERVICES_LOCK, keep, lock_folder
@@ -34,7 +35,10 @@ DRAIN_SECONDS = 12.0
 def main(arguments: list[str]) -> int:
     """Run the runner (`--runner`), or the process that stops it in order; returns the exit status."""
     if arguments == ["--runner"]:
-        run_runner()
+        try:
+            run_runner()
+        except BackupError as error:
+            return tell(error)
         return 0
     if "PREFECT_API_URL" not in os.environ:
         print("PREFECT_API_URL must say where the Prefect server is; `make up` starts one", file=sys.stderr)  # noqa: T201
@@ -48,10 +52,13 @@ def main(arguments: list[str]) -> int:
 
 
 def run_runner() -> None:
-    """Register every deployment and take up their runs until a signal comes."""
+    """Register every deployment and take up their runs until a signal comes; raises ConflictError for a pool's."""
     from prefect import serve
 
     from flows.deployments import DEPLOYMENTS, registered
+
+    with PrefectApi(os.environ["PREFECT_API_URL"]) as api:
+        refuse_pool(api)
 
     # Prefect's runner works in /tmp/runner_storage, which belongs to the first user of the machine who ran one
     scratch = lock_folder(os.environ) / "runner"

@@ -34,8 +34,10 @@ from flows.local import SERVER_SECONDS, served
 from flows.prefect_api import PrefectApi
 from flows.processes import LOOPBACK, wait_until
 from flows.schedules import reconcile
+from flows.turns import has_turn
 
 EVERY_SECONDS = 30.0
+SERVICE = "watch"
 PREFECT = "prefect"
 """The name under which a Prefect server that answers is noted: one that falls silent is an alarm."""
 LOOK_SECONDS = 2.0
@@ -63,14 +65,17 @@ def look_once(watch: Watch, api: PrefectApi) -> None:
     for line in found.lines:
         say(line)
     try:
-        if api.healthy():
+        if api.healthy() and has_turn(watch.catalog(), SERVICE):
             look_after_prefect(watch.catalog(), api, datetime.now(UTC))
     except BackupError as error:
         say("\n".join(error.lines()))
 
 
 def look_after_prefect(catalog: Catalog, api: PrefectApi, now: datetime) -> None:
-    """Note that Prefect answers, end its zombies, put its schedules right; raises UnreachableError and its kin."""
+    """Note that Prefect answers, end its zombies, put its schedules right; raises UnreachableError and its kin.
+
+    Who does this has the turn (`flows.turns`): of several machines one looks after Prefect.
+    """
     write_sign(catalog.sessions, PREFECT, now)
     for run_id in end_zombies(api, catalog.sessions, now):
         say(f"the flow run {run_id} had nothing left to do and is marked as crashed")

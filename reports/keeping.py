@@ -75,6 +75,9 @@ def _opened(settings: Settings, report: Report, listed: ReportFile) -> Iterator[
     try:
         with path.open("rb") as file:
             yield file
+    except FileNotFoundError as error:
+        hint = f"where several hosts make reports, look on the one that made it; else {_ADVICE}"
+        raise DamageError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
     except OSError as error:
         raise DamageError(f"{path} cannot be read: {error.strerror}", hint=_ADVICE) from error
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Unpack Debian packages into .tools/ when what they bring is not installed: unpack_tools.sh PACKAGE...
-# (a program has its package's name; libNAME2 brings libNAME.so.2). Needs no root: apt keeps its lists in a folder of ours.
+# (a program has its package's name; libNAME2 brings libNAME.so.2; postgresql-N a server). Needs no root: apt keeps its lists in a folder of ours.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,6 +11,7 @@ installed() {
         PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -qF "$library" ||
             { [ -d .tools ] && [ -n "$(find .tools -name "$library")" ]; }
         ;;
+    postgresql-*) [ -x "/usr/lib/postgresql/${1#*-}/bin/postgres" ] || [ -x ".tools/usr/lib/postgresql/${1#*-}/bin/postgres" ] ;;
     *) command -v "$1" >/dev/null || [ -x ".tools/usr/bin/$1" ] ;;
     esac
 }

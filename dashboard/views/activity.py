@@ -16,6 +16,7 @@ from edurise_backup.catalog.records import JobKind, JobRecord
 from edurise_backup.errors import BackupError
 from edurise_backup.model.jobs import JobStatus
 from edurise_backup.model.maintenance import MaintenanceJob
+from edurise_backup.operations.workers import WorkerState
 
 TIMES = ("24 hours", "7 days", "30 days", "a year", "all")
 _PLACE = "activity place"
@@ -33,6 +34,7 @@ def main() -> None:
     if reading is None:
         return
     show_page(reading, filters, after)
+    show_workers()
     follow_launched()
     if chosen := choose_run(reading.value[: activity.PAGE_ROWS]):
         show_run(*chosen)
@@ -79,6 +81,32 @@ def show_page(reading: Reading[tuple[Activity, ...]], filters: ActivityFilters, 
         st.rerun()
 
 
+def show_workers() -> None:
+    """Show the hosts that share the work, where there is more than one machine."""
+    reading = read_or_stale("workers", queries.workers)
+    if reading is None or not reading.value:
+        return
+    living = sum(state.lives for state in reading.value)
+    title = f"Workers: {living} of {len(reading.value)} live"
+    with st.expander(title, expanded=living < len(reading.value), icon=":material/dns:"):
+        st.caption(f"As of {words.moment_text(reading.as_of)}, from the catalog; Prefect is not asked")
+        st.dataframe([worker_row(state) for state in reading.value], width="stretch", hide_index=True)
+
+
+def worker_row(state: WorkerState) -> dict[str, str | int]:
+    """Return a host as a line of the table."""
+    worker = state.worker
+    return {
+        "Host": worker.host,
+        "Worker": "lives" if state.lives else "stopped" if worker.left_at else "no sign of life",
+        "Last sign": words.moment_text(worker.seen_at),
+        "Runs at once": worker.slots,
+        "Reads": ", ".join(worker.sources) or words.UNKNOWN,
+        "Pool": worker.pool,
+        "Release": worker.version,
+    }
+
+
 def go_to(place: Place | None) -> None:
     """Show the page that begins behind this place."""
     st.session_state[_PLACE] = place
@@ -97,6 +125,7 @@ def row_of(job: Activity) -> dict[str, str | int]:
         "Duration": words.duration(words.between(job.started_at, job.completed_at)),
         "Bytes": words.size(job.bytes),
         "Remarks": job.remarks,
+        "Host": job.host,
         "Id": words.short_id(job.id),
         "Error": job.error or "",
     }

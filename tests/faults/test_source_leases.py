@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from edurise_backup import operations
-from edurise_backup.catalog.leases import LENGTH, Leases
+from edurise_backup.catalog.leases import Leases
 from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.errors import ConflictError, TransientError, UnreachableError
@@ -86,7 +86,7 @@ def test_a_catalog_that_is_away_does_not_cost_the_lease_until_it_has_run_out(emp
         sessions.close()
         there[0] = False
         held.confirm()
-        seconds[0] = LENGTH.total_seconds()
+        seconds[0] = leases.length.total_seconds()
         with pytest.raises(TransientError, match="cannot be proved"):
             held.confirm()
         there[0] = True

@@ -429,11 +429,16 @@ def test_a_reused_process_number_does_not_keep_a_job_alive(sessions: Sessions, b
     assert [ended.id for ended in reconcile_dead(sessions, NOON)] == [job.id]
 
 
-def test_a_restarted_machine_ends_its_jobs(sessions: Sessions, backups: BackupJobs) -> None:
-    job = _queued()
-    backups.create(job)
-    backups.start(job.id, process=replace(this_process(), boot_id="another boot"))
-    assert [ended.id for ended in reconcile_dead(sessions, NOON)] == [job.id]
+def test_a_restarted_machine_ends_its_jobs_and_not_those_of_another_of_its_name(
+    sessions: Sessions, backups: BackupJobs
+) -> None:
+    here = replace(this_process(), machine_id="this machine")
+    mine, others = _queued(), _queued()
+    for job in (mine, others):
+        backups.create(job)
+    backups.start(mine.id, process=replace(here, boot_id="another boot"))
+    backups.start(others.id, process=replace(here, boot_id="another boot", machine_id="another machine"))
+    assert [ended.id for ended in reconcile_dead(sessions, NOON, seen_from=here)] == [mine.id]
 
 
 def test_a_job_of_another_machine_is_judged_by_its_heartbeat(sessions: Sessions, backups: BackupJobs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.records import JobKind
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.verifications import Verifications
+from edurise_backup.catalog.workers import Announcement, announce, leave, read_workers
 from edurise_backup.errors import ConflictError, ForbiddenError, InputError, UnreachableError
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, Verification
@@ -202,6 +204,25 @@ def test_what_is_older_than_asked_is_not_shown(sessions: Sessions) -> None:
     assert not app.dataframe
     app.selectbox(key="activity time").select("all").run()
     assert ids_on(app) == [str(old)[:8]]
+
+
+def test_hosts_that_share_the_work_are_shown_and_nothing_of_them_where_there_are_none(sessions: Sessions) -> None:
+    plant(sessions)
+    assert "Workers" not in everything_on(page())
+    said = Announcement("lms-1", uuid4(), "edurise", 2, ["files/uploads"], "a" * 64, "1")
+    announce(sessions, said)
+    announce(sessions, replace(said, host="lms-2", id=uuid4()))
+    leave(sessions, "lms-2", uuid4())  # of another process: no word of this one
+    queries.workers.clear()
+    assert [one.label for one in page().expander] == ["Workers: 2 of 2 live"]
+    seen = read_workers(sessions).workers[1]
+    leave(sessions, "lms-2", seen.id)
+    queries.workers.clear()
+    app = page()
+    assert [one.label for one in app.expander] == ["Workers: 1 of 2 live"]
+    table = app.dataframe[1].value
+    assert [list(table[name]) for name in ("Host", "Worker")] == [["lms-1", "lms-2"], ["lives", "stopped"]]
+    assert list(app.dataframe[0].value["Host"]) == [socket.gethostname()]
 
 
 def test_an_error_is_told_in_full_with_what_is_safe_and_what_to_do(sessions: Sessions) -> None:

@@ -19,9 +19,10 @@ from streamlit.testing.v1 import AppTest
 from dashboard import activity, queries
 from edurise_backup import operations
 from edurise_backup.config import Settings, load_settings
-from edurise_backup.errors import BackupError, InputError, NotFoundError
+from edurise_backup.errors import BackupError, ConflictError, InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, JobStatus
 from edurise_backup.postgres.server import Server
+from flows.deploy import refuse_pool, refuse_taken
 from flows.local import local_prefect, run_deployment
 from flows.prefect_api import FlowRun, PrefectApi
 from flows.processes import children, variable_of, wait_until
@@ -313,6 +314,14 @@ def test_the_page_activity_starts_the_same_again_and_cancels_what_runs(
         quick_source(product)
         st.cache_data.clear()
         st.cache_resource.clear()
+
+
+def test_what_is_served_here_is_not_given_to_a_pool_as_well(product: Product) -> None:
+    with PrefectApi(product.api_url) as api:
+        refuse_pool(api)
+        with pytest.raises(ConflictError, match="is served on one machine") as told:
+            refuse_taken(api, "edurise", move=True)
+    assert told.value.safe == "nothing was changed"
 
 
 def ended(product: Product, run_id: UUID) -> bool:

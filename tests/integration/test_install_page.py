@@ -16,6 +16,7 @@ from tests.support.documents import ROOT, blocks, page
 
 PAGE = "docs/operations/install.md"
 UNITS = sorted((ROOT / "docs/operations/systemd").glob("*.service"))
+NAMES = {f"edurise-backup{part}.service" for part in ("", "-watch", "-worker", "-prefect")}
 PROGRAM = "/opt/edurise-backup/.venv/bin/python"
 
 
@@ -49,7 +50,7 @@ def test_a_unit_starts_a_program_that_there_is(unit: Path) -> None:
     assert rest in ([], ["watch"])
     assert parser["Service"]["User"] == "edurise-backup"
     assert parser["Service"]["ProtectSystem"] == "strict"
-    assert {unit.name for unit in UNITS} == {"edurise-backup.service", "edurise-backup-watch.service"}
+    assert {unit.name for unit in UNITS} == NAMES
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)

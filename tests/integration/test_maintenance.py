@@ -411,7 +411,7 @@ def test_a_maintenance_job_whose_process_died_is_ended_with_what_is_safe(files_p
     job = MaintenanceJob(JobId(uuid4()), MaintenanceKind.PRUNE, JobStatus.QUEUED)
     with opened(files_product) as catalog:
         catalog.maintenance.create(job)
-        here = this_process()
+        here = this_process(files_product.settings.host)
         catalog.maintenance.start(job.id, process=replace_ticks(here))
         (dead,) = catalog.reconcile()
         assert dead.id == job.id

@@ -11,6 +11,7 @@ import pytest
 from edurise_backup.catalog.processes import Life, Process, life, process_on_this_host, this_process
 
 ME = this_process()
+HERE = replace(ME, machine_id="this machine")
 
 
 def test_this_process_is_alive() -> None:
@@ -29,13 +30,24 @@ def test_a_process_that_ended_is_dead() -> None:
     ("process", "expected"),
     [
         (replace(ME, ticks=(ME.ticks or 0) + 1), Life.DEAD),
-        (replace(ME, boot_id="another boot"), Life.DEAD),
+        (replace(HERE, boot_id="another boot"), Life.DEAD),
+        (replace(HERE, boot_id="another boot", machine_id="another machine"), Life.UNKNOWN),
+        (replace(HERE, boot_id="another boot", machine_id=None), Life.UNKNOWN),
         (replace(ME, host="elsewhere"), Life.UNKNOWN),
         (replace(ME, pid_namespace=1), Life.UNKNOWN),
         (replace(ME, ticks=None), Life.ALIVE),
         (Process(ME.host, ME.pid), Life.UNKNOWN),
     ],
-    ids=["number reused", "restarted", "other host", "other container", "no start time", "nothing known"],
+    ids=[
+        "number reused",
+        "restarted",
+        "other machine",
+        "perhaps another machine",
+        "other host",
+        "other container",
+        "no start time",
+        "nothing known",
+    ],
 )
 def test_a_process_is_known_by_more_than_its_number(process: Process, expected: Life) -> None:
-    assert life(process, seen_from=ME) is expected
+    assert life(process, seen_from=HERE) is expected

@@ -87,6 +87,8 @@ class Activity:
     error: str | None
     hint: str | None
     flow_run_id: UUID | None
+    host: str = ""
+    """Where it ran, or is to run."""
 
     @property
     def place(self) -> Place:
@@ -158,7 +160,8 @@ def _select(kind: JobKind, filters: ActivityFilters, paged: bool) -> str:
     conditions += [_OF_SOURCE.format(backup=of.backup)] if filters.source else []
     return f"""SELECT '{kind.value}' AS kind, j.id, coalesce({of.what}, '') AS what,
         coalesce({of.source}, '') AS source, j.status, j.verification_status, {_MOMENT} AS moment,
-        j.completed_at, j.started_at, {of.bytes} AS bytes, {of.remarks} AS remarks, j.error, j.hint, j.flow_run_id
+        j.completed_at, j.started_at, {of.bytes} AS bytes, {of.remarks} AS remarks, j.error, j.hint,
+        j.flow_run_id, j.host
         FROM {of.table} j WHERE {" AND ".join(conditions)}
         ORDER BY {_MOMENT} DESC, j.id DESC LIMIT %(limit)s"""  # noqa: S608  ours
 

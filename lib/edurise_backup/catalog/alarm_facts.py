@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from edurise_backup.catalog.reconcile import DIED
 from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.catalog.signs import read_signs
+from edurise_backup.catalog.workers import read_workers
 from edurise_backup.model.alarm_change import WINDOW
 from edurise_backup.model.alarm_facts import Change, Ended, Facts, FailedProof, LastGood, Size
 
@@ -148,7 +149,8 @@ class _Changed(msgspec.Struct):
 def read_facts(sessions: Sessions, now: datetime) -> Facts:
     """Return what the catalog alone knows; who asks adds what is configured, the store and the clocks."""
     facts = sessions.run(lambda connection: _facts(connection, now))
-    return replace(facts, signs=read_signs(sessions))
+    seen = read_workers(sessions)
+    return replace(facts, signs=read_signs(sessions), workers=seen.workers, workers_at=seen.now)
 
 
 def read_sizes(sessions: Sessions, now: datetime) -> tuple[Size, ...]:

@@ -33,8 +33,8 @@ _CONDITIONS = {
 class BackupJobs(Jobs[BackupJob]):
     """Backups, from the moment that they are asked for."""
 
-    def __init__(self, sessions: Sessions, *, clock: Clock = utc_now) -> None:
-        super().__init__(sessions, BACKUPS, clock=clock)
+    def __init__(self, sessions: Sessions, *, clock: Clock = utc_now, host: str = "") -> None:
+        super().__init__(sessions, BACKUPS, clock=clock, host=host)
 
     def find(self, filters: BackupFilters) -> tuple[BackupJob, ...]:
         """Return the backups that pass every filter, newest first.

@@ -2,7 +2,8 @@
 
 Each change of hands takes a greater token (a fencing token): a worker that was
 paused, whose lease ran out and went to somebody else, finds out before it
-publishes. Martin Kleppmann, "How to do distributed locking" (2016).
+publishes. Martin Kleppmann, "How to do distributed locking" (2016). Time is the
+catalog server's: hosts with clocks of their own must agree when one ran out.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import dict_row
 
+from edurise_backup.catalog.clocks import present
 from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.errors import ConflictError
+from edurise_backup.model.words import span
 from edurise_backup.ports import Clock, utc_now
 
 COPIES = "copy/"
 """What the name of a lease on a copy begins with."""
-LENGTH = timedelta(minutes=10)
-"""A lease that is not renewed for so long may be taken by somebody else."""
+SILENCE = timedelta(minutes=10)
+"""Who gives no sign of life for so long counts as dead, and what he held may be taken; a setting may say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,14 @@ class Lease:
 class Leases:
     """The rows of `leases`."""
 
-    def __init__(self, sessions: Sessions, *, clock: Clock = utc_now, length: timedelta = LENGTH) -> None:
+    def __init__(
+        self, sessions: Sessions, *, clock: Clock = utc_now, length: timedelta = SILENCE, host: str = ""
+    ) -> None:
         self._sessions = sessions
         self._clock = clock
-        self._length = length
+        self._host = host or socket.gethostname()
+        self.length = length
+        """One that is not renewed for so long may be taken by somebody else."""
 
     def acquire(self, names: Sequence[str], holder: UUID) -> dict[str, int]:
         """Take all of the leases, or none; return the token of each. The same holder keeps his own.
@@ -58,8 +65,7 @@ class Leases:
 
     def renew(self, tokens: dict[str, int]) -> None:
         """Show a sign of life; raises ConflictError when a lease has gone to somebody else."""
-        now = self._clock()
-        self._sessions.run(lambda connection: _renew(connection, tokens, now, now + self._length))
+        self._sessions.run(lambda connection: self._renew(connection, tokens))
 
     def confirm(self, tokens: dict[str, int]) -> None:
         """Prove, before something is published, that the leases are still held; raises ConflictError.
@@ -89,7 +95,7 @@ class Leases:
         return self._sessions.run(read)
 
     def _acquire(self, connection: Connection, names: list[str], holder: UUID) -> dict[str, int]:
-        now = self._clock()
+        now = present(connection, self._clock)
         tokens = {}
         for name in names:  # in the order of names: two who want the same ones cannot wait for each other
             row = connection.execute(
@@ -109,10 +115,10 @@ class Leases:
                 {
                     "name": name,
                     "holder": holder,
-                    "host": socket.gethostname(),
+                    "host": self._host,
                     "pid": os.getpid(),
                     "now": now,
-                    "end": now + self._length,
+                    "end": now + self.length,
                 },
             ).fetchone()
             if row is None:
@@ -131,21 +137,21 @@ class Leases:
         return ConflictError(
             f"{name.removeprefix(COPIES)} is being {work} by {who}",
             safe="nothing was started; what is under way goes on",
-            hint=f"wait for it; a process that died lets go after {int(self._length.total_seconds()) // 60} minutes, "
+            hint=f"wait for it; a process that died lets go after {span(self.length)}, "
             "or as soon as its job is known to be dead",
         )
 
-
-def _renew(connection: Connection, tokens: dict[str, int], now: datetime, end: datetime) -> None:
-    for name, token in sorted(tokens.items()):
-        done = connection.execute(
-            """UPDATE leases SET renewed_at = greatest(renewed_at, %s), expires_at = greatest(expires_at, %s)
-               WHERE name = %s AND token = %s""",
-            (now, end, name, token),
-        )
-        if not done.rowcount:
-            raise ConflictError(
-                f"the lease on {name} has gone to somebody else while this process stood still",
-                safe="nothing more is published by this job; what it published before is whole",
-                hint="look why this process stood still (a paused machine, a swapped-out host), then start it again",
+    def _renew(self, connection: Connection, tokens: dict[str, int]) -> None:
+        now = present(connection, self._clock)
+        for name, token in sorted(tokens.items()):
+            done = connection.execute(
+                """UPDATE leases SET renewed_at = greatest(renewed_at, %s), expires_at = greatest(expires_at, %s)
+                   WHERE name = %s AND token = %s""",
+                (now, now + self.length, name, token),
             )
+            if not done.rowcount:
+                raise ConflictError(
+                    f"the lease on {name} has gone to somebody else while this process stood still",
+                    safe="nothing more is published by this job; what it published before is whole",
+                    hint="look why this process stood still (a paused machine, a swapped-out host), then start again",
+                )

@@ -17,6 +17,7 @@ from uuid import UUID
 from psycopg import sql
 
 from edurise_backup.catalog import rows
+from edurise_backup.catalog.clocks import brought
 from edurise_backup.catalog.processes import Process, this_process
 from edurise_backup.catalog.rows import RecordT, Table
 from edurise_backup.catalog.sessions import Connection, Sessions
@@ -47,12 +48,16 @@ class Standing:
 
 
 class Jobs(Generic[RecordT]):
-    """The rows of one kind of job; `clock` gives the times that are written."""
+    """The rows of one kind of job; `clock` gives the times that are written, `host` is this machine's name in them.
 
-    def __init__(self, sessions: Sessions, table: Table[RecordT], *, clock: Clock = utc_now) -> None:
+    Signs of life are the catalog server's time: whoever judges them may be on another host.
+    """
+
+    def __init__(self, sessions: Sessions, table: Table[RecordT], *, clock: Clock = utc_now, host: str = "") -> None:
         self._sessions = sessions
         self._table = table
         self._clock = clock
+        self._host = host
 
     @property
     def clock(self) -> Clock:
@@ -107,7 +112,7 @@ class Jobs(Generic[RecordT]):
 
         Raises NotFoundError, and ConflictError when the job has ended or another process runs it.
         """
-        runner = process or this_process()
+        runner = process or this_process(self._host)
         return self._sessions.run(partial(self._start, job_id=job_id, process=runner, now=self._clock()))
 
     def attach_flow_run(self, job_id: UUID, flow_run_id: UUID) -> None:
@@ -126,7 +131,8 @@ class Jobs(Generic[RecordT]):
 
         A job that has ended is left as it is.
         """
-        return self._sessions.run(partial(self._beat, job_id=job_id, beat=beat, now=self._clock()), patience=patience)
+        now = brought(self._clock)
+        return self._sessions.run(partial(self._beat, job_id=job_id, beat=beat, now=now), patience=patience)
 
     def finish(self, job: RecordT) -> bool:
         """End the job with the result that the record holds, at its `completed_at` or now.
@@ -154,8 +160,9 @@ class Jobs(Generic[RecordT]):
     def _start(self, connection: Connection, job_id: UUID, process: Process, now: datetime) -> RecordT:
         query = sql.SQL(
             """UPDATE {} SET status = 'running', started_at = coalesce(started_at, %(now)s),
-                   heartbeat_at = %(now)s, host = %(host)s, pid = %(pid)s, boot_id = %(boot)s,
-                   pid_namespace = %(namespace)s, process_ticks = %(ticks)s
+                   heartbeat_at = coalesce(%(alive)s, clock_timestamp()), host = %(host)s, pid = %(pid)s,
+                   boot_id = %(boot)s, pid_namespace = %(namespace)s, process_ticks = %(ticks)s,
+                   machine_id = %(machine)s
                WHERE id = %(id)s AND (status = 'queued' OR status = 'running' AND host = %(host)s
                    AND pid = %(pid)s AND process_ticks IS NOT DISTINCT FROM %(ticks)s)"""
         ).format(self._table.identifier)
@@ -164,11 +171,13 @@ class Jobs(Generic[RecordT]):
             {
                 "id": job_id,
                 "now": now,
+                "alive": brought(self._clock),
                 "host": process.host,
                 "pid": process.pid,
                 "boot": process.boot_id,
                 "namespace": process.pid_namespace,
                 "ticks": process.ticks,
+                "machine": process.machine_id,
             },
         )
         job = self._get(connection, job_id)
@@ -195,10 +204,10 @@ class Jobs(Generic[RecordT]):
         self._get(connection, job_id)
         return False
 
-    def _beat(self, connection: Connection, job_id: UUID, beat: Beat, now: datetime) -> Standing:
+    def _beat(self, connection: Connection, job_id: UUID, beat: Beat, now: datetime | None) -> Standing:
         query = sql.SQL(
-            """UPDATE {} SET heartbeat_at = %(now)s, phase = %(phase)s, progress = %(progress)s,
-                   cpu_seconds = %(cpu)s, peak_memory = %(memory)s, sent_bytes = %(sent)s
+            """UPDATE {} SET heartbeat_at = coalesce(%(now)s, clock_timestamp()), phase = %(phase)s,
+                   progress = %(progress)s, cpu_seconds = %(cpu)s, peak_memory = %(memory)s, sent_bytes = %(sent)s
                WHERE id = %(id)s AND status = 'running' RETURNING cancel_requested_at"""
         ).format(self._table.identifier)
         row = connection.execute(

@@ -34,8 +34,8 @@ class RepositorySize:
 class MaintenanceJobs(Jobs[MaintenanceJob]):
     """Prunes, checks and forgetting."""
 
-    def __init__(self, sessions: Sessions, *, clock: Clock = utc_now) -> None:
-        super().__init__(sessions, MAINTENANCE, clock=clock)
+    def __init__(self, sessions: Sessions, *, clock: Clock = utc_now, host: str = "") -> None:
+        super().__init__(sessions, MAINTENANCE, clock=clock, host=host)
 
     def last(
         self, kind: MaintenanceKind, *, dry_run: bool = False, good: bool = False, store: str = ""

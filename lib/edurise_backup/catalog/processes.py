@@ -1,12 +1,15 @@
 """Tell a process that still runs from one that has died, also when its number was given away again.
 
-A process is known by the machine's boot, its pid namespace, its number and its
-start time (proc(5), field 22 of `stat`). Where one of these differs, or /proc
-is missing, the number alone proves nothing.
+A process is known by its host, the machine's boot, its pid namespace, its
+number and its start time (proc(5), field 22 of `stat`). Where one of these
+differs, or /proc is missing, the number alone proves nothing. The host is the
+one of the settings; two machines that were given the same name are told apart
+by the machine's own id.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 
 _PROC = Path("/proc")
+_MACHINE = Path("/etc/machine-id")
 
 
 class Life(Enum):
@@ -34,17 +38,19 @@ class Process:
     pid_namespace: int | None = None
     ticks: int | None = None
     """Start time in clock ticks since boot."""
+    machine_id: str | None = None
 
 
-def this_process() -> Process:
-    """Return the calling process."""
-    return process_on_this_host(os.getpid())
+def this_process(host: str = "") -> Process:
+    """Return the calling process; `host` is what the settings call this machine, if they do."""
+    return process_on_this_host(os.getpid(), host)
 
 
-def process_on_this_host(pid: int) -> Process:
+def process_on_this_host(pid: int, host: str = "") -> Process:
     """Return the process that has the number `pid` now; without a start time when there is none."""
     state = _state_and_ticks(pid)
-    return Process(socket.gethostname(), pid, _boot_id(), _pid_namespace(), state[1] if state else None)
+    ticks = state[1] if state else None
+    return Process(host or socket.gethostname(), pid, _boot_id(), _pid_namespace(), ticks, _machine_id())
 
 
 def life(process: Process, *, seen_from: Process) -> Life:
@@ -52,7 +58,9 @@ def life(process: Process, *, seen_from: Process) -> Life:
     if process.host != seen_from.host:
         return Life.UNKNOWN
     if process.boot_id and seen_from.boot_id and process.boot_id != seen_from.boot_id:
-        return Life.DEAD  # the machine was started again since
+        # the machine was started again since; or it is another one of the same name, which says nothing
+        same = process.machine_id is not None and process.machine_id == seen_from.machine_id
+        return Life.DEAD if same else Life.UNKNOWN
     if process.boot_id is None or process.pid_namespace != seen_from.pid_namespace:
         return Life.UNKNOWN  # a container of the same name has numbers of its own
     state = _state_and_ticks(process.pid)
@@ -75,6 +83,15 @@ def _boot_id() -> str | None:
         return (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return None
+
+
+def _machine_id() -> str | None:
+    """Return a digest of the machine's id, which itself is not to be shown (machine-id(5))."""
+    try:
+        text = _MACHINE.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return hashlib.sha256(f"edurise-backup {text}".encode()).hexdigest()[:32] if text else None
 
 
 def _pid_namespace() -> int | None:

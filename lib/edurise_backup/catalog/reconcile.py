@@ -1,7 +1,8 @@
 """End the jobs that nobody runs any more, so that no row claims work that does not happen.
 
 Called at the start of every operation. Whether a job is dead is decided by its
-process, where that can be seen from here, and by its last sign of life.
+process, where that can be seen from here, and by its last sign of life. That is
+the catalog server's time, and so must `now` be.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from edurise_backup.catalog.leases import SILENCE
 from edurise_backup.catalog.lifecycle import close_phases
 from edurise_backup.catalog.processes import Life, Process, life, this_process
 from edurise_backup.catalog.records import JobKind
@@ -21,7 +23,6 @@ from edurise_backup.catalog.rows import BACKUPS, MAINTENANCE, RECOVERIES, VERIFI
 from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.model.jobs import JobId, JobStatus
 
-_HEARTBEAT_TIMEOUT = timedelta(minutes=10)
 _START_TIMEOUT = timedelta(hours=6)
 DIED = ("%ended without finishing the job%", "no sign of life for %", "was never started%")
 """How the errors below are told from others, in LIKE's words."""
@@ -54,13 +55,14 @@ class _OpenJob:
     boot_id: str | None
     pid_namespace: int | None
     process_ticks: int | None
+    machine_id: str | None
 
 
 def reconcile_dead(
     sessions: Sessions,
     now: datetime,
     *,
-    heartbeat_timeout: timedelta = _HEARTBEAT_TIMEOUT,
+    heartbeat_timeout: timedelta = SILENCE,
     start_timeout: timedelta = _START_TIMEOUT,
     seen_from: Process | None = None,
 ) -> tuple[EndedJob, ...]:
@@ -89,7 +91,7 @@ def _open_jobs(connection: Connection, table: sql.Identifier) -> list[_OpenJob]:
     # rows that somebody is writing at this moment are alive
     query = sql.SQL(
         """SELECT id, status, created_at, started_at, heartbeat_at, host, pid, boot_id,
-                  pid_namespace, process_ticks
+                  pid_namespace, process_ticks, machine_id
            FROM {} WHERE status IN ('queued', 'running') ORDER BY id FOR UPDATE SKIP LOCKED"""
     ).format(table)
     with connection.cursor(row_factory=dict_row) as cursor:
@@ -102,9 +104,9 @@ def _cause_of_death(
     if job.status is JobStatus.QUEUED:
         waited = now - job.created_at
         return f"was never started: it waited for {_span(waited)}" if waited > start_timeout else None
-    last = max(moment for moment in (job.heartbeat_at, job.started_at, job.created_at) if moment)
+    last = job.heartbeat_at or job.started_at or job.created_at  # the first is the catalog's time, the others a host's
     if job.pid is not None:
-        process = Process(job.host, job.pid, job.boot_id, job.pid_namespace, job.process_ticks)
+        process = Process(job.host, job.pid, job.boot_id, job.pid_namespace, job.process_ticks, job.machine_id)
         if life(process, seen_from=here) is Life.DEAD:
             return (
                 f"the process {job.pid} on {job.host} ended without finishing the job; "

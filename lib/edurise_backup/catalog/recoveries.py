@@ -16,8 +16,8 @@ from edurise_backup.ports import Clock, utc_now
 class RecoveryJobs(Jobs[RecoveryJob]):
     """Recoveries of backups."""
 
-    def __init__(self, sessions: Sessions, *, clock: Clock = utc_now) -> None:
-        super().__init__(sessions, RECOVERIES, clock=clock)
+    def __init__(self, sessions: Sessions, *, clock: Clock = utc_now, host: str = "") -> None:
+        super().__init__(sessions, RECOVERIES, clock=clock, host=host)
 
     def of_backup(self, backup_id: UUID) -> tuple[RecoveryJob, ...]:
         """Return the recoveries of the backup, newest first."""

@@ -21,6 +21,7 @@ from edurise_backup.cli import (
     upkeep,
     users,
     watching,
+    workers,
 )
 
 
@@ -28,11 +29,13 @@ def add_commands(app: typer.Typer) -> None:
     """Put them on the top level, in the order in which `--help` lists them."""
     for module in (jobs, maintenance, retention, protections, keys, schedule, alarms, watching, costs, upkeep, plugged):
         module.add_commands(app)
-    for group, name in (
+    groups = (
         (users.app, "user"),
         (approvals.app, "approval"),
         (audit.app, "audit"),
         (copies.app, "copy"),
         (stores.app, "store"),
-    ):
+        (workers.app, "worker"),
+    )
+    for group, name in groups:
         app.add_typer(group, name=name)

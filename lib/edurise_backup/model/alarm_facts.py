@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from edurise_backup.model.workers import Worker
+
 FULL = ("full", "")
 """What stands for the whole set among parts and their sources."""
 
@@ -146,6 +148,9 @@ class Facts:
     store: Store | None = None
     clock_offset: timedelta | None = None
     """How far this host's clock is ahead of the catalog server's, beyond what the question itself took."""
+    workers: tuple[Worker, ...] = ()
+    workers_at: datetime | None = None
+    """By the catalog server's clock, as the workers' signs are."""
     newest_moment: datetime | None = None
     """The latest moment that a job's row tells of."""
     changes: Mapping[tuple[str, str], tuple[Change, ...]] = field(default_factory=dict)

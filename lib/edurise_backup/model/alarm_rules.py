@@ -14,6 +14,7 @@ from edurise_backup.model.alarm_change import unusual_change
 from edurise_backup.model.alarm_copies import copies_in_trouble
 from edurise_backup.model.alarm_facts import FULL, Ended, Facts, LastGood
 from edurise_backup.model.alarm_store import store_filling
+from edurise_backup.model.alarm_workers import worker_clocks, workers_away
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.words import shown, span, subject_of
 
@@ -161,6 +162,8 @@ RULES: tuple[Rule, ...] = (
     unusual_change,
     service_down,
     copies_in_trouble,
+    workers_away,
+    worker_clocks,
 )
 KINDS = frozenset(
     {

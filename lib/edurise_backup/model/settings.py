@@ -14,6 +14,9 @@ PREFECT_API = "http://127.0.0.1:4200/api"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 Name = Annotated[str, msgspec.Meta(pattern=NAME)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[int, msgspec.Meta(ge=10, le=86400)]
+Host = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,62})?\Z")]
+"""The `host` setting of the one machine that can read a source; empty: every machine that lists it."""
 
 
 class RepositorySettings(StoreSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,6 +75,8 @@ class CatalogSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True,
 
     url: str = ""
     allow_plaintext: bool = False
+    silence_seconds: Seconds = 600
+    """A job without a sign of life for so long is dead, and its sources may be taken; the same on every host."""
 
 
 class PrefectSettings(AuthSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -94,6 +99,7 @@ class DatabaseSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True
     lock_timeout_seconds: Positive = 30
     bindir: str = ""
     """The folder of the client tools; found by themselves otherwise."""
+    host: Host = ""
 
 
 class FilesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,6 +115,7 @@ class FilesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """A command that is run before the files are read, for instance to take a file system snapshot."""
     post_hook: tuple[str, ...] = ()
     """A command that is run afterwards, also when the backup failed."""
+    host: Host = ""
 
 
 class ConfigurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -117,6 +124,7 @@ class ConfigurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     name: Name
     paths: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     exclude: tuple[str, ...] = ()
+    host: Host = ""
 
 
 class ObjectivesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -45,10 +45,11 @@ def look(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock | 
 
 def gather(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock | None = None) -> Facts:
     """Return everything that the rules look at; the repository is not opened."""
+    facts = read_facts(catalog.sessions, now)
     return replace(
-        read_facts(catalog.sessions, now),
+        facts,
         aims=aims_of(settings),
-        expected=expected_sources(settings),
+        expected=_with_other_hosts(expected_sources(settings), facts),
         store=_store(settings, catalog, now),
         clock_offset=clock_offset(catalog.sessions, clock or settings.around.clock),
         copies=copy_facts(catalog, known_copies(settings, catalog), now),
@@ -70,6 +71,16 @@ def expected_sources(settings: Settings) -> tuple[tuple[str, str], ...]:
     if not (settings.databases or settings.files or settings.buckets or settings.configuration):
         return ()
     return (FULL, *((part.value, name) for part, name in choose_sources(settings, BackupType.FULL, None)))
+
+
+def _with_other_hosts(expected: tuple[tuple[str, str], ...], facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Add what other hosts read: whichever host looks, it must not settle what another one has found."""
+    others = {
+        (part, name)
+        for worker in facts.workers
+        for part, _, name in [source.partition("/") for source in worker.sources]
+    }
+    return (*expected, *sorted(others - set(expected)))
 
 
 def find_alarm(catalog: Catalog, word: str) -> AlarmRow:

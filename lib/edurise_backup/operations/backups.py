@@ -25,6 +25,7 @@ from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.object_rows import held_objects
 from edurise_backup.operations.people import acting
+from edurise_backup.operations.places import refuse_other_repository, refuse_partial
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.operations.space import note_space
@@ -58,7 +59,8 @@ def create_backup(
     `job_id` names a row that `queue_backup` made; what it says of the source is
     done. Raises InputError (nothing was changed) for what cannot be done: before
     a job exists, or, for a queued job and a flow run, told in its row, too.
-    Raises ConflictError while another backup of one of the sources is under way.
+    Raises ConflictError while another backup of one of the sources is under way,
+    and where this host lacks what other hosts of the catalog read.
     Raises BackupError after the job's row says failed or cancelled; what was
     published before stays whole.
     """
@@ -66,9 +68,10 @@ def create_backup(
 
     def prepare(errand: Errand) -> tuple[BackupJob, Repository]:
         kind = backup_type(type)
+        chosen = choose_sources(settings, kind, source)
         job = _new_job(settings, kind, source, incremental, tags, job_id)
         repository = opened_repository(settings, errand)
-        check_paths(settings, choose_sources(settings, kind, source))
+        check_paths(settings, chosen)
         return job, repository
 
     errand = Errand(settings, progress=progress, stop=stop)
@@ -80,9 +83,10 @@ def create_backup(
             catalog.jobs.attach_flow_run(queued.id, flow_run_id)
             job_id = queued.id
         with told_in_row(catalog.jobs, job_id):
+            refuse_partial(catalog, settings, backup_type(type), source)
             errand.await_job(catalog, catalog.jobs, job_id)
             job, repository = prepared or prepare(errand)
-
+            refuse_other_repository(catalog, settings, repository.config.id)
             names = [f"{part.value}/{name}" for part, name in choose_sources(settings, job.type, job.source or None)]
             with holding(catalog, names, job.id) as held:
 
@@ -114,6 +118,7 @@ def queue_backup(
 ) -> JobId:
     """Write the row of a backup that a flow run will take; return its id."""
     settings = settings or load_settings()
+    choose_sources(settings, backup_type(type), source)
     with open_catalog(settings) as catalog:
         job = _new_job(settings, backup_type(type), source, incremental, tags, None)
         catalog.jobs.create(job)
@@ -220,7 +225,6 @@ def _new_job(
 ) -> BackupJob:
     if any("," in tag for tag in tags):
         raise InputError("a tag holds no comma", hint="give several tags separately")
-    choose_sources(settings, kind, source)
     return BackupJob(
         id=job_id or JobId(uuid4()),
         type=kind,

@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,12 +15,14 @@ from edurise_backup.catalog.accounts import Accounts
 from edurise_backup.catalog.alarms import Alarms
 from edurise_backup.catalog.approvals import Approvals
 from edurise_backup.catalog.audit import AuditTrail
+from edurise_backup.catalog.clocks import present
 from edurise_backup.catalog.copies import BackupCopies
 from edurise_backup.catalog.expected_runs import ExpectedRuns
 from edurise_backup.catalog.jobs import BackupJobs
-from edurise_backup.catalog.leases import Leases
+from edurise_backup.catalog.leases import SILENCE, Leases
 from edurise_backup.catalog.maintenance import MaintenanceJobs
 from edurise_backup.catalog.migrate import migrate
+from edurise_backup.catalog.processes import this_process
 from edurise_backup.catalog.protections import Protections
 from edurise_backup.catalog.reconcile import EndedJob, reconcile_dead
 from edurise_backup.catalog.recoveries import RecoveryJobs
@@ -43,16 +46,27 @@ _USER = "edurise_catalog"
 class Catalog:
     """The job tables; jobs whose process has died are ended when it is opened."""
 
-    def __init__(self, sessions: Sessions, held: ExitStack, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        held: ExitStack,
+        *,
+        clock: Clock = utc_now,
+        host: str = "",
+        silence: timedelta = SILENCE,
+    ) -> None:
         self.sessions = sessions
         self.clock = clock
-        self.jobs = BackupJobs(sessions, clock=clock)
-        self.verifications = Verifications(sessions, clock=clock)
-        self.recoveries = RecoveryJobs(sessions, clock=clock)
-        self.maintenance = MaintenanceJobs(sessions, clock=clock)
+        self.host = host
+        self.silence = silence
+        """Who gives no sign of life for so long counts as dead."""
+        self.jobs = BackupJobs(sessions, clock=clock, host=host)
+        self.verifications = Verifications(sessions, clock=clock, host=host)
+        self.recoveries = RecoveryJobs(sessions, clock=clock, host=host)
+        self.maintenance = MaintenanceJobs(sessions, clock=clock, host=host)
         self.audit = AuditTrail(sessions, clock=clock)
         self.alarms = Alarms(sessions, clock=clock)
-        self.leases = Leases(sessions, clock=clock)
+        self.leases = Leases(sessions, clock=clock, length=silence, host=host)
         self.schedules = Schedules(sessions)
         self.expected_runs = ExpectedRuns(sessions)
         self.protections = Protections(sessions)
@@ -66,7 +80,8 @@ class Catalog:
 
     def reconcile(self) -> tuple[EndedJob, ...]:
         """Mark jobs as failed whose process died or that were never started; return them."""
-        return reconcile_dead(self.sessions, self.clock())
+        now = self.sessions.run(lambda connection: present(connection, self.clock))
+        return reconcile_dead(self.sessions, now, heartbeat_timeout=self.silence, seen_from=this_process(self.host))
 
     def close(self) -> None:
         """Let go of the connections; an embedded server that nobody else uses is stopped."""
@@ -88,7 +103,13 @@ def open_catalog(settings: Settings) -> Catalog:
         sessions = Sessions.to(address)
         stack.callback(sessions.close)
         migrate(sessions)
-        catalog = Catalog(sessions, stack.pop_all(), clock=settings.around.clock)
+        catalog = Catalog(
+            sessions,
+            stack.pop_all(),
+            clock=settings.around.clock,
+            host=settings.host,
+            silence=timedelta(seconds=settings.catalog.silence_seconds),
+        )
     catalog.reconcile()
     return catalog
 

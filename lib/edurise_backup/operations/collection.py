@@ -107,6 +107,16 @@ def check_paths(settings: Settings, chosen: Sequence[tuple[BackupType, str]]) ->
             _configuration_source(settings, listed)
 
 
+def host_of(settings: Settings, part: BackupType, name: str) -> str:
+    """Return the one host that can read a source; empty: every host that lists it."""
+    kinds: dict[BackupType, Sequence[DatabaseSettings | FilesSettings | ConfigurationSettings]] = {
+        BackupType.DATABASE: settings.databases,
+        BackupType.FILES: settings.files,
+        BackupType.CONFIGURATION: settings.configuration,
+    }
+    return next((source.host for source in kinds.get(part, ()) if source.name == name), "")
+
+
 def database_folder(source: str) -> str:
     """Return the folder of a snapshot's tree that holds what was dumped from a database source."""
     return f"{FOLDER}/{source}"

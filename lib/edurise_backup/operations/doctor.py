@@ -13,6 +13,7 @@ from edurise_backup.operations.buckets import look_at_bucket
 from edurise_backup.operations.doctor_copies import examine_copies
 from edurise_backup.operations.doctor_people import examine_people
 from edurise_backup.operations.doctor_store import store_findings
+from edurise_backup.operations.doctor_workers import examine_workers
 from edurise_backup.operations.findings import Finding, Level
 from edurise_backup.operations.probing import last_probe
 from edurise_backup.operations.readiness import data_directory, embedded_server, from_catalog, secret_files
@@ -45,6 +46,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("buckets", _buckets),
         ("prefect", prefect_findings),
         ("people", examine_people),
+        ("workers", examine_workers),
     ]
     found: list[Finding] = []
     for subject, look in looks:

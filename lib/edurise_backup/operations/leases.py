@@ -6,15 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from uuid import UUID
 
-from edurise_backup.catalog.leases import LENGTH, Leases
+from edurise_backup.catalog.leases import Leases
 from edurise_backup.errors import BackupError, ConflictError, TransientError, UnreachableError
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.operations.catalogs import Catalog
 
-_EVERY = LENGTH / 10
+_TIMES = 10
+"""A lease is renewed so often within its length."""
 
 
 def _seconds() -> float:
@@ -29,12 +29,11 @@ class HeldLeases:
         leases: Leases,
         tokens: dict[str, int],
         *,
-        every: timedelta = _EVERY,
         seconds: Callable[[], float] = _seconds,
     ) -> None:
         self._leases = leases
         self._tokens = tokens
-        self._every = every
+        self._every = leases.length / _TIMES
         self._seconds = seconds
         self._renewed = seconds()
         self._ended = threading.Event()
@@ -51,7 +50,7 @@ class HeldLeases:
         try:
             self._leases.confirm(self._tokens)
         except (TransientError, UnreachableError) as error:
-            if self._seconds() - self._renewed < LENGTH.total_seconds():
+            if self._seconds() - self._renewed < self._leases.length.total_seconds():
                 return
             raise TransientError(
                 f"whether this job still holds its sources cannot be proved: {error.message}",

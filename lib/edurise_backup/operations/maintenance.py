@@ -26,6 +26,7 @@ from edurise_backup.operations.guarding import PRUNE, authorised_prune
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.keys import note_keys
 from edurise_backup.operations.people import acting
+from edurise_backup.operations.places import refuse_other_repository
 from edurise_backup.operations.presence import Presence, look_for_backups
 from edurise_backup.operations.protections import look_for_protections, refuse_vanished
 from edurise_backup.operations.pruning import (
@@ -185,6 +186,7 @@ def run_maintenance(
         errand = errand or Errand(settings, progress=progress, stop=stop)
         errand.await_job(catalog, catalog.maintenance, queued)
         repository = opened_repository(settings, errand)
+        refuse_other_repository(catalog, settings, repository.config.id)
         done = run_job(
             catalog.maintenance,
             job,
