@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from edurise_backup.model.content import BlobId, BlobKind, Node
+from edurise_backup.model.content import BlobId, BlobKind, Node, name_bytes
+from edurise_backup.model.shards import NameRange
 from edurise_backup.model.status import Status
 
 Buffer = bytes | bytearray | memoryview
@@ -129,9 +130,10 @@ class Entry:
     """One name in a source: a directory has `children`, a regular file `open`, all else is in `node`.
 
     `status` is there for a regular file of this machine, which then may be read by its path.
+    `within` lists the children of a range of names, where that is cheaper than listing all.
     """
 
-    __slots__ = ("_describe", "_node", "children", "name", "open", "path", "status")
+    __slots__ = ("_describe", "_node", "children", "name", "open", "path", "status", "within")
 
     def __init__(
         self,
@@ -139,6 +141,7 @@ class Entry:
         path: str,
         children: Callable[[], Iterable[Entry]] | None = None,
         opener: Callable[[], Content] | None = None,
+        within: Callable[[NameRange], Iterable[Entry]] | None = None,
     ) -> None:
         self._node: Node | None = node
         self._describe: Callable[[Status], Node] | None = None
@@ -146,6 +149,7 @@ class Entry:
         self.path = path
         self.children = children
         self.open = opener
+        self.within = within
         self.status: Status | None = None
 
     @classmethod
@@ -156,8 +160,16 @@ class Entry:
         entry = cls.__new__(cls)
         entry._node, entry._describe = None, describe
         entry.name, entry.path, entry.status = name, path, status
-        entry.children, entry.open = None, opener
+        entry.children, entry.within, entry.open = None, None, opener
         return entry
+
+    def children_in(self, names: NameRange) -> Iterable[Entry]:
+        """Return the children whose names lie in the range, in order; none of what is no directory."""
+        if self.children is None:
+            return ()
+        if self.within is not None:
+            return self.within(names)
+        return (child for child in self.children() if name_bytes(child.name) in names)
 
     @property
     def node(self) -> Node:

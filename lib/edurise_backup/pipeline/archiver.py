@@ -43,6 +43,8 @@ class Parent:
     """Whether a data blob (hex id) is in the repository."""
     alike: bool = False
     """It was made by this program and user, who saw of a file what we would see."""
+    made_up: frozenset[str] = frozenset()
+    """Trees that `read_tree` knows and the repository does not: what is equal to one of them is stored all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class _Folder:
     tree_before: str | None
     """The parent snapshot's tree of this directory."""
     nodes_before: list[Node] | None
-    """What it holds; None where there is none that can be read."""
+    """What it holds; None where there is none that can be read and stays as it is."""
     children: list[_Child] = field(default_factory=list)
     tree: str | None = None
 
@@ -157,7 +159,8 @@ class _Walk:
             raise SourceError(f"{entry.path}: is not a directory any more", hint="run the backup again")
         entries = iter(entry.children() if entry.children else ())
         nodes = self._parent_nodes(tree)
-        return _Level(_Folder(entry.node, before, tree, nodes), entries, {node.name: node for node in nodes or ()})
+        stored = None if self._parent is None or tree in self._parent.made_up else nodes
+        return _Level(_Folder(entry.node, before, tree, stored), entries, {node.name: node for node in nodes or ()})
 
     def _leave(self, folder: _Folder) -> None:
         self._waiting.append(folder)

@@ -19,10 +19,11 @@ from functools import lru_cache
 from edurise_backup.errors import InputError, SourceError
 from edurise_backup.machine.opened import OpenedFile
 from edurise_backup.model.content import ExtendedAttribute, Node, go_mode
+from edurise_backup.model.shards import NameRange
 from edurise_backup.model.status import Status
 from edurise_backup.ports import CHANGED, Entry
 from edurise_backup.sources.patterns import matcher
-from edurise_backup.sources.scanning import Scanner, list_folder
+from edurise_backup.sources.scanning import Listing, Scanner, list_folder
 
 _NO_XATTRS = (95, 61, 1, 13, 2)  # ENOTSUP, ENODATA, EPERM, EACCES, ENOENT
 
@@ -97,7 +98,7 @@ class FilesSource:
         if stat.S_ISDIR(status.st_mode):
             if self._devices is not None and status.st_dev not in self._devices:
                 return Entry(node, path, children=lambda: ())
-            return Entry(node, path, children=lambda: self._children(path))
+            return Entry(node, path, children=lambda: self._children(path), within=lambda at: self._within(path, at))
         if stat.S_ISSOCK(status.st_mode):
             return None  # as stock restic does: a socket is made by the server that listens on it
         return Entry(node, path)
@@ -112,7 +113,12 @@ class FilesSource:
         )
 
     def _children(self, path: str) -> Iterable[Entry]:
-        listing = list_folder(path) if self._scanner is None else self._scanner.take(path)
+        return self._offered(path, list_folder(path) if self._scanner is None else self._scanner.take(path))
+
+    def _within(self, path: str, names: NameRange) -> Iterable[Entry]:
+        return self._offered(path, list_folder(path, names))
+
+    def _offered(self, path: str, listing: Listing) -> Iterator[Entry]:
         if listing.error:
             self._problems.append(f"{path}: {os.strerror(listing.error)}")
         prefix = path if path.endswith("/") else path + "/"
