@@ -53,6 +53,27 @@ class Progress(Protocol):
         """Raise `CancelledError` when a person asked to stop."""
 
 
+class Workers(Protocol):
+    """Other processes that do orders, here or on other machines; one that dies has its order done again by another.
+
+    So an order may be done more than once, also by two at the same time.
+    """
+
+    @property
+    def count(self) -> int:
+        """How many orders are done at once."""
+
+    @property
+    def cores(self) -> int:
+        """How many processors an order may use; 0: all of its machine."""
+
+    def check(self) -> None:
+        """Raise ConfigError or UnreachableError when no order could be done, before anything is begun."""
+
+    def do(self, orders: Sequence[bytes], *, progress: Progress) -> Iterator[tuple[int, bytes]]:
+        """Yield (place in `orders`, answer) as they end. Raises what a worker raised, CancelledError; then all stop."""
+
+
 class Store(Protocol):
     """Keeps named, immutable objects.
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from edurise_backup.errors import BackupError, LockedError
+from edurise_backup.errors import BackupError, DamageError, LockedError
 from edurise_backup.model.shards import Shard
+from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.ports import utc_now
-from edurise_backup.repository.layout import Kind
+from edurise_backup.recovery.planning import plan_restore
+from edurise_backup.recovery.sharding import Brought, PackOrder, bring_packs, restore_sharded
+from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import remove_all
+from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.sharded_saving import ShardAnswer, ShardWork
 from tests.support import engine
-from tests.support.sharding import Worker, back_up_sharded, work_at
+from tests.support.sharding import Worker, back_up_sharded, below, work_at
 from tests.support.stores import Crash, CrashingStore, MemoryStore
-from tests.support.trees import small_tree, write
+from tests.support.trees import describe, differences, small_tree, write
 
 
 @pytest.fixture
@@ -32,7 +37,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def plain_tree(root: Path) -> str:
-    return engine.back_up(engine.create(), root).snapshot.tree
+    repository = engine.create()
+    return below(repository, engine.back_up(repository, root), root)
 
 
 class Twice:
@@ -55,8 +61,8 @@ def sound(store: MemoryStore, root: Path, published: int) -> None:
     repository = engine.opened(store)
     remove_all(repository.box)
     assert engine.check(repository).findings == []
-    assert [shot.tree for shot in repository.snapshots().values()] == [plain_tree(root)] * published
-    assert back_up_sharded(repository, root).snapshot.tree == plain_tree(root)
+    assert [below(repository, shot, root) for shot in repository.snapshots().values()] == [plain_tree(root)] * published
+    assert below(repository, back_up_sharded(repository, root), root) == plain_tree(root)
 
 
 def test_a_worker_that_dies_at_any_write_is_done_again_and_the_snapshot_is_whole(root: Path) -> None:
@@ -67,7 +73,7 @@ def test_a_worker_that_dies_at_any_write_is_done_again_and_the_snapshot_is_whole
         dying = work_at(CrashingStore(store, survived), [root])
         worker = Twice(dying, work_at(store, [root]))
         saved = back_up_sharded(engine.opened(store), root, work=worker)
-        assert saved.snapshot.tree == plain_tree(root)
+        assert below(engine.opened(store), saved, root) == plain_tree(root)
         if not worker.died:
             break
         sound(store, root, published=1)
@@ -103,7 +109,7 @@ def test_a_worker_that_comes_twice_changes_nothing(root: Path) -> None:
         assert second.added.data_blobs == 0  # what is there already is not stored again
         return second
 
-    assert back_up_sharded(repository, root, work=twice).snapshot.tree == plain_tree(root)
+    assert below(repository, back_up_sharded(repository, root, work=twice), root) == plain_tree(root)
     assert engine.check(repository).findings == []
 
 
@@ -122,7 +128,7 @@ def test_two_workers_at_the_same_shard_leave_duplicates_and_no_damage(root: Path
         return answer
 
     saved = back_up_sharded(repository, root, work=late_worker)
-    assert saved.snapshot.tree == plain_tree(root)
+    assert below(engine.opened(store), saved, root) == plain_tree(root)
     assert sum(answer.added.data_blobs for answer in late) > 0
     assert engine.check(engine.opened(store)).findings == []
 
@@ -137,7 +143,7 @@ def test_a_prune_waits_for_the_one_who_joins(root: Path) -> None:
             engine.prune(engine.opened(store))
 
     saved = back_up_sharded(engine.opened(store), root, between=prune)
-    assert saved.snapshot.tree == plain_tree(root)
+    assert below(engine.opened(store), saved, root) == plain_tree(root)
 
 
 def test_after_a_lost_lock_and_a_prune_nothing_is_published(root: Path) -> None:
@@ -213,7 +219,7 @@ def test_a_file_that_is_renamed_into_a_range_that_was_done_is_not_missed(root: P
 
     saved = back_up_sharded(repository, root, work=renaming)
     assert saved.archived.problems == ()
-    assert saved.snapshot.tree == plain_tree(root)
+    assert below(engine.opened(store), saved, root) == plain_tree(root)
 
 
 def test_a_directory_that_vanishes_meanwhile_is_told(root: Path) -> None:
@@ -229,17 +235,65 @@ def test_a_directory_that_vanishes_meanwhile_is_told(root: Path) -> None:
 
     saved = back_up_sharded(repository, root, work=vanishing)
     assert any("flat: was no directory any more" in problem for problem in saved.archived.problems)
-    assert saved.snapshot.tree == plain_tree(root)
+    assert below(engine.opened(store), saved, root) == plain_tree(root)
 
 
 def test_packs_that_are_missing_are_stored_again_by_the_shards(root: Path) -> None:
     store = MemoryStore()
-    before = back_up_sharded(engine.create(store), root, now=lambda: utc_now() + timedelta(minutes=1))
+    back_up_sharded(engine.create(store), root, now=lambda: utc_now() + timedelta(minutes=1))
     lost = [name for name, _ in store.list(Kind.PACK)][:6]
     for name in lost:
         store.delete(name)
     saved = back_up_sharded(engine.opened(store), root)
-    assert saved.snapshot.tree == before.snapshot.tree
+    assert below(engine.opened(store), saved, root) == plain_tree(root)
     remaining = [finding for finding in engine.check(engine.opened(store)).findings if "is missing" not in finding]
     assert remaining == []
     assert engine.restored_differences(engine.opened(store), saved.snapshot, root, root.parent / "restored") == []
+
+
+def doubled(root: Path) -> tuple[MemoryStore, str]:
+    """Return a repository in which every blob lies in two packs, and the tree of its snapshot."""
+    store = MemoryStore()
+    repository = engine.create(store)
+    twin = MemoryStore(dict(store.objects))
+    saved = engine.back_up(repository, root)
+    engine.back_up(engine.opened(twin), root)
+    store.objects.update({name: content for name, content in twin.objects.items() if name not in store.objects})
+    return store, saved.snapshot.tree
+
+
+def test_a_blob_that_is_damaged_in_one_pack_is_brought_from_another(root: Path, tmp_path: Path) -> None:
+    store, tree = doubled(root)
+    repository = engine.opened(store)
+    plan = plan_restore(repository, tree)
+    for pack in list(plan.packs)[:4]:
+        name = object_name(Kind.PACK, pack)
+        store.objects[name] = bytes(len(store.objects[name]))
+    damaged: list[bytes] = []
+
+    def bring(orders: Sequence[PackOrder]) -> Iterator[Brought]:
+        for order in orders:  # each by a worker that knows no index
+            worker = Repository.open(store, engine.PASSPHRASE)
+            brought = bring_packs(worker, [order], tmp_path / "restored", progress=SilentProgress())
+            damaged.extend(brought.damaged)
+            yield brought
+
+    restore_sharded(repository, plan, tmp_path / "restored", bring, progress=SilentProgress())
+    assert damaged
+    there = tmp_path / "restored" / str(root).lstrip("/")
+    assert differences(describe(root), describe(there)) == []
+
+
+def test_a_blob_that_is_damaged_everywhere_ends_the_recovery_with_its_file_s_name(root: Path, tmp_path: Path) -> None:
+    store, tree = doubled(root)
+    repository = engine.opened(store)
+    plan = plan_restore(repository, tree)
+    for name, _ in list(store.list(Kind.PACK)):
+        store.objects[name] = bytes(len(store.objects[name]))
+
+    def bring(orders: Sequence[PackOrder]) -> Iterator[Brought]:
+        worker = Repository.open(store, engine.PASSPHRASE)
+        yield bring_packs(worker, orders, tmp_path / "restored", progress=SilentProgress())
+
+    with pytest.raises(DamageError, match="cannot be restored"):
+        restore_sharded(repository, plan, tmp_path / "restored", bring, progress=SilentProgress())

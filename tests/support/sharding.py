@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from edurise_backup.config import Settings
 from edurise_backup.model.shards import Shard, ShardGoal
+from edurise_backup.model.snapshot import Snapshot
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.ports import Clock, Store, utc_now
+from edurise_backup.operations.shard_work import do_order
+from edurise_backup.ports import Clock, Progress, Store, utc_now
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved
 from edurise_backup.repository.sharded_saving import ShardAnswer, ShardWork, archive_shard, save_sharded
@@ -65,10 +69,46 @@ def back_up_sharded(
             source,
             Label(source.paths, host="tests"),
             lock,
-            run,
-            goal,
+            run=run,
+            goal=goal,
             progress=SilentProgress(),
             read_everything=everything,
             settings=settings,
             now=now,
         )
+
+
+class ThreadWorkers:
+    """`ports.Workers` of this process: threads that open everything anew for each order, as processes would."""
+
+    count = 2
+    cores = 1
+
+    def __init__(self, settings: Settings, *, around: Callable[[int], object] = lambda number: None) -> None:
+        """`around` hears of each order before it is done, and may raise."""
+        self.settings = settings
+        self.orders: list[bytes] = []
+        self._around = around
+
+    def check(self) -> None:
+        """Threads can always start."""
+
+    def do(self, orders: Sequence[bytes], *, progress: Progress) -> Iterator[tuple[int, bytes]]:
+        """Do the orders, two at a time."""
+        self.orders += orders
+
+        def one(at: int) -> tuple[int, bytes]:
+            self._around(at)
+            progress.raise_if_cancelled()
+            return at, do_order(orders[at], self.settings)
+
+        with ThreadPoolExecutor(self.count) as pool:
+            yield from pool.map(one, range(len(orders)))
+
+
+def below(repository: Repository, saved: Saved | Snapshot, root: Path) -> str:
+    """Return the id of the tree of a directory; what is above it, such as /tmp, others change meanwhile."""
+    tree = (saved if isinstance(saved, Snapshot) else saved.snapshot).tree
+    for name in root.parts[1:]:
+        (tree,) = [node.subtree or "" for node in repository.read_tree(tree) if node.name == name]
+    return tree

@@ -27,8 +27,10 @@ from edurise_backup.model.location import S3Access
 from edurise_backup.model.secrets import SecretPlace, split_command
 from edurise_backup.model.settings import (
     NAME,
+    ONE_MACHINE,
     CatalogSettings,
     ConfigurationSettings,
+    DaskSettings,
     DatabaseSettings,
     FilesSettings,
     ObjectivesSettings,
@@ -63,6 +65,7 @@ class Settings:
     approvals: ApprovalSettings
     dashboard_port: int
     alarm_targets: tuple[AlarmTargetSettings, ...] = ()
+    dask: DaskSettings = ONE_MACHINE
     around: Surroundings = AROUND
 
     @property

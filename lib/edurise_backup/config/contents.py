@@ -14,6 +14,7 @@ from edurise_backup.model.secrets import SecretPlace, trouble_with
 from edurise_backup.model.settings import (
     CatalogSettings,
     ConfigurationSettings,
+    DaskSettings,
     DatabaseSettings,
     FilesSettings,
     ObjectivesSettings,
@@ -31,6 +32,7 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     repository: RepositorySettings = RepositorySettings()
     catalog: CatalogSettings = CatalogSettings()
     prefect: PrefectSettings = PrefectSettings()
+    dask: DaskSettings = DaskSettings()
     objectives: ObjectivesSettings = ObjectivesSettings()
     sign_in: SignInSettings = SignInSettings()
     approvals: ApprovalSettings = ApprovalSettings()

@@ -24,6 +24,7 @@ from edurise_backup.catalog.reconcile import EndedJob, reconcile_dead
 from edurise_backup.catalog.recoveries import RecoveryJobs
 from edurise_backup.catalog.schedules import Schedules
 from edurise_backup.catalog.sessions import Sessions
+from edurise_backup.catalog.shards import Shards
 from edurise_backup.catalog.signed_in import SignedIn
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings
@@ -56,6 +57,7 @@ class Catalog:
         self.accounts = Accounts(sessions, clock=clock)
         self.signed_in = SignedIn(sessions, clock=clock)
         self.approvals = Approvals(sessions, clock=clock)
+        self.shards = Shards(sessions, clock=clock)
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:

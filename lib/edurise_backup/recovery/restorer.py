@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from edurise_backup.errors import BackupError, DamageError, SpaceError
 from edurise_backup.machine.cores import cores
@@ -36,11 +37,22 @@ class Restored:
     problems: tuple[str, ...]
 
 
+Write: TypeAlias = Callable[[Extraction], None]
+"""Writes every blob that a plan wants to its places in files that were made before."""
+
+
 def restore(
-    repository: Repository, plan: RestorePlan, target: Path, *, progress: Progress, workers: int = 0
+    repository: Repository,
+    plan: RestorePlan,
+    target: Path,
+    *,
+    progress: Progress,
+    workers: int = 0,
+    write: Write | None = None,
 ) -> Restored:
     """Write what `plan` says into the new or empty directory `target`.
 
+    `write`: who writes the bytes, if not this machine alone (`recovery/sharding`).
     Raises ConflictError (not empty), SpaceError (before anything is written),
     DamageError (a blob is missing or damaged: the target is incomplete).
     """
@@ -48,12 +60,16 @@ def restore(
         _refuse_without_room(extraction, plan)
         for names, _node in plan.folders:
             extraction.make_folder(names)
+        made_whole = 0 if write else 1  # a file of one blob is made, written and described in one go
         for file in plan.files:
-            _prepare(extraction, file)
+            _prepare(extraction, file, made_whole)
         with _syncing(extraction):
-            _write(repository, extraction, plan, target, progress, workers or 2 * cores())
+            if write is not None:
+                write(extraction)
+            else:
+                _write(repository, extraction, plan, target, progress, workers or 2 * cores())
         for file in plan.files:
-            if len(file.node.content or ()) > 1:
+            if len(file.node.content or ()) > made_whole:
                 extraction.finish_file(file.names, file.node)
             for names in file.links:
                 extraction.link(names, file.names)
@@ -76,11 +92,11 @@ def _refuse_without_room(extraction: Extraction, plan: RestorePlan) -> None:
         )
 
 
-def _prepare(extraction: Extraction, file: PlannedFile) -> None:
+def _prepare(extraction: Extraction, file: PlannedFile, made_whole: int) -> None:
     pieces = len(file.node.content or ())
     if pieces == 0:
         extraction.write_whole(file.names, b"", file.node)
-    elif pieces > 1:
+    elif pieces > made_whole:
         extraction.create_file(file.names, file.node.size)
 
 
@@ -115,13 +131,14 @@ def _write(
     alone = plan.bytes < _ALONE_BYTES and len(plan.files) < _ALONE_FILES
     crew = None if alone else writing_crew(repository.box.key, target, members=workers)
     try:
-        Fetcher(repository, extraction, progress=progress, lost=_refuse).run(plan.packs, workers=workers, crew=crew)
+        fetcher = Fetcher(repository, extraction, progress=progress, lost=refuse_damage)
+        fetcher.run(plan.packs, workers=workers, crew=crew)
     finally:
         if crew is not None:
             crew.close()
 
 
-def _refuse(blob: WantedBlob, error: DamageError) -> None:
+def refuse_damage(blob: WantedBlob, error: DamageError) -> None:
     """End the restore: a directory that is new has no older file to show instead."""
     raise DamageError(
         f"/{'/'.join(blob.pieces[0].file.names)} cannot be restored: {error.message}",
