@@ -11,12 +11,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import httpx
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
+from prefect.context import SettingsContext
+from prefect.settings import PREFECT_API_URL
 
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, ConfigError, TransientError, UnreachableError
@@ -91,21 +93,23 @@ class DaskWorkers:
         """Yield the answers as shards end; leaving early cancels what has not ended."""
         self.check()
         with self._runner() as runner:
+            ended: SimpleQueue[int] = SimpleQueue()
             under_way = {}
             for at, order in enumerate(orders):
                 under_way[at] = self._submit(runner, at, order)
+                under_way[at].wrapped_future.add_done_callback(lambda _, at=at: ended.put(at))
             try:
                 while under_way:
                     progress.raise_if_cancelled()
-                    for at in _ended(under_way):
+                    with suppress(Empty):
+                        at = ended.get(timeout=_LOOK_SECONDS)
                         yield at, _answer(under_way.pop(at))
             finally:
                 runner.client.cancel([future.wrapped_future for future in under_way.values()], force=True)
 
     def _submit(self, runner: "DaskTaskRunner", at: int, order: bytes) -> "PrefectDaskFuture[bytes]":
         config = None if self._config is None else str(self._config)
-        # what is sent holds the settings of this process: the credential is each worker's own
-        with temporary_settings(restore_defaults={PREFECT_API_AUTH_STRING, PREFECT_API_KEY}):
+        with without_credential():
             return runner.submit(work_on, {"number": at + 1, "order": order, "config_path": config})
 
     @contextmanager
@@ -150,6 +154,17 @@ def workers_of(settings: Settings, config_path: Path | None) -> DaskWorkers | No
     return DaskWorkers(settings, config_path) if any(files.sharded for files in settings.files) else None
 
 
+@contextmanager
+def without_credential() -> Iterator[None]:
+    """Have Prefect's credential left out of the settings that go with a task: each worker has it in its environment."""
+    context = SettingsContext.get()
+    assert context is not None
+    api = context.settings.api.model_copy()
+    api.model_fields_set.difference_update({"auth_string", "key"})
+    with SettingsContext(profile=context.profile, settings=context.settings.model_copy(update={"api": api})):
+        yield
+
+
 def _require_server() -> None:
     """Refuse without a server: each worker would start one of its own, and none would end."""
     url = PREFECT_API_URL.value()
@@ -168,20 +183,6 @@ def _require_server() -> None:
             safe="nothing was started",
             hint="start it, or set PREFECT_API_URL to one that runs",
         )
-
-
-def _ended(under_way: "dict[int, PrefectDaskFuture[bytes]]") -> list[int]:
-    """Return which have ended, after a short wait when none has."""
-    from distributed import TimeoutError as NoneYet
-    from distributed import wait
-
-    with suppress(NoneYet):
-        wait(
-            [future.wrapped_future for future in under_way.values()],
-            timeout=_LOOK_SECONDS,
-            return_when="FIRST_COMPLETED",
-        )
-    return [at for at, future in under_way.items() if future.wrapped_future.done()]
 
 
 def _answer(future: "PrefectDaskFuture[bytes]") -> bytes:

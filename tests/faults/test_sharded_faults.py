@@ -297,3 +297,19 @@ def test_a_blob_that_is_damaged_everywhere_ends_the_recovery_with_its_file_s_nam
 
     with pytest.raises(DamageError, match="cannot be restored"):
         restore_sharded(repository, plan, tmp_path / "restored", bring, progress=SilentProgress())
+
+
+def test_the_last_snapshot_may_be_forgotten_while_shards_take_unchanged_files_from_it(root: Path) -> None:
+    store = MemoryStore()
+    first = back_up_sharded(engine.create(store), root, now=lambda: utc_now() + timedelta(minutes=1))
+    work = work_at(store, [root])
+
+    def forgetting(task: ShardWork, shard: Shard) -> ShardAnswer:
+        if shard is task.plan.shards[0]:
+            engine.forget(engine.opened(store), first.id)
+        return work(task, shard)
+
+    saved = back_up_sharded(engine.opened(store), root, work=forgetting)
+    assert saved.archived.stats.files_unmodified == saved.archived.stats.files
+    assert list(engine.opened(store).snapshots()) == [saved.id]
+    assert engine.check(engine.opened(store)).findings == []

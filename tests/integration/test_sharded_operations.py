@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +28,7 @@ from edurise_backup.recovery.sharding import bring_packs
 from edurise_backup.repository.layout import Kind
 from edurise_backup.stores.local import LocalStore
 from tests.support import engine
+from tests.support.catalog import environment
 from tests.support.product import configure
 from tests.support.sharding import ThreadWorkers, below
 from tests.support.trees import describe, differences, write
@@ -185,3 +189,17 @@ def test_without_workers_one_process_does_it_and_says_so(settings: Settings, cap
     job = operations.create_backup(BackupType.FILES, settings=settings)
     assert job.status is JobStatus.COMPLETED
     assert "this process backs it up alone" in caplog.text
+
+
+def test_the_command_line_shows_the_plan_and_says_that_it_backs_up_alone(settings: Settings) -> None:
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "edurise_backup", *words, "--config", str(settings.path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment()).stdout
+
+    plan = json.loads(run("shards", "uploads", "--count", "5", "--json"))
+    assert len(plan["shards"]) == 5
+    assert sum(shard["bytes"] for shard in plan["shards"]) == sum(
+        path.stat().st_size for path in Path(settings.files[0].paths[0]).rglob("*") if path.is_file()
+    )
+    assert "shard 3: " in run("shards", "uploads")
+    assert "uploads was backed up by this process alone" in run("backup", "files")

@@ -15,6 +15,7 @@ from edurise_backup.cli import (
     protections,
     retention,
     schedule,
+    sharding,
     upkeep,
     users,
     watching,
@@ -23,7 +24,19 @@ from edurise_backup.cli import (
 
 def add_commands(app: typer.Typer) -> None:
     """Put them on the top level, in the order in which `--help` lists them."""
-    for module in (jobs, maintenance, retention, protections, keys, schedule, alarms, watching, upkeep, plugged):
+    for module in (
+        jobs,
+        sharding,
+        maintenance,
+        retention,
+        protections,
+        keys,
+        schedule,
+        alarms,
+        watching,
+        upkeep,
+        plugged,
+    ):
         module.add_commands(app)
     for group, name in ((users.app, "user"), (approvals.app, "approval"), (audit.app, "audit")):
         app.add_typer(group, name=name)

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from edurise_backup.model.shards import Range
+from edurise_backup.model.snapshot import Snapshot
 from edurise_backup.recovery.sharding import PackOrder
 
 
@@ -28,7 +29,7 @@ class ArchiveOrder(Order, frozen=True, kw_only=True):
     paths: tuple[str, ...]
     exclude: tuple[str, ...]
     ranges: tuple[Range, ...]
-    parent: str | None
+    parent: Snapshot | None
     lost: tuple[str, ...]
     compression: str
 

@@ -19,7 +19,6 @@ from edurise_backup.errors import BackupError, ConfigError
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.settings import FilesSettings
-from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import open_catalog
@@ -87,7 +86,7 @@ def _archive(order: ArchiveOrder, settings: Settings, repository: Repository, pr
             source,
             order.ranges,
             lock,
-            parent=None if order.parent is None else SnapshotId(order.parent),
+            parent=order.parent,
             progress=progress,
             settings=writing,
         )

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from edurise_backup.catalog.records import JobKind
-from edurise_backup.config import Settings
-from edurise_backup.errors import BackupError
+from edurise_backup.config import Settings, load_settings
+from edurise_backup.errors import BackupError, NotFoundError
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId
 from edurise_backup.model.settings import FilesSettings
-from edurise_backup.model.shards import ShardGoal
+from edurise_backup.model.shards import ShardGoal, ShardPlan
+from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.engine import readable
 from edurise_backup.operations.shard_orders import (
     ArchiveOrder,
     BringOrder,
@@ -34,7 +36,9 @@ from edurise_backup.recovery.planning import RestorePlan
 from edurise_backup.recovery.restorer import Restored
 from edurise_backup.recovery.sharding import Brought, PackOrder, restore_sharded
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.sharded_saving import ShardAnswer, ShardWork
+from edurise_backup.repository.saving import find_parent
+from edurise_backup.repository.sharded_saving import ShardAnswer, ShardWork, plan_shards
+from edurise_backup.sources.files import FilesSource
 from edurise_backup.verification.packs import Examined, PackProof
 from edurise_backup.verification.sharding import proof_of
 
@@ -128,6 +132,28 @@ class ShardedJob:
             with suppress(BackupError):
                 self.catalog.shards.stop(self.id)
             raise
+
+
+def plan_sharding(source: str, *, settings: Settings | None = None, goal: ShardGoal | None = None) -> ShardPlan:
+    """Say how a files source would be cut now, as its settings or `goal` say; nothing is read or written.
+
+    Raises NotFoundError, and what opening the repository raises.
+    """
+    from edurise_backup.operations.backups import opened_repository  # which needs this module
+
+    settings = settings or load_settings()
+    found = next((files for files in settings.files if files.name == source), None)
+    if found is None:
+        raise NotFoundError(
+            f"no files source is named {source!r}",
+            hint=f"choose {', '.join(files.name for files in settings.files) or 'a name in [[files]]'}",
+        )
+    opened = FilesSource(found.paths, exclude=found.exclude, one_file_system=found.one_file_system)
+    repository = opened_repository(settings)
+    with readable(repository):
+        parent = find_parent(repository, opened.paths, settings.host)
+        tree = None if parent is None else parent[1].tree
+        return plan_shards(repository, opened, tree, goal or goal_of(found), progress=SilentProgress())
 
 
 def goal_of(source: FilesSettings) -> ShardGoal:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from edurise_backup.errors import DamageError
 from edurise_backup.model.shards import Range, ShardGoal, ShardPlan
-from edurise_backup.model.snapshot import SnapshotId
+from edurise_backup.model.snapshot import Snapshot
 from edurise_backup.pipeline.archiver import Archived, archive
 from edurise_backup.pipeline.shards.joining import Before, JoinedSource
 from edurise_backup.pipeline.shards.part import PartialSource, partial_parent, real_stats, sum_of
@@ -42,7 +42,8 @@ class ShardWork:
     """What all workers of a backup must know."""
 
     plan: ShardPlan
-    parent: SnapshotId | None
+    parent: Snapshot | None
+    """Itself and not its name: somebody may forget it meanwhile. Its trees stay as long as the lock is held."""
     lost: frozenset[str]
     """Packs that are missing or cut short: what the index says of them counts for nothing."""
 
@@ -57,13 +58,13 @@ def archive_shard(
     ranges: Sequence[Range],
     lock: Lock,
     *,
-    parent: SnapshotId | None,
+    parent: Snapshot | None,
     progress: Progress,
     settings: WriterSettings | None = None,
 ) -> ShardAnswer:
     """Store one shard; the index must be loaded. Done twice it stores what is missing, and answers the same."""
     settings = settings or WriterSettings()
-    before = None if parent is None else parent_from(repository, repository.load_snapshot(parent))
+    before = None if parent is None else parent_from(repository, parent)
     with repository.writer(lock, settings) as sink:
         archived = archive(
             PartialSource(source, ranges),
@@ -101,7 +102,7 @@ def save_sharded(
         found = None
     parent_id, parent = (found[0], parent_from(repository, found[1])) if found else (None, None)
     before = Before.of(source, plan)
-    answers = run(ShardWork(plan, parent_id, lost))
+    answers = run(ShardWork(plan, found[1] if found else None, lost))
     progress.raise_if_cancelled()
     lock.confirm()  # was it lost meanwhile, what the shards stored may be gone
     repository.learn_index()
