@@ -59,6 +59,7 @@ def save_snapshot(
     index must be loaded. Raises what the source and the store raise; then nothing is published.
     """
     started = started or now()
+    repository.lost_packs()  # before anybody asks the index, which forgets them: what they held is read again
     host = label.host or socket.gethostname()
     parent_id = None if read_everything else find_parent(repository, label.paths, host)
     parent = None if parent_id is None else parent_from(repository, parent_id[1])
