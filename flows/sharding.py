@@ -186,8 +186,16 @@ def _require_server() -> None:
 
 
 def _answer(future: "PrefectDaskFuture[bytes]") -> bytes:
+    from distributed import KilledWorker
+
     try:
         return future.result()
+    except KilledWorker as error:
+        raise BackupError(
+            f"a shard's workers died one after the other: {error}",
+            safe="nothing was published; what was stored is used again by the next backup",
+            hint="look at the workers' memory and logs; smaller shards need no less of it",
+        ) from error
     except TransientError as error:  # it was repeated already: the whole job must not be, on top of that
         raise BackupError(
             f"a shard failed {_TRIES + 1} times: {error.message}", safe=error.safe, hint=error.hint

@@ -22,10 +22,12 @@ from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations import shard_work
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import open_catalog
-from edurise_backup.operations.shard_orders import decode_order
+from edurise_backup.operations.shard_orders import decode_answer, decode_order, encode_order
 from edurise_backup.postgres.connection import Address
+from edurise_backup.recovery.planning import walk_files
 from edurise_backup.recovery.sharding import bring_packs
 from edurise_backup.repository.layout import Kind
+from edurise_backup.repository.sharded_saving import ShardAnswer
 from edurise_backup.stores.local import LocalStore
 from tests.support import engine
 from tests.support.catalog import environment
@@ -203,3 +205,25 @@ def test_the_command_line_shows_the_plan_and_says_that_it_backs_up_alone(setting
     )
     assert "shard 3: " in run("shards", "uploads")
     assert "uploads was backed up by this process alone" in run("backup", "files")
+
+
+def test_a_worker_tells_the_device_numbers_of_the_machine_that_runs_the_job(settings: Settings) -> None:
+    """Else a file with two names in two shards would come back as two files."""
+    workers = ThreadWorkers(settings)
+    job = operations.create_backup(BackupType.FILES, settings=settings, incremental=False, workers=workers)
+    with open_catalog(settings) as catalog:
+        catalog.sessions.run(lambda connection: connection.execute(_AGAIN, {"job": job.id}))
+    order = decode_order(workers.orders[0])
+    elsewhere = msgspec.structs.replace(order, devices=(4711,))  # type: ignore[arg-type]
+    answer = decode_answer(shard_work.do_order(encode_order(elsewhere), settings), ShardAnswer)
+    assert isinstance(answer, ShardAnswer)
+    repository = opened_repository(settings)
+    repository.load_index()
+    found = [node for _, node in walk_files(repository, answer.archived.tree) if node.inode]
+    assert found
+    assert {node.device_id for node in found} == {4711}
+
+
+_AGAIN = """
+    WITH again AS (UPDATE job_shards SET status = 'waiting', completed_at = NULL WHERE job_id = %(job)s)
+    UPDATE backup_jobs SET status = 'running', completed_at = NULL WHERE id = %(job)s"""

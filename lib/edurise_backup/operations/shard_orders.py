@@ -28,6 +28,8 @@ class ArchiveOrder(Order, frozen=True, kw_only=True):
     source: str
     paths: tuple[str, ...]
     exclude: tuple[str, ...]
+    devices: tuple[int, ...]
+    """The numbers of the paths' file systems where the job was started."""
     ranges: tuple[Range, ...]
     parent: Snapshot | None
     lost: tuple[str, ...]

@@ -7,6 +7,7 @@ Each order may be done several times, also by two workers at once.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,6 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, ConfigError
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupType
-from edurise_backup.model.settings import FilesSettings
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import open_catalog
@@ -101,12 +101,8 @@ def _opened_source(order: ArchiveOrder, settings: Settings) -> FilesSource:
             hint="give all workers the same configuration, and start them again",
         )
     check_paths(settings, [(BackupType.FILES, found.name)])
-    return open_files(found)
-
-
-def open_files(source: FilesSettings) -> FilesSource:
-    """Return a configured files source."""
-    return FilesSource(source.paths, exclude=source.exclude, one_file_system=source.one_file_system)
+    numbers = {os.lstat(path).st_dev: device for path, device in zip(order.paths, order.devices, strict=True)}
+    return FilesSource(found.paths, exclude=found.exclude, one_file_system=found.one_file_system, renumbered=numbers)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ The other side is `shard_work`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ class ShardedJob:
 
     def archive(self, source: FilesSettings, compression: str, work: ShardWork) -> list[ShardAnswer]:
         """Have all shards of a source stored; return their answers in the plan's order."""
+        devices = tuple(os.lstat(path).st_dev for path in source.paths)
 
         def order(number: int, at: int) -> ArchiveOrder:
             return ArchiveOrder(
@@ -71,6 +73,7 @@ class ShardedJob:
                 source=source.name,
                 paths=source.paths,
                 exclude=source.exclude,
+                devices=devices,
                 ranges=work.plan.shards[at].ranges,
                 parent=work.parent,
                 lost=tuple(sorted(work.lost)),

@@ -12,7 +12,7 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -29,9 +29,21 @@ _NO_XATTRS = (95, 61, 1, 13, 2)  # ENOTSUP, ENODATA, EPERM, EACCES, ENOENT
 
 
 class FilesSource:
-    """The trees below `paths` (absolute, existing); excluded paths are not looked at."""
+    """The trees below `paths` (absolute, existing); excluded paths are not looked at.
 
-    def __init__(self, paths: Sequence[str], *, exclude: Sequence[str] = (), one_file_system: bool = False) -> None:
+    `renumbered`: device numbers of this machine that are told as others. A file
+    with several names is known by its device, and machines that share a file
+    system number it each in its own way.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        exclude: Sequence[str] = (),
+        one_file_system: bool = False,
+        renumbered: Mapping[int, int] | None = None,
+    ) -> None:
         if not paths:
             raise InputError("there is nothing to back up", hint="name at least one directory or file")
         self.paths = _without_nested(sorted({os.path.abspath(path) for path in paths}))
@@ -45,6 +57,7 @@ class FilesSource:
             if os.path.islink(path)
         ]
         self._patterns = tuple(exclude)
+        self._renumbered = dict(renumbered or {})
         self._scanner: Scanner | None = None
 
     def scan_ahead(self) -> None:
@@ -144,7 +157,7 @@ class FilesSource:
             user=user_name(status.st_uid),
             group=group_name(status.st_gid),
             inode=status.st_ino,
-            device_id=status.st_dev,
+            device_id=self._renumbered.get(status.st_dev, status.st_dev),
             content=None,
         )
         if kind == "file":
