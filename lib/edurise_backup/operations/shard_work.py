@@ -17,6 +17,7 @@ from pathlib import Path
 from edurise_backup.catalog.shards import Shards, ShardStatus
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, ConfigError
+from edurise_backup.machine.cores import cores
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.monitoring.progress import SilentProgress
@@ -76,9 +77,12 @@ def _answer(
 
 def _archive(order: ArchiveOrder, settings: Settings, repository: Repository, progress: SilentProgress) -> ShardAnswer:
     source = _opened_source(order, settings)
-    writing = WriterSettings(compression=parse_compression(order.compression))
-    if order.cores:
-        writing = WriterSettings(compression=writing.compression, workers=order.cores, crew=order.cores + 1)
+    processors = order.cores or cores()
+    writing = WriterSettings(
+        compression=parse_compression(order.compression),
+        workers=processors,
+        crew=processors + (1 if order.cores else 2),
+    )
     with repository.lock(at_once=True) as lock:
         repository.load_index_without(order.lost)
         return archive_shard(

@@ -67,7 +67,9 @@ def save_snapshot(
     with repository.writer(lock, settings) as sink:
         archived = archive(source, sink, progress=progress, parent=parent, sizes=settings.sizes)
     parent_name = parent_id[0] if parent_id else None
-    return publish_archived(repository, archived, sink.stats, label, lock, progress, parent_name, started, now)
+    return publish_archived(
+        repository, archived, sink.stats, label, lock, progress=progress, parent=parent_name, started=started, now=now
+    )
 
 
 def publish_archived(
@@ -76,6 +78,7 @@ def publish_archived(
     added: WriterStats,
     label: Label,
     lock: Lock,
+    *,
     progress: Progress,
     parent: SnapshotId | None,
     started: datetime,

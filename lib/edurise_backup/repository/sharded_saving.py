@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from edurise_backup.errors import DamageError
 from edurise_backup.model.shards import Range, ShardGoal, ShardPlan
 from edurise_backup.model.snapshot import Snapshot
-from edurise_backup.pipeline.archiver import Archived, archive
+from edurise_backup.pipeline.archiver import Archived, Parent, archive
 from edurise_backup.pipeline.shards.joining import Before, JoinedSource
 from edurise_backup.pipeline.shards.part import PartialSource, partial_parent, real_stats, sum_of
 from edurise_backup.pipeline.shards.weighing import plan_from_source, plan_from_tree
@@ -108,19 +108,28 @@ def save_sharded(
     repository.learn_index()
     for answer in answers:
         repository.rely_on(answer.index_files)
-    joined = JoinedSource(
-        source,
-        plan,
-        [answer.archived.tree for answer in answers],
-        read_tree=repository.read_tree_once,
-        before=before,
+    trees = [answer.archived.tree for answer in answers]
+    joined = JoinedSource(source, plan, trees, read_tree=repository.read_tree_once, before=before)
+    top, added_last = _archive_top(repository, joined, lock, parent, progress, settings or WriterSettings())
+    archived = _whole(top, [answer.archived for answer in answers])
+    added = _added([*(answer.added for answer in answers), added_last])
+    return publish_archived(
+        repository, archived, added, label, lock, progress=progress, parent=parent_id, started=started, now=now
     )
-    settings = settings or WriterSettings()
+
+
+def _archive_top(
+    repository: Repository,
+    joined: Source,
+    lock: Lock,
+    parent: Parent | None,
+    progress: Progress,
+    settings: WriterSettings,
+) -> tuple[Archived, WriterStats]:
+    """Store the trees of the directories that were opened, and what came late."""
     with repository.writer(lock, settings) as sink:
         top = archive(joined, sink, progress=progress, parent=parent, sizes=settings.sizes)
-    archived = _whole(top, [answer.archived for answer in answers])
-    added = _added([*(answer.added for answer in answers), sink.stats])
-    return publish_archived(repository, archived, added, label, lock, progress, parent_id, started, now)
+    return top, sink.stats
 
 
 def plan_shards(
