@@ -37,6 +37,9 @@ _ANSWER_SECONDS = 5.0
 _TRIES = 3
 _TRY_DELAYS = [2.0, 20.0, 120.0]
 
+_WITHOUT_PROFILER = {"distributed.worker.profile.enabled": False}
+"""It calls sys._current_frames(), in which Python before 3.11.8 may stand still for ever (gh-106883)."""
+
 
 @task(
     name="shard",
@@ -114,6 +117,7 @@ class DaskWorkers:
 
     @contextmanager
     def _runner(self) -> Iterator["DaskTaskRunner"]:
+        import dask
         from prefect_dask.task_runners import DaskTaskRunner
 
         if self._dask.address:
@@ -125,10 +129,10 @@ class DaskWorkers:
                     "threads_per_worker": 1,
                     "memory_limit": 0,  # our own bounds hold; Dask would kill a worker for its page cache
                     "host": "127.0.0.1",
-                    "dashboard_address": None,
+                    "dashboard_address": "127.0.0.1:0",  # jobs beside each other
                 }
             )
-        with runner:
+        with dask.config.set(_WITHOUT_PROFILER), runner:
             self._require_workers(runner)
             yield runner
 

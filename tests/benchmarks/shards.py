@@ -35,10 +35,11 @@ from tests.support.s3_proxy import Line, S3Proxy
 from tests.support.s3_servers import S3Server, rclone_server
 from tests.support.s3_stores import new_bucket, store_at
 
-LINE = Line(latency=0.05, rate=1_000_000)
-ONE_CORE = WriterSettings(workers=1, crew=1)
-SHARDS = 16
 _MB = 1_000_000
+LINE = Line(latency=0.05, rate=1_000_000)
+ONE_CORE = WriterSettings(pack_size=_MB, workers=1, crew=1)
+"""Small packs: a shard of some megabytes fills several, so that its connections are used as those of a large one are."""
+SHARDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ def tree_bytes(folder: Path, files: int) -> float:
 
 def main() -> None:
     """Measure, and print one JSON document."""
-    size, files = ([int(word) for word in sys.argv[1:]] + [160, 20_000][len(sys.argv) - 1 :])[:2]
+    size, files = ([int(word) for word in sys.argv[1:]] + [64, 20_000][len(sys.argv) - 1 :])[:2]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report: dict[str, object] = {"line": over_the_line(folder, size * _MB)}

@@ -33,7 +33,8 @@ from tests.support.sharding import below
 from tests.support.trees import describe, differences, write
 
 CATALOG = "sharded_flows_catalog"
-HUGE = 60 << 30
+HUGE, ENDLESS = 400 << 30, 4 << 40
+"""Bytes of sparse files, which hold nothing on the disk: read in some seconds, and in a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def test_backup_verification_and_recovery_are_shared_and_equal(product: Product,
 @pytest.mark.slow
 def test_a_worker_that_is_killed_has_its_shard_done_by_another(product: Product) -> None:
     with (product.root / "huge").open("wb") as file:
-        file.truncate(HUGE)  # holds nothing on the disk, and takes a while to read
+        file.truncate(HUGE)
     results: list[FlowRunResult] = []
     thread = threading.Thread(
         target=lambda: results.append(run(product, "backup", "killed", type="files", incremental=False))
@@ -160,7 +161,7 @@ def at_work(product: Product) -> int | None:
 @pytest.mark.slow
 def test_cancelling_the_run_ends_the_workers(product: Product) -> None:
     with (product.root / "huge").open("wb") as file:
-        file.truncate(HUGE)
+        file.truncate(ENDLESS)
     results: list[FlowRunResult] = []
     before = newest(product).id
     thread = threading.Thread(
