@@ -38,7 +38,7 @@ from tests.support.s3_stores import new_bucket, store_at
 _MB = 1_000_000
 LINE = Line(latency=0.05, rate=1_000_000)
 ONE_CORE = WriterSettings(pack_size=_MB, workers=1, crew=1)
-"""Small packs: a shard of some megabytes fills several, so that its connections are used as those of a large one are."""
+"""Small packs: a shard of some megabytes fills several, so its connections are used as those of a large one are."""
 SHARDS = 8
 
 
