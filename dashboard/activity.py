@@ -17,6 +17,7 @@ from dashboard.people import permitted
 from edurise_backup import operations
 from edurise_backup.catalog.activity import Activity, ActivityFilters, Place, backed_up_sources, list_activity
 from edurise_backup.catalog.records import JobRecord
+from edurise_backup.catalog.shards import ShardRow
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, ConflictError, InputError
 from edurise_backup.model.jobs import BackupJob, JobId, RecoveryJob, RecoveryTarget, Verification
@@ -43,6 +44,12 @@ def sources() -> tuple[str, ...]:
     configured |= {one.name for one in settings.files} | {one.name for one in settings.buckets}
     configured |= {one.name for one in settings.configuration}
     return tuple(sorted(configured | set(backed_up_sources(queries.catalog().sessions))))
+
+
+@st.cache_data(ttl=_FRESH, show_spinner=False)
+def shards_of(job_id: JobId) -> tuple[ShardRow, ...]:
+    """Return the shards of a run that several workers share; raises UnreachableError or TransientError."""
+    return queries.catalog().shards.of(job_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from edurise_backup.model.jobs import BackupJob, BackupType
 from flows.phases import run_showing_phases
 from flows.policies import current_flow_run, queued_row, told_in_full, whole_operation
 from flows.results import backup_markdown
+from flows.sharding import workers_of
 
 
 @flow(name="backup", persist_result=False, result_serializer="json")
@@ -69,6 +70,7 @@ def take_backup(
             job_id=queued,
             flow_run_id=current_flow_run(),
             progress=progress,
+            workers=workers_of(settings, config_path),
         )
     )
     if not job.status.good:

@@ -16,6 +16,7 @@ from edurise_backup.model.jobs import BackupType, BucketsTo, JobId, RecoveryJob,
 from flows.phases import run_showing_phases
 from flows.policies import current_flow_run, told_in_full
 from flows.results import recovery_markdown
+from flows.sharding import workers_of
 
 
 @flow(name="recover", persist_result=False, result_serializer="json")
@@ -72,6 +73,7 @@ def bring_back(backup_id: UUID, target: RecoveryTarget, job_id: UUID | None, con
             job_id=JobId(job_id) if job_id else None,
             flow_run_id=current_flow_run(),
             progress=progress,
+            workers=workers_of(settings, config_path),
         )
     )
     if not job.status.good and job.verification_status is not Verdict.FAILED:

@@ -16,6 +16,7 @@ from flows.copies import prove_copy, show_copy_proof
 from flows.phases import run_showing_phases
 from flows.policies import current_flow_run, queued_row, told_in_full, whole_operation
 from flows.results import verification_markdown
+from flows.sharding import workers_of
 
 
 @flow(name="verify", persist_result=False, result_serializer="json")
@@ -60,7 +61,12 @@ def prove_backup(backup_id: UUID, job_id: UUID | None, config_path: Path | None)
     queued = queued_row(job_id)
     verification = run_showing_phases(
         lambda progress: operations.verify_backup(
-            backup_id, settings=settings, job_id=queued, flow_run_id=current_flow_run(), progress=progress
+            backup_id,
+            settings=settings,
+            job_id=queued,
+            flow_run_id=current_flow_run(),
+            progress=progress,
+            workers=workers_of(settings, config_path),
         )
     )
     if not verification.status.good and verification.verification_status is not Verdict.FAILED:

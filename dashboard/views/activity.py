@@ -168,6 +168,7 @@ def show_run(kind: str, job: JobRecord) -> None:
     show_facts(job)
     show_phases(job)
     show_traffic(job)
+    show_shards(job)
     for title, texts in remarks_of(job).items():
         with st.expander(f"{title} ({len(texts)})", expanded=len(texts) <= 5):
             st.dataframe([{title: text} for text in texts], width="stretch", hide_index=True)
@@ -242,6 +243,32 @@ def show_traffic(job: JobRecord) -> None:
             width="stretch",
             hide_index=True,
         )
+
+
+def show_shards(job: JobRecord) -> None:
+    """Show how far each worker is, of a run that several share."""
+    reading = read_or_stale(f"shards {job.id}", lambda: activity.shards_of(job.id))
+    if reading is None or not reading.value:
+        return
+    ended = sum(shard.completed_at is not None for shard in reading.value)
+    st.progress(ended / len(reading.value), text=f"{ended} of {len(reading.value)} shards have ended")
+    st.dataframe(
+        [
+            {
+                "Shard": shard.number + 1,
+                "What": shard.what,
+                "Status": shard.status.value,
+                "Tries": shard.tries,
+                "Worker": f"process {shard.pid} on {shard.host}" if shard.host else "",
+                "Duration": words.duration(words.between(shard.started_at, shard.completed_at)),
+                "Bytes": words.size(shard.bytes_done or None),
+                "Files": shard.files_done,
+            }
+            for shard in reading.value
+        ],
+        width="stretch",
+        hide_index=True,
+    )
 
 
 def remarks_of(job: JobRecord) -> dict[str, tuple[str, ...]]:

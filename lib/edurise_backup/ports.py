@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from edurise_backup.model.content import BlobId, BlobKind, Node
+from edurise_backup.model.content import BlobId, BlobKind, Node, name_bytes
 from edurise_backup.model.object_lock import ObjectLock, Version
+from edurise_backup.model.shards import NameRange
 from edurise_backup.model.status import Status
 
 Buffer = bytes | bytearray | memoryview
@@ -51,6 +52,27 @@ class Progress(Protocol):
 
     def raise_if_cancelled(self) -> None:
         """Raise `CancelledError` when a person asked to stop."""
+
+
+class Workers(Protocol):
+    """Other processes that do orders, here or on other machines; one that dies has its order done again by another.
+
+    So an order may be done more than once, also by two at the same time.
+    """
+
+    @property
+    def count(self) -> int:
+        """How many orders are done at once."""
+
+    @property
+    def cores(self) -> int:
+        """How many processors an order may use; 0: all of its machine."""
+
+    def check(self) -> None:
+        """Raise ConfigError or UnreachableError when no order could be done, before anything is begun."""
+
+    def do(self, orders: Sequence[bytes], *, progress: Progress) -> Iterator[tuple[int, bytes]]:
+        """Yield (place in `orders`, answer) as they end. Raises what a worker raised, CancelledError; then all stop."""
 
 
 class Store(Protocol):
@@ -165,10 +187,11 @@ class Entry:
     `status` is there for a regular file of this machine, which then may be read by its path.
     `kept` says of something else that can be opened whether the parent snapshot's node still
     describes it: then it is not read, and that node stays. `ordered`: a directory's children come
-    in the order of their names' bytes; of others the archiver makes it so.
+    in the order of their names' bytes; of others the archiver makes it so. `within` lists the
+    children of a range of names, where that is cheaper than listing all.
     """
 
-    __slots__ = ("_describe", "_node", "children", "kept", "name", "open", "ordered", "path", "status")
+    __slots__ = ("_describe", "_node", "children", "kept", "name", "open", "ordered", "path", "status", "within")
 
     def __init__(
         self,
@@ -179,6 +202,7 @@ class Entry:
         *,
         kept: Callable[[Node], bool] | None = None,
         ordered: bool = True,
+        within: Callable[[NameRange], Iterable[Entry]] | None = None,
     ) -> None:
         self._node: Node | None = node
         self._describe: Callable[[Status], Node] | None = None
@@ -188,6 +212,7 @@ class Entry:
         self.open = opener
         self.kept = kept
         self.ordered = ordered
+        self.within = within
         self.status: Status | None = None
 
     @classmethod
@@ -198,8 +223,16 @@ class Entry:
         entry = cls.__new__(cls)
         entry._node, entry._describe = None, describe
         entry.name, entry.path, entry.status = name, path, status
-        entry.children, entry.open, entry.kept, entry.ordered = None, opener, None, True
+        entry.children, entry.within, entry.open, entry.kept, entry.ordered = None, None, opener, None, True
         return entry
+
+    def children_in(self, names: NameRange) -> Iterable[Entry]:
+        """Return the children whose names lie in the range, in order; none of what is no directory."""
+        if self.children is None:
+            return ()
+        if self.within is not None:
+            return self.within(names)
+        return (child for child in self.children() if name_bytes(child.name) in names)
 
     @property
     def node(self) -> Node:

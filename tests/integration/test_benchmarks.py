@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +62,10 @@ def test_chunk_sizes_are_compared_on_files(tmp_path: Path) -> None:
 def test_chunk_sizes_are_compared_on_a_database_and_its_folder(tmp_path: Path) -> None:
     table = run("chunk_sizes", "--averages", "256", "--scale", 0.001, "--work", tmp_path, "--only", "dump", "folder")
     assert table.count("256 KiB") == 6
+
+
+@pytest.mark.slow
+def test_workers_that_share_a_source_are_measured() -> None:
+    report = json.loads(run("shards", 4, 100))
+    assert [row["workers"] for row in report["line"]] == [1, 2, 4]
+    assert report["constants"]["small"]["files"] == 100

@@ -26,6 +26,7 @@ from edurise_backup.catalog.maintenance import MaintenanceJobs
 from edurise_backup.catalog.migrate import migrate
 from edurise_backup.catalog.records import JobKind
 from edurise_backup.catalog.sessions import Sessions
+from edurise_backup.catalog.shards import Shards, ShardStatus
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.catalog.workers import Announcement, announce, leave, read_workers
 from edurise_backup.errors import ConflictError, ForbiddenError, InputError, UnreachableError
@@ -302,3 +303,20 @@ def test_what_has_not_ended_is_not_started_again_and_what_has_ended_not_cancelle
         activity.cancel("backup", done, actions=queries.actions())
     with pytest.raises(UnreachableError):
         activity.start_again(done, actions=queries.actions(), settings=queries.settings())
+
+
+def test_a_run_that_several_workers_share_shows_each_shard(sessions: Sessions) -> None:
+    job_id = plant(sessions, JobStatus.RUNNING)
+    shards = Shards(sessions)
+    shards.plan(JobKind.BACKUP, job_id, [f"/srv/{HOSTILE}", "/srv/b", "/srv/c"])
+    shards.begin(job_id, 0)
+    shards.end(job_id, 0, ShardStatus.DONE, bytes_done=5000, files_done=7)
+    shards.begin(job_id, 1)
+    shards.begin(job_id, 1)  # by another worker: the first one died
+
+    app = page(job_id)
+    table = app.dataframe[-1].value
+    assert list(table["Status"]) == ["done", "running", "waiting"]
+    assert list(table["Tries"]) == [1, 2, 0]
+    assert list(table["Files"]) == [7, 0, 0]
+    assert table["What"][0] == f"/srv/{HOSTILE}"

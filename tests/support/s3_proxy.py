@@ -76,6 +76,18 @@ class WireFault:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A long way to the server: every request waits, and each connection carries so many bytes a second."""
+
+    latency: float
+    rate: float
+
+    def seconds(self, size: int) -> float:
+        """Return how long a body of this size is under way."""
+        return size / self.rate
+
+
 class _Listening(ThreadingHTTPServer):
     """Knows its connections, so that it can end them."""
 
@@ -99,6 +111,7 @@ class S3Proxy:
     behind: S3Server
     faults: list[WireFault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    line: Line | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _listening: _Listening | None = None
@@ -153,6 +166,11 @@ class S3Proxy:
         """Let time pass, at most until the block ends."""
         self._ended.wait(seconds)
 
+    def travel(self, size: int, *, latency: bool = False) -> None:
+        """Let the time pass that a body takes on the line."""
+        if self.line is not None:
+            self.wait(self.line.seconds(size) + (self.line.latency if latency else 0))
+
     def ask(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> Answer:
         """Ask the server behind; the Host header stays, because it is signed."""
         connection = http.client.HTTPConnection(LOOPBACK, self.behind.port, timeout=60)
@@ -178,6 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.owner.travel(len(body), latency=True)
         fault = self.owner.struck(self.command, self.path)
         if fault is None:
             return self._send(self._ask(body))
@@ -208,6 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(2)
 
     def _send(self, answer: Answer, *, half: bool = False) -> None:
+        self.owner.travel(len(answer.body))
         with suppress(OSError):
             self.send_response_only(answer.status)
             for name, value in answer.headers:

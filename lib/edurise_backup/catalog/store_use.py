@@ -11,10 +11,8 @@ from psycopg.types.json import Jsonb
 
 from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.model.probe import Probe
+from edurise_backup.model.stores import PRIMARY
 from edurise_backup.model.traffic import Count, Traffic
-
-PRIMARY = "primary"
-"""The configured repository's store."""
 
 _BY_KIND = """
 SELECT kind, operation, count(DISTINCT job_id)::bigint, sum(requests)::bigint, sum(sent)::bigint, sum(received)::bigint

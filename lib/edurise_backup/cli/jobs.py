@@ -57,8 +57,18 @@ def backup(
         job = create_backup(
             type, settings=settings, source=source, incremental=not full_read, tags=tag or (), progress=progress
         )
-    product.output.result(job, backup_text(job), even_quiet=_listed("warning", job.warnings))
+    text = "\n".join([backup_text(job), *_not_shared(settings, job)])
+    product.output.result(job, text, even_quiet=_listed("warning", job.warnings))
     return 3 if job.warnings else 0
+
+
+def _not_shared(settings: Settings, job: BackupJob) -> list[str]:
+    """Say which sources this process has backed up alone although workers share them elsewhere."""
+    sharded = {files.name for files in settings.files if files.sharded}
+    names = [part.source for part in job.parts if part.part.value == "files" and part.source in sharded]
+    return [
+        f"note: {printable(name)} was backed up by this process alone; flows share it among workers" for name in names
+    ]
 
 
 def list_backups(

@@ -17,6 +17,7 @@ from edurise_backup.cli import (
     protections,
     retention,
     schedule,
+    sharding,
     stores,
     upkeep,
     users,
@@ -27,7 +28,20 @@ from edurise_backup.cli import (
 
 def add_commands(app: typer.Typer) -> None:
     """Put them on the top level, in the order in which `--help` lists them."""
-    for module in (jobs, maintenance, retention, protections, keys, schedule, alarms, watching, costs, upkeep, plugged):
+    for module in (
+        jobs,
+        sharding,
+        maintenance,
+        retention,
+        protections,
+        keys,
+        schedule,
+        alarms,
+        watching,
+        costs,
+        upkeep,
+        plugged,
+    ):
         module.add_commands(app)
     groups = (
         (users.app, "user"),

@@ -29,10 +29,12 @@ from edurise_backup.model.object_lock import NO_LOCK, make_lock, parse_lock
 from edurise_backup.model.secrets import SecretPlace, split_command
 from edurise_backup.model.settings import (
     NAME,
+    ONE_MACHINE,
     BucketSettings,
     CatalogSettings,
     ConfigurationSettings,
     CopySettings,
+    DaskSettings,
     DatabaseSettings,
     FilesSettings,
     ObjectivesSettings,
@@ -71,6 +73,7 @@ class Settings:
     alarm_targets: tuple[AlarmTargetSettings, ...] = ()
     copies: tuple[CopySettings, ...] = ()
     """Further repositories; the register in the catalog may name more."""
+    dask: DaskSettings = ONE_MACHINE
     around: Surroundings = AROUND
 
     @property

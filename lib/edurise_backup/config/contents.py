@@ -20,6 +20,7 @@ from edurise_backup.model.settings import (
     CatalogSettings,
     ConfigurationSettings,
     CopySettings,
+    DaskSettings,
     DatabaseSettings,
     FilesSettings,
     ObjectivesSettings,
@@ -40,6 +41,7 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     copy: tuple[CopySettings, ...] = ()
     catalog: CatalogSettings = CatalogSettings()
     prefect: PrefectSettings = PrefectSettings()
+    dask: DaskSettings = DaskSettings()
     objectives: ObjectivesSettings = ObjectivesSettings()
     sign_in: SignInSettings = SignInSettings()
     approvals: ApprovalSettings = ApprovalSettings()

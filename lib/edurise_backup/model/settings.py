@@ -85,6 +85,17 @@ class PrefectSettings(AuthSettings, frozen=True, forbid_unknown_fields=True, kw_
     api_url: str = PREFECT_API
 
 
+class DaskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The cluster that works on shards: one that runs, or one of this machine for as long as a job lasts."""
+
+    address: str = ""
+    workers: Positive = 4
+    """Processes of a cluster of this machine; or how many those at `address` count as."""
+
+
+ONE_MACHINE = DaskSettings()
+
+
 class DatabaseSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A PostgreSQL server whose databases are dumped."""
 
@@ -116,6 +127,15 @@ class FilesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     post_hook: tuple[str, ...] = ()
     """A command that is run afterwards, also when the backup failed."""
     host: Host = ""
+    shards: Positive = 1
+    """In a flow it is backed up, verified and recovered by several workers, in so many shards."""
+    shard_gib: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Or in as many as it takes for shards of this size."""
+
+    @property
+    def sharded(self) -> bool:
+        """Whether several workers share it."""
+        return self.shards > 1 or self.shard_gib > 0
 
 
 class ConfigurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         schedule_backup,
         schedule_status,
     )
+    from edurise_backup.operations.sharding import plan_sharding
     from edurise_backup.operations.statistics import get_backup_stats
     from edurise_backup.operations.verifications import queue_verification, verify_backup
 
@@ -97,6 +98,7 @@ _HOMES = {
     "pause_schedule": "schedules",
     "pin_backup": "protections",
     "plan_retention": "retention",
+    "plan_sharding": "sharding",
     "preview_schedule": "schedules",
     "probe_store": "registering",
     "prune_copy": "copy_upkeep",
@@ -162,6 +164,7 @@ __all__ = [
     "pause_schedule",
     "pin_backup",
     "plan_retention",
+    "plan_sharding",
     "preview_schedule",
     "probe_store",
     "prune_copy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -12,10 +12,12 @@ from uuid import UUID, uuid4
 
 from edurise_backup import __version__
 from edurise_backup.catalog.heartbeat import JobReporter
+from edurise_backup.catalog.records import JobKind
 from edurise_backup.config import Settings, load_settings, s3_access
 from edurise_backup.errors import ConfigError, InputError, NotFoundError
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
+from edurise_backup.monitoring.logs import log_event
 from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, check_paths, choose_sources
@@ -28,14 +30,17 @@ from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository, refuse_partial
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.secrets import read_secret
+from edurise_backup.operations.sharding import ShardedJob, goal_of, sharded_source
 from edurise_backup.operations.space import note_space
-from edurise_backup.ports import Progress
+from edurise_backup.ports import Progress, Workers
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, save_snapshot
+from edurise_backup.repository.sharded_saving import save_sharded
 from edurise_backup.repository.writer import WriterSettings
 
 _SHOWN_WARNINGS = 1000
+NOT_SHARDED = "this process backs it up alone: shards are the flows', which bring the workers"
 
 
 def create_backup(
@@ -49,6 +54,7 @@ def create_backup(
     flow_run_id: UUID | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
+    workers: Workers | None = None,
 ) -> BackupJob:
     """Take a backup and return its finished job.
 
@@ -57,10 +63,12 @@ def create_backup(
     `incremental` takes unchanged files from the last snapshot without reading
     them; a dump is always read whole, only what is stored of it is incremental.
     `job_id` names a row that `queue_backup` made; what it says of the source is
-    done. Raises InputError (nothing was changed) for what cannot be done: before
-    a job exists, or, for a queued job and a flow run, told in its row, too.
-    Raises ConflictError while another backup of one of the sources is under way,
-    and where this host lacks what other hosts of the catalog read.
+    done. `workers` share the sources that are configured so (`files[].shards`);
+    without them this process backs up everything. Raises InputError (nothing was
+    changed) for what cannot be done: before a job exists, or, for a queued job
+    and a flow run, told in its row, too. Raises ConflictError while another
+    backup of one of the sources is under way, and where this host lacks what
+    other hosts of the catalog read.
     Raises BackupError after the job's row says failed or cancelled; what was
     published before stays whole.
     """
@@ -91,7 +99,7 @@ def create_backup(
             with holding(catalog, names, job.id) as held:
 
                 def work(reporter: JobReporter, started: BackupJob) -> BackupJob:
-                    return _Backup(settings, catalog, repository, reporter, started, held).run()
+                    return _Backup(settings, catalog, repository, reporter, started, held, workers).run()
 
                 done = run_job(
                     catalog.jobs,
@@ -249,9 +257,13 @@ class _Backup:
         progress: Progress,
         job: BackupJob,
         leases: HeldLeases,
+        workers: Workers | None,
     ) -> None:
         self._settings = settings
         self._repository = repository
+        self._sharded = (
+            None if workers is None else ShardedJob(workers, catalog, repository, JobKind.BACKUP, job.id, progress)
+        )
         self._progress = progress
         self._job = job
         self._leases = leases
@@ -263,6 +275,8 @@ class _Backup:
     def run(self) -> BackupJob:
         chosen = choose_sources(self._settings, self._job.type, self._job.source or None)
         everything = not self._job.incremental
+        if self._sharded is not None and any(sharded_source(self._settings, *one) for one in chosen):
+            self._sharded.workers.check()
         with locked(self._repository) as lock:
             lock.tie(self._leases.confirm)
             for part, name in chosen:
@@ -273,7 +287,8 @@ class _Backup:
 
     def _save(self, collected: Collected, lock: Lock, *, read_everything: bool) -> None:
         label = Label(collected.paths, self._settings.host, self._tags(collected), collected.exclude)
-        saved = save_snapshot(
+        save = self._saving(collected)
+        saved = save(
             self._repository,
             collected.source,
             label,
@@ -289,6 +304,17 @@ class _Backup:
         self._parts.append(_result(collected, saved))
         if collected.part is BackupType.FILES:
             self._count_files(collected, saved)
+
+    def _saving(self, collected: Collected) -> Callable[..., Saved]:
+        """Return what publishes a snapshot of the source: this process alone, or workers that share it."""
+        source = sharded_source(self._settings, collected.part, collected.name)
+        if source is None:
+            return save_snapshot
+        if self._sharded is None:
+            log_event("backup_not_sharded", f"{source.name}: {NOT_SHARDED}", job_id=str(self._job.id))
+            return save_snapshot
+        run = partial(self._sharded.archive, source, self._settings.repository.compression)
+        return partial(save_sharded, run=run, goal=goal_of(source))
 
     def _tags(self, collected: Collected) -> list[str]:
         tags = ["edurise", f"type={collected.part.value}", f"source={collected.name}", f"job={self._job.id}"]

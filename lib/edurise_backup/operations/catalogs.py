@@ -28,6 +28,7 @@ from edurise_backup.catalog.reconcile import EndedJob, reconcile_dead
 from edurise_backup.catalog.recoveries import RecoveryJobs
 from edurise_backup.catalog.schedules import Schedules
 from edurise_backup.catalog.sessions import Sessions
+from edurise_backup.catalog.shards import Shards
 from edurise_backup.catalog.signed_in import SignedIn
 from edurise_backup.catalog.store_use import StoreUse
 from edurise_backup.catalog.stores import Stores
@@ -73,6 +74,7 @@ class Catalog:
         self.accounts = Accounts(sessions, clock=clock)
         self.signed_in = SignedIn(sessions, clock=clock)
         self.approvals = Approvals(sessions, clock=clock)
+        self.shards = Shards(sessions, clock=clock)
         self.stores = Stores(sessions, clock=clock)
         self.copies = BackupCopies(sessions)
         self.store_use = StoreUse(sessions)

@@ -8,13 +8,14 @@ from datetime import datetime
 from edurise_backup.catalog.jobs import BackupJobs
 from edurise_backup.catalog.maintenance import MaintenanceJobs
 from edurise_backup.catalog.sessions import Sessions
-from edurise_backup.catalog.store_use import PRIMARY, KindTraffic, StoreUse, together
+from edurise_backup.catalog.store_use import KindTraffic, StoreUse, together
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType
 from edurise_backup.model.maintenance import LockFigures, MaintenanceKind
 from edurise_backup.model.prices import Demand, Month, Price, demand_of, estimate_month, month_begin, price_of
 from edurise_backup.model.probe import Probe
+from edurise_backup.model.stores import PRIMARY
 from edurise_backup.operations.catalogs import open_catalog
 
 _PACK = 16 << 20

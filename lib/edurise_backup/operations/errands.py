@@ -11,12 +11,13 @@ from uuid import UUID
 from edurise_backup.catalog.lifecycle import Jobs
 from edurise_backup.catalog.records import JobRecord, kind_of
 from edurise_backup.catalog.rows import RecordT
-from edurise_backup.catalog.store_use import PRIMARY, StoreUse
+from edurise_backup.catalog.store_use import StoreUse
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, CancelledError
 from edurise_backup.model.bandwidth import download_schedule, upload_schedule
 from edurise_backup.model.jobs import JobStatus
 from edurise_backup.model.store_settings import StoreSettings
+from edurise_backup.model.stores import PRIMARY
 from edurise_backup.model.traffic import Traffic
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.engine import Limits

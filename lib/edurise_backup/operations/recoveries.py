@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
+from edurise_backup.catalog.records import JobKind
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.database import DatabaseRecord, Globals, decode_record
@@ -28,6 +29,7 @@ from edurise_backup.model.jobs import (
     Verdict,
 )
 from edurise_backup.model.settings import DatabaseSettings
+from edurise_backup.model.stores import PRIMARY
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.backups import find_backup
 from edurise_backup.operations.buckets import bucket_target, is_of_bucket
@@ -45,9 +47,10 @@ from edurise_backup.operations.recovery_target import (
     refuse_used_directory,
 )
 from edurise_backup.operations.servers import database_address, database_tools
+from edurise_backup.operations.sharding import ShardedJob, sharded_source, shares_workers
 from edurise_backup.operations.supply import Supply, open_supply
 from edurise_backup.operations.verifications import refuse_incomplete
-from edurise_backup.ports import Progress
+from edurise_backup.ports import Progress, Workers
 from edurise_backup.recovery.database import restore_database
 from edurise_backup.recovery.database_proof import prove_database
 from edurise_backup.recovery.into_bucket import BucketTarget, Existing, plan_objects, restore_into_bucket
@@ -68,6 +71,7 @@ def initiate_recovery(
     flow_run_id: UUID | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
+    workers: Workers | None = None,
 ) -> RecoveryJob:
     """Restore a backup, or the parts of it that `target` names, and prove the result; return the finished job.
 
@@ -78,9 +82,11 @@ def initiate_recovery(
     status `failed` and its `findings`.
     The bytes come from the nearest store that has them whole, or from
     `target.store` alone; when one fails in the middle, the next steps in, and
-    the job's `store_notes` say so (`operations/supply`). Before anything is
-    made, all names, the directory and the room on the disks of this host are
-    checked: raises InputError (and its kinds) and SpaceError,
+    the job's `store_notes` say so (`operations/supply`). `workers` share what is
+    written of sources that are configured so, from the primary; they must see
+    the directory at the same place. Before anything is made, all names, the
+    directory and the room on the disks of this host are checked: raises
+    InputError (and its kinds) and SpaceError,
     nothing was changed. Raises BackupError when the restore failed.
     """
     settings = settings or load_settings()
@@ -96,7 +102,11 @@ def initiate_recovery(
         job = replace(_new_job(backup, target, job_id), stores=supply.stores, store_notes=told(supply))
 
         def work(reporter: JobReporter, started: RecoveryJob) -> RecoveryJob:
-            return recovery.run(reporter, started)
+            shared = None
+            if workers is not None and supply.stores[0] == PRIMARY and shares_workers(settings, backup):
+                workers.check()
+                shared = ShardedJob(workers, catalog, supply.repository, JobKind.RECOVERY, started.id, reporter)
+            return recovery.run(reporter, started, shared)
 
         return run_job(
             catalog.recoveries,
@@ -189,7 +199,7 @@ class _Recovery:
             for record in self._records(part, self._files(part))
         ]
 
-    def run(self, progress: Progress, job: RecoveryJob) -> RecoveryJob:
+    def run(self, progress: Progress, job: RecoveryJob, shared: ShardedJob | None) -> RecoveryJob:
         """Restore part after part, each proved right after it is there."""
         with self._supply.held():
             for part in self._parts:
@@ -198,7 +208,7 @@ class _Recovery:
                 elif self._goes_back(part):
                     self._bucket(part, progress)
                 else:
-                    self._tree(part, progress)
+                    self._tree(part, progress, shared)
         passed = not self._findings
         return replace(
             job,
@@ -244,13 +254,16 @@ class _Recovery:
             self._findings += [f"{name}: {finding}" for finding in proof.findings]
         self._bytes += part.source_bytes
 
-    def _tree(self, part: PartResult, progress: Progress) -> None:
+    def _tree(self, part: PartResult, progress: Progress, shared: ShardedJob | None) -> None:
         shot = self._supply.shot_of(part)
         directory = part_directory(Path(self._target.directory), part)
         plan = plan_restore(self._repository, shot.tree, paths=shot.paths)
         progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
         make_private_directory(Path(self._target.directory))
-        restored = restore(self._repository, plan, directory, progress=progress)
+        if shared is not None and sharded_source(self._settings, part.part, part.source):
+            restored = shared.restore(plan, directory)
+        else:
+            restored = restore(self._repository, plan, directory, progress=progress)
         self._bytes += restored.bytes
         self._warnings += restored.problems
         progress.phase(f"prove {part.part.value} {part.source}", bytes_total=plan.bytes)

@@ -8,6 +8,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
+from edurise_backup.catalog.records import JobKind
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, Verdict, Verification
@@ -16,9 +17,10 @@ from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.records import keep_record
-from edurise_backup.ports import Clock, Progress
+from edurise_backup.operations.sharding import ShardedJob, shares_workers
+from edurise_backup.ports import Clock, Progress, Workers
 from edurise_backup.repository.repository import Repository
-from edurise_backup.verification.checker import check
+from edurise_backup.verification.checker import Prove, check
 
 _SHOWN = 1000
 _LOOKED_AT = 500
@@ -32,11 +34,12 @@ def verify_backup(
     flow_run_id: UUID | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
+    workers: Workers | None = None,
 ) -> Verification:
     """Read the backup's structure and every byte that it needs, and return the finished verification.
 
     A backup that does not pass is no error: `verification_status` is then
-    `failed`, and `findings` says what is wrong. Raises NotFoundError,
+    `failed`, and `findings` says what is wrong. `workers` share the packs. Raises NotFoundError,
     AmbiguousError, InputError for a backup that did not end well, and BackupError
     when the verification itself could not be done.
     """
@@ -50,7 +53,12 @@ def verify_backup(
         job = _new_job(backup, job_id)
 
         def work(reporter: JobReporter, started: Verification) -> Verification:
-            return _verify(repository, backup, reporter, started, now=catalog.clock)
+            prove: Prove | None = None
+            if workers is not None and shares_workers(settings, backup):
+                workers.check()
+                shared = ShardedJob(workers, catalog, repository, JobKind.VERIFICATION, started.id, reporter)
+                prove = shared.prove
+            return _verify(repository, backup, reporter, started, now=catalog.clock, prove=prove)
 
         return run_job(
             catalog.verifications,
@@ -111,11 +119,17 @@ def _new_job(backup: BackupJob, job_id: JobId | None) -> Verification:
 
 
 def _verify(
-    repository: Repository, backup: BackupJob, progress: Progress, job: Verification, *, now: Clock
+    repository: Repository,
+    backup: BackupJob,
+    progress: Progress,
+    job: Verification,
+    *,
+    now: Clock,
+    prove: Prove | None,
 ) -> Verification:
     ids = [part.snapshot_id for part in backup.parts]
     with repository.lock():
-        result = check(repository, progress=progress, read_data=True, snapshots=ids, now=now)
+        result = check(repository, progress=progress, read_data=True, snapshots=ids, now=now, prove=prove)
     findings = list(result.findings)
     if set_checksum(ids) != backup.checksum:
         findings.append("the backup's checksum does not fit its snapshots: the catalog's row was changed")

@@ -44,6 +44,8 @@ class Parent:
     """Whether a data blob (hex id) is in the repository."""
     alike: bool = False
     """It was made by this program and user, who saw of a file what we would see."""
+    made_up: frozenset[str] = frozenset()
+    """Trees that `read_tree` knows and the repository does not: what is equal to one of them is stored all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class _Folder:
     tree_before: str | None
     """The parent snapshot's tree of this directory."""
     nodes_before: list[Node] | None
-    """What it holds; None where there is none that can be read."""
+    """What it holds; None where there is none that can be read and stays as it is."""
     ordered: bool
     """Its children come in the order of their names."""
     children: list[_Child] = field(default_factory=list)
@@ -177,8 +179,9 @@ class _Walk:
             raise SourceError(f"{entry.path}: is not a directory any more", hint="run the backup again")
         entries = iter(entry.children() if entry.children else ())
         nodes = self._parent_nodes(tree)
+        stored = None if self._parent is None or tree in self._parent.made_up else nodes
         return _Level(
-            _Folder(entry.node, before, tree, nodes, entry.ordered), entries, {node.name: node for node in nodes or ()}
+            _Folder(entry.node, before, tree, stored, entry.ordered), entries, {node.name: node for node in nodes or ()}
         )
 
     def _leave(self, folder: _Folder) -> None:

@@ -62,6 +62,10 @@ class Extraction:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the directory."""
         self._folders.close()
         os.close(self._root)
         os.close(self._beside)

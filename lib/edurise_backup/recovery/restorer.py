@@ -6,9 +6,10 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from edurise_backup.errors import BackupError, DamageError, SpaceError
 from edurise_backup.machine.cores import cores
@@ -37,27 +38,42 @@ class Restored:
     problems: tuple[str, ...]
 
 
+Write: TypeAlias = Callable[[Extraction], None]
+"""Writes every blob that a plan wants to its places in files that were made before."""
+
+
 def restore(
-    repository: Repository, plan: RestorePlan, target: Path, *, progress: Progress, workers: int = 0
+    repository: Repository,
+    plan: RestorePlan,
+    target: Path,
+    *,
+    progress: Progress,
+    workers: int = 0,
+    write: Write | None = None,
 ) -> Restored:
     """Write what `plan` says into the new or empty directory `target`.
 
+    `write`: who writes the bytes, if not this machine alone (`recovery/sharding`).
     Raises ConflictError (not empty), SpaceError (before anything is written),
     DamageError (a blob is missing or damaged: the target is incomplete).
     """
     workers = workers or 2 * cores()
     with Extraction(target) as extraction:
         _refuse_without_room(extraction, plan)
-        with _writing(repository, plan, target, workers) as crew:
+        made_whole = 0 if write else 1  # a file of one blob is made, written and described in one go
+        with nullcontext() if write else _writing(repository, plan, target, workers) as crew:
             for names, _node in plan.folders:
                 extraction.make_folder(names)
             for file in plan.files:
-                _prepare(extraction, file)
+                _prepare(extraction, file, made_whole)
             with _syncing(extraction):
-                fetcher = Fetcher(repository, extraction, progress=progress, lost=_refuse)
-                fetcher.run(plan.packs, workers=workers, crew=crew)
+                if write is not None:
+                    write(extraction)
+                else:
+                    fetcher = Fetcher(repository, extraction, progress=progress, lost=refuse_damage)
+                    fetcher.run(plan.packs, workers=workers, crew=crew)
         for file in plan.files:
-            if len(file.node.content or ()) > 1:
+            if len(file.node.content or ()) > made_whole:
                 extraction.finish_file(file.names, file.node)
             for names in file.links:
                 extraction.link(names, file.names)
@@ -80,11 +96,11 @@ def _refuse_without_room(extraction: Extraction, plan: RestorePlan) -> None:
         )
 
 
-def _prepare(extraction: Extraction, file: PlannedFile) -> None:
+def _prepare(extraction: Extraction, file: PlannedFile, made_whole: int) -> None:
     pieces = len(file.node.content or ())
     if pieces == 0:
         extraction.write_whole(file.names, b"", file.node)
-    elif pieces > 1:
+    elif pieces > made_whole:
         extraction.create_file(file.names, file.node.size)
 
 
@@ -126,7 +142,7 @@ def _writing(repository: Repository, plan: RestorePlan, target: Path, workers: i
         crew.close()
 
 
-def _refuse(blob: WantedBlob, error: DamageError) -> None:
+def refuse_damage(blob: WantedBlob, error: DamageError) -> None:
     """End the restore: a directory that is new has no older file to show instead."""
     raise DamageError(
         f"/{'/'.join(blob.pieces[0].file.names)} cannot be restored: {error.message}",

@@ -61,6 +61,8 @@ class Repository:
         self.standby: Standby | None = None
         """Asked for what this repository cannot give."""
         self._packs_seen = False
+        self._lost: frozenset[str] = frozenset()
+        """Packs that the index leaves out."""
         self._index_files: set[str] = set()
         """The index files that `index` was read from, and those that were written since."""
         self._trees = Trees(box, self.read_blob)
@@ -176,7 +178,7 @@ class Repository:
         self.damage = []
         index = Index()
         index.extend(self._listed_packs(strict, without))
-        self.index = index
+        self.index, self._lost = index, frozenset(without)
         return index
 
     def drop_index(self) -> None:
@@ -185,8 +187,28 @@ class Repository:
         self._index_files = set()
         self._packs_seen = False
 
+    def load_index_without(self, lost: Collection[str]) -> None:
+        """Load the index as somebody left it who has looked at all packs just now, and found these `lost`."""
+        self.load_index(strict=False, without=lost)
+        self._packs_seen = True
+
+    def learn_index(self) -> None:
+        """Make known what index files list that have come since."""
+        self.index.extend(self._listed_packs(False, ()))
+
+    @property
+    def index_files(self) -> frozenset[str]:
+        """The index files that are relied on: those that were read or written."""
+        return frozenset(self._index_files)
+
+    def rely_on(self, index_files: Collection[str]) -> None:
+        """Have `publish` prove these, too: somebody else has relied on them for the same snapshot."""
+        self._index_files.update(index_files)
+
     def _listed_packs(self, strict: bool, without: Collection[str]) -> Iterator[ListedPack]:
         for index_id in self.box.ids(Kind.INDEX):
+            if index_id in self._index_files:
+                continue
             try:
                 packs = listed_packs(self.box.load(Kind.INDEX, index_id))
             except DamageError as error:
@@ -337,8 +359,7 @@ class Repository:
         Blobs of packs that are missing or cut short count as unknown, and are stored again.
         Raises LockedError when `lock` was lost meanwhile.
         """
-        if not self._packs_seen:
-            self._distrust_lost_packs()
+        self.lost_packs()
         writer = BlobWriter(self.box, self.index, settings or WriterSettings(), confirm=lock.confirm)
         try:
             yield writer
@@ -349,10 +370,14 @@ class Repository:
             raise
         self._index_files.update(writer.index_files)
 
-    def _distrust_lost_packs(self) -> None:
+    def lost_packs(self) -> frozenset[str]:
+        """Look at all packs, once for an index; those that are missing or cut short are left out of it from now on."""
+        if self._packs_seen:
+            return self._lost
         sizes = {object_id(name): size for name, size in self.store.list(Kind.PACK)}
         lost = {pack for pack, size in self.index.sizes() if sizes.get(pack) != size}
         if lost:
             self.load_index(strict=False, without=lost)
             self.damage += [f"pack {pack[:8]} is missing or cut short; what it held is stored again" for pack in lost]
         self._packs_seen = True
+        return self._lost

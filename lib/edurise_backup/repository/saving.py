@@ -61,6 +61,7 @@ def save_snapshot(
     index must be loaded. Raises what the source and the store raise; then nothing is published.
     """
     started = started or now()
+    repository.lost_packs()  # before anybody asks the index, which forgets them: what they held is read again
     host = label.host or socket.gethostname()
     parent_id = None if read_everything else find_parent(repository, label.paths, host)
     parent = None if parent_id is None else parent_from(repository, parent_id[1])
@@ -71,23 +72,42 @@ def save_snapshot(
     except (DamageError, NotFoundError):
         lock.confirm()  # if it was lost, whoever removed it has removed what is missing, too: say that
         raise
+    parent_name = parent_id[0] if parent_id else None
+    return publish_archived(
+        repository, archived, sink.stats, label, lock, progress=progress, parent=parent_name, started=started, now=now
+    )
+
+
+def publish_archived(
+    repository: Repository,
+    archived: Archived,
+    added: WriterStats,
+    label: Label,
+    lock: Lock,
+    *,
+    progress: Progress,
+    parent: SnapshotId | None,
+    started: datetime,
+    now: Clock,
+) -> Saved:
+    """Publish a snapshot of a tree that is durable and indexed."""
     archived = replace(archived, problems=(*archived.problems, *repository.damage))
     progress.raise_if_cancelled()
     snapshot = Snapshot(
         time=_text(started),
-        parent=parent_id[0] if parent_id else None,
+        parent=parent,
         tree=archived.tree,
         paths=[_as_go(path) for path in label.paths],
-        hostname=host,
+        hostname=label.host or socket.gethostname(),
         username=user_name(),
         uid=os.getuid(),
         gid=os.getgid(),
         excludes=[_as_go(pattern) for pattern in label.excludes],
         tags=list(label.tags) or None,
         program_version=_PROGRAM,
-        summary=_summary(archived, sink.stats, started, now()),
+        summary=_summary(archived, added, started, now()),
     )
-    return Saved(repository.publish(snapshot, lock), snapshot, archived, sink.stats)
+    return Saved(repository.publish(snapshot, lock), snapshot, archived, added)
 
 
 def find_parent(repository: Repository, paths: Sequence[str], host: str) -> tuple[SnapshotId, Snapshot] | None:

@@ -12,7 +12,7 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -20,18 +20,31 @@ from functools import lru_cache
 from edurise_backup.errors import InputError, SourceError
 from edurise_backup.machine.opened import OpenedFile
 from edurise_backup.model.content import ExtendedAttribute, Node, go_mode
+from edurise_backup.model.shards import NameRange
 from edurise_backup.model.status import Status
 from edurise_backup.ports import CHANGED, Entry
 from edurise_backup.sources.patterns import matcher
-from edurise_backup.sources.scanning import Scanner, list_folder
+from edurise_backup.sources.scanning import Listing, Scanner, list_folder
 
 _NO_XATTRS = (95, 61, 1, 13, 2)  # ENOTSUP, ENODATA, EPERM, EACCES, ENOENT
 
 
 class FilesSource:
-    """The trees below `paths` (absolute, existing); excluded paths are not looked at."""
+    """The trees below `paths` (absolute, existing); excluded paths are not looked at.
 
-    def __init__(self, paths: Sequence[str], *, exclude: Sequence[str] = (), one_file_system: bool = False) -> None:
+    `renumbered`: device numbers of this machine that are told as others. A file
+    with several names is known by its device, and machines that share a file
+    system number it each in its own way.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        exclude: Sequence[str] = (),
+        one_file_system: bool = False,
+        renumbered: Mapping[int, int] | None = None,
+    ) -> None:
         if not paths:
             raise InputError("there is nothing to back up", hint="name at least one directory or file")
         self.paths = _without_nested(sorted({os.path.abspath(path) for path in paths}))
@@ -45,6 +58,7 @@ class FilesSource:
             if os.path.islink(path)
         ]
         self._patterns = tuple(exclude)
+        self._renumbered = dict(renumbered or {})
         self._scanner: Scanner | None = None
 
     def scan_ahead(self) -> datetime:
@@ -99,7 +113,7 @@ class FilesSource:
         if stat.S_ISDIR(status.st_mode):
             if self._devices is not None and status.st_dev not in self._devices:
                 return Entry(node, path, children=lambda: ())
-            return Entry(node, path, children=lambda: self._children(path))
+            return Entry(node, path, children=lambda: self._children(path), within=lambda at: self._within(path, at))
         if stat.S_ISSOCK(status.st_mode):
             return None  # as stock restic does: a socket is made by the server that listens on it
         return Entry(node, path)
@@ -114,7 +128,12 @@ class FilesSource:
         )
 
     def _children(self, path: str) -> Iterable[Entry]:
-        listing = list_folder(path) if self._scanner is None else self._scanner.take(path)
+        return self._offered(path, list_folder(path) if self._scanner is None else self._scanner.take(path))
+
+    def _within(self, path: str, names: NameRange) -> Iterable[Entry]:
+        return self._offered(path, list_folder(path, names))
+
+    def _offered(self, path: str, listing: Listing) -> Iterator[Entry]:
         if listing.error:
             self._problems.append(f"{path}: {os.strerror(listing.error)}")
         prefix = path if path.endswith("/") else path + "/"
@@ -140,7 +159,7 @@ class FilesSource:
             user=user_name(status.st_uid),
             group=group_name(status.st_gid),
             inode=status.st_ino,
-            device_id=status.st_dev,
+            device_id=self._renumbered.get(status.st_dev, status.st_dev),
             content=None,
         )
         if kind == "file":

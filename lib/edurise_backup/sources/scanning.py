@@ -18,6 +18,7 @@ import msgspec
 
 from edurise_backup.errors import BackupError
 from edurise_backup.machine.crew import Member, Messages, serve
+from edurise_backup.model.shards import ALL_NAMES, NameRange
 from edurise_backup.model.status import Status
 from edurise_backup.sources.patterns import matcher
 
@@ -106,10 +107,10 @@ def _taken(way: Way) -> _Begun | None:
     return begun
 
 
-def list_folder(folder: str) -> Listing:
-    """List a directory; a name that vanishes meanwhile is left out."""
+def list_folder(folder: str, within: NameRange = ALL_NAMES) -> Listing:
+    """List a directory, or the names in a range of it; a name that vanishes meanwhile is left out."""
     try:
-        names = sorted(os.listdir(os.fsencode(folder)))
+        names = [within.single] if within.single else _sorted_names(folder, within)
     except OSError as error:
         return Listing(os.fsencode(folder), [], error.errno or 0)
     prefix = os.fsencode(folder if folder.endswith("/") else folder + "/")
@@ -122,6 +123,11 @@ def list_folder(folder: str) -> Listing:
         except OSError as error:
             found.append((name, error.errno or 0))
     return Listing(os.fsencode(folder), found)
+
+
+def _sorted_names(folder: str, within: NameRange) -> list[bytes]:
+    names = os.listdir(os.fsencode(folder))
+    return sorted(names if within == ALL_NAMES else filter(within.__contains__, names))
 
 
 def _listings(way: Way) -> Iterator[Listing]:

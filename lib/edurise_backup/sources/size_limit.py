@@ -49,7 +49,7 @@ class SizeLimitedSource:
                 else:
                     yield self._thinned(child)
 
-        entry.children = children
+        entry.children, entry.within = children, None
         return entry
 
 

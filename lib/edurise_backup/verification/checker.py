@@ -6,7 +6,7 @@ Findings are collected, not raised: one damaged pack must not hide another.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -65,17 +65,23 @@ def check(
     record: bool = True,
     now: Clock = utc_now,
     seconds: Seconds = time.monotonic,
+    prove: Prove | None = None,
 ) -> CheckResult:
     """Check the whole repository, or only what the given snapshots need.
 
     With `read_data` every byte is read, with a budget the packs that were never
     proved and then those that have waited longest, at least one. `record`: keep
     in the repository which packs passed and which are damaged; off for a medium
-    that cannot be written. Raises CancelledError; what passed until then is kept.
+    that cannot be written. `prove`: who reads the packs, if not this machine alone.
+    Raises CancelledError; what passed until then is kept.
     """
     chosen = None if snapshots is None else list(snapshots)
-    work = _Check(repository, progress, record=record, now=now, seconds=seconds)
+    work = _Check(repository, progress, record=record, now=now, seconds=seconds, prove=prove)
     return work.run(budget or (Budget() if read_data else None), chosen)
+
+
+Prove = Callable[[list[str]], Iterable[PackProof]]
+"""Reads packs and yields their proofs, in any order."""
 
 
 class _Beside(SilentProgress):
@@ -93,9 +99,17 @@ class _Beside(SilentProgress):
 
 class _Check:
     def __init__(
-        self, repository: Repository, progress: Progress, *, record: bool, now: Clock, seconds: Seconds
+        self,
+        repository: Repository,
+        progress: Progress,
+        *,
+        record: bool,
+        now: Clock,
+        seconds: Seconds,
+        prove: Prove | None,
     ) -> None:
         self._repository = repository
+        self._proved_by = prove
         self._progress = progress
         self._beside = _Beside(progress)
         self._record = record
@@ -218,7 +232,12 @@ class _Check:
 
     def _read(self, packs: list[str], budget: Budget, keeper: CoverageKeeper) -> None:
         wrong_size = frozenset(self._result.damaged_packs)
-        proofs = read_packs(self._repository, packs, progress=self._progress, limit=budget.time, seconds=self._seconds)
+        proofs: Iterable[PackProof]
+        if self._proved_by is not None:
+            proofs = self._proved_by(packs)
+        else:
+            limit, seconds = budget.time, self._seconds
+            proofs = read_packs(self._repository, packs, progress=self._progress, limit=limit, seconds=seconds)
         for proof in proofs:
             self._count(proof)
             if proof.passed and proof.pack not in wrong_size:

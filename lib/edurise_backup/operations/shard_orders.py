@@ -1,0 +1,85 @@
+"""What is said between a job and its workers: orders, which name things and hold no secret, and how they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from edurise_backup.model.shards import Range
+from edurise_backup.model.snapshot import Snapshot
+from edurise_backup.recovery.sharding import PackOrder
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Part of a job; `repository` is the id of the repository that it is about."""
+
+    job: UUID
+    number: int
+    repository: str
+    cores: int = 0
+    """How many processors it may use; 0: all of its machine."""
+
+
+class ArchiveOrder(Order, frozen=True, kw_only=True):
+    """Store ranges of a files source."""
+
+    source: str
+    paths: tuple[str, ...]
+    exclude: tuple[str, ...]
+    devices: tuple[int, ...]
+    """The numbers of the paths' file systems where the job was started."""
+    ranges: tuple[Range, ...]
+    parent: Snapshot | None
+    lost: tuple[str, ...]
+    compression: str
+
+
+class ExamineOrder(Order, frozen=True, kw_only=True):
+    """Read whole packs and prove what is in them."""
+
+    packs: tuple[str, ...]
+
+
+class BringOrder(Order, frozen=True, kw_only=True):
+    """Write the blobs of packs to their places below a directory that all workers see."""
+
+    target: str
+    packs: tuple[PackOrder, ...]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ArchiveOrder | ExamineOrder | BringOrder)
+
+
+def encode_order(order: Order) -> bytes:
+    """Return an order as it is sent."""
+    return _encoder.encode(order)
+
+
+def decode_order(encoded: bytes) -> ArchiveOrder | ExamineOrder | BringOrder:
+    """Return an order that was sent."""
+    found: ArchiveOrder | ExamineOrder | BringOrder = _decoder.decode(encoded)
+    return found
+
+
+def encode_answer(answer: object) -> bytes:
+    """Return what a worker answers as it is sent."""
+    return _encoder.encode(answer)
+
+
+def decode_answer(answer: bytes, kind: type) -> object:
+    """Return what a worker has answered."""
+    return msgspec.msgpack.decode(answer, type=kind)
+
+
+def in_lots(packs: Sequence[str], sizes: dict[str, int], lots: int) -> list[list[str]]:
+    """Deal packs out in neighbouring lots of similar size."""
+    total = sum(sizes[pack] for pack in packs)
+    dealt: list[list[str]] = [[] for _ in range(lots)]
+    before = 0
+    for pack in packs:
+        dealt[min(lots - 1, before * lots // max(1, total))].append(pack)
+        before += sizes[pack]
+    return [lot for lot in dealt if lot]

@@ -1,0 +1,161 @@
+"""What a worker does: START HERE for the other side of `sharding`.
+
+An order names things and holds no secret: the worker opens repository, source
+and catalog from its own configuration, and refuses when that is another one.
+Each order may be done several times, also by two workers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from edurise_backup.catalog.shards import Shards, ShardStatus
+from edurise_backup.config import Settings
+from edurise_backup.errors import BackupError, ConfigError
+from edurise_backup.machine.cores import cores
+from edurise_backup.model.compression import parse_compression
+from edurise_backup.model.jobs import BackupType
+from edurise_backup.monitoring.progress import SilentProgress
+from edurise_backup.operations.backups import opened_repository
+from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.collection import check_paths
+from edurise_backup.operations.shard_orders import (
+    ArchiveOrder,
+    BringOrder,
+    ExamineOrder,
+    Order,
+    decode_order,
+    encode_answer,
+)
+from edurise_backup.recovery.sharding import Brought, bring_packs
+from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.sharded_saving import ShardAnswer, archive_shard
+from edurise_backup.repository.writer import WriterSettings
+from edurise_backup.sources.files import FilesSource
+from edurise_backup.verification.packs import Examined
+from edurise_backup.verification.sharding import examine_packs
+
+BEAT_SECONDS = 2.0
+"""How often a worker tells how far it is, and asks whether it is still wanted."""
+
+
+def do_order(encoded: bytes, settings: Settings) -> bytes:
+    """Do what an order says, and return the answer; raises CancelledError once its job is not wanted any more."""
+    order = decode_order(encoded)
+    repository = opened_repository(settings)
+    if repository.config.id != order.repository:
+        raise ConfigError(
+            f"this worker's configuration names another repository: {repository.store.address}",
+            safe="nothing was stored",
+            hint="give all workers the same configuration, and start them again",
+        )
+    with open_catalog(settings) as catalog, _telling(catalog.shards, order) as progress:
+        return encode_answer(_answer(order, settings, repository, progress))
+
+
+def _answer(
+    order: ArchiveOrder | ExamineOrder | BringOrder,
+    settings: Settings,
+    repository: Repository,
+    progress: SilentProgress,
+) -> ShardAnswer | list[tuple[str, Examined]] | Brought:
+    match order:
+        case ArchiveOrder():
+            return _archive(order, settings, repository, progress)
+        case ExamineOrder():
+            with repository.lock(at_once=True):
+                return list(examine_packs(repository, order.packs, progress=progress))
+        case BringOrder():
+            with repository.lock(at_once=True):
+                return bring_packs(repository, order.packs, Path(order.target), progress=progress)
+
+
+def _archive(order: ArchiveOrder, settings: Settings, repository: Repository, progress: SilentProgress) -> ShardAnswer:
+    source = _opened_source(order, settings)
+    processors = order.cores or cores()
+    writing = WriterSettings(
+        compression=parse_compression(order.compression),
+        workers=processors,
+        crew=processors + (1 if order.cores else 2),
+    )
+    with repository.lock(at_once=True) as lock:
+        repository.load_index_without(order.lost)
+        return archive_shard(
+            repository,
+            source,
+            order.ranges,
+            lock,
+            parent=order.parent,
+            progress=progress,
+            settings=writing,
+        )
+
+
+def _opened_source(order: ArchiveOrder, settings: Settings) -> FilesSource:
+    found = next((files for files in settings.files if files.name == order.source), None)
+    if found is None or (found.paths, found.exclude) != (order.paths, order.exclude):
+        raise ConfigError(
+            f"this worker's configuration has another files source {order.source!r}, or none",
+            safe="nothing was stored",
+            hint="give all workers the same configuration, and start them again",
+        )
+    check_paths(settings, [(BackupType.FILES, found.name)])
+    numbers = {os.lstat(path).st_dev: device for path, device in zip(order.paths, order.devices, strict=True)}
+    return FilesSource(found.paths, exclude=found.exclude, one_file_system=found.one_file_system, renumbered=numbers)
+
+
+@dataclass(slots=True)
+class _Counts:
+    bytes: int = 0
+    files: int = 0
+
+
+class _Telling(SilentProgress):
+    """Counts for the row of a shard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = _Counts()
+        self._guard = threading.Lock()
+
+    def advance(self, *, bytes_done: int = 0, files_done: int = 0) -> None:
+        """Count what was done."""
+        with self._guard:
+            self.counts.bytes += bytes_done
+            self.counts.files += files_done
+
+
+@contextmanager
+def _telling(shards: Shards, order: Order) -> Iterator[_Telling]:
+    """Have the shard's row say how far it is, and the work stop when the job is not wanted any more.
+
+    A catalog that does not answer stops nothing: whoever joins proves what counts.
+    """
+    progress, ended = _Telling(), threading.Event()
+    if not shards.begin(order.job, order.number):
+        progress.cancel()
+
+    def tell() -> None:
+        while not ended.wait(BEAT_SECONDS):
+            with suppress(BackupError):
+                counts = progress.counts
+                if not shards.beat(order.job, order.number, bytes_done=counts.bytes, files_done=counts.files):
+                    progress.cancel()
+
+    thread = threading.Thread(target=tell, name="shard-heartbeat", daemon=True)
+    thread.start()
+    status = ShardStatus.FAILED
+    try:
+        yield progress
+        status = ShardStatus.DONE
+    finally:
+        ended.set()
+        thread.join()
+        counts = progress.counts
+        with suppress(BackupError):
+            shards.end(order.job, order.number, status, bytes_done=counts.bytes, files_done=counts.files)

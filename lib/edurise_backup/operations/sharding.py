@@ -1,0 +1,176 @@
+"""A job that several workers do: its parts as orders, told in rows of their own, joined here.
+
+Who the workers are is the caller's: flows bring a Dask cluster, tests threads.
+The other side is `shard_work`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar, cast
+
+from edurise_backup.catalog.records import JobKind
+from edurise_backup.config import Settings, load_settings
+from edurise_backup.errors import BackupError, NotFoundError
+from edurise_backup.model.jobs import BackupJob, BackupType, JobId
+from edurise_backup.model.settings import FilesSettings
+from edurise_backup.model.shards import ShardGoal, ShardPlan
+from edurise_backup.monitoring.progress import SilentProgress
+from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.engine import readable
+from edurise_backup.operations.shard_orders import (
+    ArchiveOrder,
+    BringOrder,
+    ExamineOrder,
+    Order,
+    decode_answer,
+    encode_order,
+    in_lots,
+)
+from edurise_backup.ports import Progress, Workers
+from edurise_backup.recovery.planning import RestorePlan
+from edurise_backup.recovery.restorer import Restored
+from edurise_backup.recovery.sharding import Brought, PackOrder, restore_sharded
+from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.saving import find_parent
+from edurise_backup.repository.sharded_saving import ShardAnswer, ShardWork, plan_shards
+from edurise_backup.sources.files import FilesSource
+from edurise_backup.verification.packs import Examined, PackProof
+from edurise_backup.verification.sharding import proof_of
+
+_LOTS = 4
+"""So many lots of packs for each worker: one that is slow keeps nobody waiting for long."""
+_GIB = 1 << 30
+AnswerT = TypeVar("AnswerT")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardedJob:
+    """A running job, and the workers that share it."""
+
+    workers: Workers
+    catalog: Catalog
+    repository: Repository
+    kind: JobKind
+    id: JobId
+    progress: Progress
+
+    def archive(self, source: FilesSettings, compression: str, work: ShardWork) -> list[ShardAnswer]:
+        """Have all shards of a source stored; return their answers in the plan's order."""
+        devices = tuple(os.lstat(path).st_dev for path in source.paths)
+
+        def order(number: int, at: int) -> ArchiveOrder:
+            return ArchiveOrder(
+                job=self.id,
+                number=number,
+                repository=self.repository.config.id,
+                cores=self.workers.cores,
+                source=source.name,
+                paths=source.paths,
+                exclude=source.exclude,
+                devices=devices,
+                ranges=work.plan.shards[at].ranges,
+                parent=work.parent,
+                lost=tuple(sorted(work.lost)),
+                compression=compression,
+            )
+
+        found: dict[int, ShardAnswer] = {}
+        for at, answer in self._do([line.partition(": ")[2] for line in work.plan.lines()], order, ShardAnswer):
+            stats = answer.archived.stats
+            self.progress.advance(bytes_done=stats.source_bytes, files_done=stats.files)
+            found[at] = answer
+        return [found[at] for at in range(len(work.plan.shards))]
+
+    def prove(self, packs: Sequence[str]) -> Iterator[PackProof]:
+        """Have whole packs read and proved; yields the proofs as they come. The index must be loaded."""
+        sizes = dict(self.repository.index.sizes())
+        lots = in_lots(packs, {pack: sizes.get(pack, 1) for pack in packs}, _LOTS * self.workers.count)
+
+        def order(number: int, at: int) -> ExamineOrder:
+            return ExamineOrder(job=self.id, number=number, repository=self.repository.config.id, packs=tuple(lots[at]))
+
+        answers = self._do([f"{len(lot):,} packs" for lot in lots], order, list[tuple[str, Examined]])
+        for _, examined in answers:
+            for pack, one in examined:
+                self.progress.advance(bytes_done=one.size)
+                yield proof_of(one, pack, self.repository.index)
+
+    def restore(self, plan: RestorePlan, target: Path) -> Restored:
+        """Restore into a directory that all workers share."""
+        return restore_sharded(self.repository, plan, target, partial(self._bring, target), progress=self.progress)
+
+    def _bring(self, target: Path, packs: Sequence[PackOrder]) -> Iterator[Brought]:
+        by_id = {order.pack: order for order in packs}
+        sizes = {order.pack: sum(blob.length for blob in order.blobs) for order in packs}
+        lots = in_lots([order.pack for order in packs], sizes, _LOTS * self.workers.count)
+
+        def order(number: int, at: int) -> BringOrder:
+            return BringOrder(
+                job=self.id,
+                number=number,
+                repository=self.repository.config.id,
+                target=str(target),
+                packs=tuple(by_id[pack] for pack in lots[at]),
+            )
+
+        for _, brought in self._do([f"{len(lot):,} packs" for lot in lots], order, Brought):
+            self.progress.advance(bytes_done=brought.written)
+            yield brought
+
+    def _do(
+        self, what: Sequence[str], order: Callable[[int, int], Order], kind: type[AnswerT]
+    ) -> Iterator[tuple[int, AnswerT]]:
+        first = self.catalog.shards.plan(self.kind, self.id, what)
+        orders = [encode_order(order(first + at, at)) for at in range(len(what))]
+        try:
+            for at, answer in self.workers.do(orders, progress=self.progress):
+                yield at, cast(AnswerT, decode_answer(answer, kind))
+        except BaseException:
+            with suppress(BackupError):
+                self.catalog.shards.stop(self.id)
+            raise
+
+
+def plan_sharding(source: str, *, settings: Settings | None = None, goal: ShardGoal | None = None) -> ShardPlan:
+    """Say how a files source would be cut now, as its settings or `goal` say; nothing is read or written.
+
+    Raises NotFoundError, and what opening the repository raises.
+    """
+    from edurise_backup.operations.backups import opened_repository  # which needs this module
+
+    settings = settings or load_settings()
+    found = next((files for files in settings.files if files.name == source), None)
+    if found is None:
+        raise NotFoundError(
+            f"no files source is named {source!r}",
+            hint=f"choose {', '.join(files.name for files in settings.files) or 'a name in [[files]]'}",
+        )
+    opened = FilesSource(found.paths, exclude=found.exclude, one_file_system=found.one_file_system)
+    repository = opened_repository(settings)
+    with readable(repository):
+        parent = find_parent(repository, opened.paths, settings.host)
+        tree = None if parent is None else parent[1].tree
+        return plan_shards(repository, opened, tree, goal or goal_of(found), progress=SilentProgress())
+
+
+def goal_of(source: FilesSettings) -> ShardGoal:
+    """Return into how many shards a source is cut."""
+    return ShardGoal(size=source.shard_gib * _GIB) if source.shard_gib else ShardGoal(count=source.shards)
+
+
+def sharded_source(settings: Settings, part: BackupType, name: str) -> FilesSettings | None:
+    """Return the settings of a source that several workers share; None for any other."""
+    if part is not BackupType.FILES:
+        return None
+    return next((files for files in settings.files if files.name == name and files.sharded), None)
+
+
+def shares_workers(settings: Settings, backup: BackupJob) -> bool:
+    """Whether a backup holds a source that several workers share."""
+    return any(sharded_source(settings, part.part, part.source) for part in backup.parts)

@@ -1,0 +1,111 @@
+"""Join what shards have brought: the directories that were opened, with the shards' nodes in them.
+
+It is an ordinary source for the archiver, so the trees are those of a backup
+that was not cut. A directory that changed since the shards began is looked at
+once more: a file that was renamed from a range that came later into one that
+was done already must not be missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from heapq import merge
+from operator import itemgetter
+
+from edurise_backup.model.content import Node, name_bytes
+from edurise_backup.model.shards import NameRange, ShardPlan, Way
+from edurise_backup.pipeline.shards.part import find_folder, range_name
+from edurise_backup.ports import Entry, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """How the opened directories were before any shard began."""
+
+    times: dict[Way, tuple[str, str]]
+
+    @classmethod
+    def of(cls, source: Source, plan: ShardPlan) -> Before:
+        """Look at them."""
+        found = {way: find_folder(source, way) for way in sorted(plan.opened)}
+        return cls({way: _times(entry) for way, entry in found.items() if entry is not None})
+
+    def holds(self, way: Way, entry: Entry) -> bool:
+        """Whether a directory is as it was."""
+        return self.times.get(way) == _times(entry)
+
+
+def _times(entry: Entry) -> tuple[str, str]:
+    return entry.node.mtime, entry.node.ctime
+
+
+class JoinedSource:
+    """The source's opened directories; `trees` are the shards' answers, by their numbers in the plan."""
+
+    def __init__(
+        self,
+        source: Source,
+        plan: ShardPlan,
+        trees: Sequence[str],
+        *,
+        read_tree: Callable[[str], list[Node]],
+        before: Before,
+    ) -> None:
+        self._source = source
+        self._opened: dict[Way, list[bytes]] = {}
+        for way in plan.opened:
+            if way:
+                self._opened.setdefault(way[:-1], []).append(name_bytes(way[-1]))
+        self._read_tree = read_tree
+        self._before = before
+        self._ranges: dict[Way, list[tuple[NameRange, str]]] = {}
+        for shard, tree in zip(plan.shards, trees, strict=True):
+            answers = {node.name: node.subtree for node in read_tree(tree)}
+            for number, one in enumerate(shard.ranges):
+                answer = answers[range_name(number)]
+                assert answer is not None
+                self._ranges.setdefault(one.folder, []).append((one.names, answer))
+
+    def root(self) -> Entry:
+        """Return `/` with the shards' nodes below it."""
+        return self._with_shards((), self._source.root())
+
+    def problems(self) -> list[str]:
+        """Return what the source could not read."""
+        return self._source.problems()
+
+    def _with_shards(self, way: Way, entry: Entry) -> Entry:
+        return Entry(entry.node, entry.path, children=partial(self._children, way, entry))
+
+    def _children(self, way: Way, entry: Entry) -> Iterable[Entry]:
+        opened = ((name_bytes(child.name), child) for child in self._opened_in(way, entry))
+        brought = ((name_bytes(child.name), child) for child in self._brought(way, entry.path))
+        joined = (child for _, child in merge(opened, brought, key=itemgetter(0)))
+        if self._before.holds(way, entry):
+            return joined
+        return self._with_late(entry, joined)
+
+    def _opened_in(self, way: Way, entry: Entry) -> Iterator[Entry]:
+        for name in sorted(self._opened.get(way, ())):
+            for child in entry.children_in(NameRange.only(name)):
+                below = (*way, child.name)
+                yield child if child.children is None else self._with_shards(below, child)
+
+    def _brought(self, way: Way, path: str) -> Iterator[Entry]:
+        """Yield what shards have brought of a directory: nodes, of which nothing is read any more."""
+        for _, tree in sorted(self._ranges.get(way, ()), key=lambda one: one[0].first):
+            for node in self._read_tree(tree):
+                yield Entry(node, f"{path.rstrip('/')}/{node.name}")
+
+    def _with_late(self, entry: Entry, joined: Iterator[Entry]) -> Iterator[Entry]:
+        """Add what is there now and in nobody's answer; what has gone meanwhile stays, as it was read."""
+        assert entry.children is not None
+        present = ((name_bytes(child.name), 1, child) for child in entry.children())
+        brought = ((name_bytes(child.name), 0, child) for child in joined)
+        last = None
+        for name, _, child in merge(brought, present, key=itemgetter(0, 1)):
+            if name != last:
+                yield child
+            last = name
