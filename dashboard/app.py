@@ -21,7 +21,6 @@ PAGES = {
         st.Page("views/alarms.py", title="Alarms", icon=":material/notifications:"),
         st.Page("views/repository.py", title="Repository", icon=":material/inventory_2:"),
         st.Page("views/schedules.py", title="Schedules and policies", icon=":material/event_repeat:"),
-        st.Page("views/copies.py", title="Copies elsewhere", icon=":material/content_copy:"),
         st.Page("views/retention.py", title="Retention", icon=":material/event_repeat:"),
     ],
     "Understand": [

@@ -141,9 +141,15 @@ def show_actions(names: tuple[str, ...]) -> None:
                 {"store": name},
             )
         )
-    if probe.button(
-        "Probe", key=ticketed("probe"), icon=":material/network_check:", help="Opens it, and asks its server"
-    ):
+    with probe:
+        show_probe_button(name, "Probe")
+
+
+def show_probe_button(name: str, words_of_it: str) -> None:
+    """Let an operator have a store probed."""
+    key = ticketed(f"probe {name}")
+    if st.button(words_of_it, key=key, icon=":material/network_check:", help="Opens it, and asks its server"):
+        settings = queries.settings()
         launch(
             lambda actions: actions.start(
                 Permission.OPERATE,

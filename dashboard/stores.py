@@ -13,7 +13,7 @@ from edurise_backup.catalog.maintenance import MaintenanceJobs, RepositorySize
 from edurise_backup.catalog.space import StoreSpace
 from edurise_backup.catalog.trends import SourceStorage, storage_by_source
 from edurise_backup.model.space import Forecast, forecast
-from edurise_backup.operations.costs import StoreCosts, read_costs
+from edurise_backup.operations.costs import StoreCosts, read_copy_costs, read_costs
 from edurise_backup.operations.space import space_location
 
 DAYS = 30
@@ -25,6 +25,7 @@ class StoreState:
     """What the page shows, of one moment."""
 
     costs: StoreCosts
+    copies: tuple[StoreCosts, ...]
     sources: tuple[SourceStorage, ...]
     sizes: tuple[RepositorySize, ...]
     forecast: Forecast | None
@@ -49,6 +50,7 @@ def state() -> StoreState:
     local = bool(location) and not location.startswith("s3:")
     return StoreState(
         costs=read_costs(sessions, settings, now),
+        copies=read_copy_costs(queries.catalog(), settings, now),
         sources=storage_by_source(sessions, since),
         sizes=tuple(size for size in MaintenanceJobs(sessions).sizes() if size.moment >= since),
         forecast=forecast(StoreSpace(sessions).readings(location)) if local else None,

@@ -1,4 +1,4 @@
-"""Storage and cost: what lies where, what the store's server can do, what it is asked for and what that costs."""
+"""Storage and cost: what lies where, what each store's server can do, what it is asked for, and what that costs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import formatting as words
 from dashboard import stores
+from dashboard.copies import copies_section, show_probe_button
 from dashboard.readings import read_or_stale
 from dashboard.stores import DAYS, StoreState
 from edurise_backup.catalog.store_use import KindTraffic
@@ -16,7 +17,7 @@ from edurise_backup.operations.costs import StoreCosts
 
 UNPRICED = "Nothing is priced: put your provider's prices into `[repository.prices]` of the configuration."
 NO_REQUESTS = "No requests were counted this month: a directory has none."
-NO_PROBE = "It was not found out yet what its server does: a check does so, at most once a week."
+NO_PROBE = "It was not found out yet what its server does: a check does so, at most once a week; *Probe* does so now."
 
 
 def main() -> None:
@@ -27,15 +28,38 @@ def main() -> None:
         return
     state = reading.value
     st.caption(f"As of {words.moment_text(reading.as_of)}. No store was asked for this page.")
-    if not state.costs.location:
+    if state.costs.location:
+        show_primary(state)
+    else:
         st.info("**No repository is configured.** Name one in `[repository]`.", icon=":material/database:")
-        return
+    copies_section()
+    for copy in state.copies:
+        show_copy_costs(copy)
+
+
+def show_primary(state: StoreState) -> None:
+    """Show the store that backups are written to."""
     st.subheader(words.plain(f"{state.costs.store}: {state.costs.location}"))
     show_tiles(state)
     show_lock(state.costs)
     show_sources(state.sources)
     show_requests(state.costs)
     show_probe(state.costs.probe, state.costs.location)
+    if state.costs.location.startswith("s3:"):
+        show_probe_button(state.costs.store, "Probe now")
+
+
+def show_copy_costs(copy: StoreCosts) -> None:
+    """Show what a copy is asked for and costs, where its server is asked for anything."""
+    if not copy.location.startswith("s3:"):
+        return
+    with st.expander(words.plain(f"{copy.store}: requests, cost and server"), icon=":material/payments:"):
+        stored, month = st.columns(2)
+        stored.metric("Stored", words.size(copy.stored_bytes))
+        month.metric("This month", money(copy.month.price), help="By the copy's own prices")
+        show_lock(copy)
+        show_requests(copy)
+        show_probe(copy.probe, copy.location)
 
 
 def show_tiles(state: StoreState) -> None:

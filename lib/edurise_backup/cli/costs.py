@@ -23,11 +23,13 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def costs(product: Product) -> None:
-    """Show what the store is asked for this month, by kind of job, and what that and a recovery cost."""
-    from edurise_backup.operations import store_costs
+    """Show what each store is asked for this month, by kind of job, and what that and a recovery cost."""
+    from edurise_backup.operations import copy_costs, store_costs
 
-    found = store_costs(settings=product.settings())
-    product.output.result(_json(found), _text(found))
+    settings = product.settings()
+    found, copies = store_costs(settings=settings), copy_costs(settings=settings)
+    document = {**_json(found), "copies": [_json(copy) for copy in copies]}
+    product.output.result(document, "\n\n".join(map(_text, (found, *copies))))
 
 
 def _json(found: StoreCosts) -> dict[str, object]:
@@ -69,9 +71,9 @@ def _text(found: StoreCosts) -> str:
     ]
     head = ["Jobs of", "Jobs", "Operation", "Requests", "Sent", "Received"]
     month, recovery = found.month, found.recovery
+    stored = "unknown size" if found.stored_bytes is None else size(found.stored_bytes)
     lines = [
-        f"{printable(found.location)}: {size(found.stored_bytes) if found.stored_bytes is not None else 'unknown size'}"
-        f", object lock {found.lock}",
+        f"{found.store}: {printable(found.location)}: {stored}, object lock {found.lock}",
         table(head, rows) if rows else "no requests were counted this month: a directory has none",
         f"the month, going on like this: {month.demand.writes:,} writes, {month.demand.reads:,} reads, "
         f"{size(month.demand.received)} fetched, {size(month.stored)} stored: {_price(month.price)}",

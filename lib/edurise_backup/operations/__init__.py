@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         queue_copy_verification,
         verify_copy,
     )
-    from edurise_backup.operations.costs import store_costs
+    from edurise_backup.operations.costs import copy_costs, store_costs
     from edurise_backup.operations.forgetting import accept_gone, bring_backups_back, forget_backups
     from edurise_backup.operations.judging import judge_runs
     from edurise_backup.operations.maintenance import check_repository, prune_repository, queue_check, queue_prune
@@ -80,6 +80,7 @@ _HOMES = {
     "check_copy": "copy_upkeep",
     "check_repository": "maintenance",
     "copy_backups": "copies",
+    "copy_costs": "costs",
     "create_backup": "backups",
     "edit_schedule": "schedules",
     "forget_backups": "forgetting",
@@ -146,6 +147,7 @@ __all__ = [
     "check_copy",
     "check_repository",
     "copy_backups",
+    "copy_costs",
     "create_backup",
     "edit_schedule",
     "forget_backups",

@@ -86,6 +86,8 @@ def register_store(
                 if probe is not None:
                     keep_probe(repository, probe)
                 catalog.stores.register(store, who, probe=probe)
+                if probe is not None:
+                    catalog.store_use.add_probe(probe, store=store.name)
                 note_opened(settings, catalog, store, repository)
                 return _ended(started, repository, probe)
 
@@ -164,6 +166,7 @@ def probe_store(
                 if probe is not None:
                     keep_probe(repository, probe)
                     catalog.stores.note_probe(name, probe)
+                    catalog.store_use.add_probe(probe, store=name)
                 return _ended(started, repository, probe)
 
             return run_job(
