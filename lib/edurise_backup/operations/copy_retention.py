@@ -101,6 +101,8 @@ def _forget(
         for row in going:
             progress.raise_if_cancelled()
             kept = kept_snapshots(repository.box, now)
+            if not kept.keys().isdisjoint(row.snapshots):
+                continue  # pinned or held since the plan: all of it stays
             for name in filter(None, reversed(row.snapshots)):  # the metadata first: a set that has it looks whole
                 with suppress(NotFoundError):  # somebody else has forgotten it since
                     repository.forget(SnapshotId(name), grace=grace, now=now, kept=kept)
