@@ -85,4 +85,4 @@ def test_the_commands_of_the_page_work_in_their_order(files_product: Product) ->
     for command in commands:
         said(files_product, *shlex.split(command.replace("2026-12-24", end)))
     left = [schedule.name for schedule in operations.list_schedules(settings=files_product.settings)]
-    assert left == ["anchor", "check", "hourly", "proof", "prune", "report", "retain"]
+    assert left == ["anchor", "check", "copies", "hourly", "offsite-proof", "proof", "prune", "report", "retain"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
-from uuid import UUID, uuid4
+from datetime import datetime, timedelta
+from uuid import uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.config import Settings
+from edurise_backup.errors import NotFoundError
 from edurise_backup.model.jobs import JobId, JobStatus
 from edurise_backup.model.maintenance import ForgetFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.people import Actor
@@ -21,7 +23,7 @@ from edurise_backup.operations.copy_holds import mirror_protections
 from edurise_backup.operations.copy_jobs import run_on_copy
 from edurise_backup.operations.guarding import authorise_forgetting
 from edurise_backup.operations.jobs import storable
-from edurise_backup.operations.retention_plan import RetentionPlan, plan_of_copy
+from edurise_backup.operations.retention_plan import plan_of_copy
 from edurise_backup.ports import Progress
 from edurise_backup.repository.holds import kept_snapshots
 from edurise_backup.repository.locks import wait_for_lock
@@ -60,9 +62,11 @@ def retain_copy(
             mirror_protections(catalog, repository, there)
         moments = {name: moment_of(there.snapshots[found].time) for name, found in there.ids.items()}
         plan = plan_of_copy(catalog, repository, rows, settings.objectives, catalog.clock(), moments=moments)
-        if not dry_run and plan.dropped:
+        cut_short = [row for row in rows.values() if row.state is CopyState.FORGOTTEN and any(row.snapshots)]
+        if not dry_run and (plan.dropped or cut_short):
             authorise_forgetting(catalog, settings, actor, plan.dropped, grace)
-            _forget(catalog, repository, plan, rows, reporter, started, actor=actor, grace=grace, wait=wait)
+            going = [*cut_short, *(rows[backup] for backup in plan.dropped)]
+            _forget(catalog, repository, going, reporter, started, now=plan.as_of, actor=actor, grace=grace, wait=wait)
         until = plan.as_of + grace if plan.dropped and grace > timedelta(0) and not dry_run else None
         return replace(
             started,
@@ -77,24 +81,30 @@ def retain_copy(
 def _forget(
     catalog: Catalog,
     repository: Repository,
-    plan: RetentionPlan,
-    rows: Mapping[UUID, BackupCopy],
+    going: Sequence[BackupCopy],
     progress: Progress,
     job: MaintenanceJob,
     *,
+    now: datetime,
     actor: Actor,
     grace: timedelta,
     wait: timedelta,
 ) -> None:
-    """Forget what the plan drops; the audit row is written first, a backup's row once all of it has gone."""
-    detail = {"store": job.store, "backups": [str(one) for one in plan.dropped], "grace": str(grace)}
+    """Forget these in the copy; the audit row is written first, a backup's row once all of it has gone.
+
+    A run that was cut short leaves a part of one: the next one finishes it.
+    """
+    detail = {"store": job.store, "backups": [str(row.backup_id) for row in going], "grace": str(grace)}
     catalog.audit.add(actor, "retention.forget", str(job.id), detail=detail)
     progress.phase("forget")
     with wait_for_lock(lambda: repository.lock(at_once=True), wait, progress.raise_if_cancelled):
-        for backup in plan.dropped:
+        for row in going:
             progress.raise_if_cancelled()
-            row = rows[backup]
-            kept = kept_snapshots(repository.box, plan.as_of)
-            for name in reversed(row.snapshots):  # the metadata first: a set that has it looks whole
-                repository.forget(SnapshotId(name), grace=grace, now=plan.as_of, kept=kept)
-            catalog.copies.put([replace(row, state=CopyState.FORGOTTEN)])
+            kept = kept_snapshots(repository.box, now)
+            if not kept.keys().isdisjoint(row.snapshots):
+                continue  # pinned or held since the plan: all of it stays
+            for name in filter(None, reversed(row.snapshots)):  # the metadata first: a set that has it looks whole
+                with suppress(NotFoundError):  # somebody else has forgotten it since
+                    repository.forget(SnapshotId(name), grace=grace, now=now, kept=kept)
+            gone = tuple("" for _ in row.snapshots)
+            catalog.copies.put([replace(row, state=CopyState.FORGOTTEN, snapshots=gone)])
