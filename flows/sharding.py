@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from prefect import task
@@ -158,14 +158,23 @@ def workers_of(settings: Settings, config_path: Path | None) -> DaskWorkers | No
     return DaskWorkers(settings, config_path) if any(files.sharded for files in settings.files) else None
 
 
+class _Travelling(SettingsContext):
+    """Settings as they go with a task: without Prefect's credential, which each worker has in its environment."""
+
+    def serialize(self, include_secrets: bool = True) -> dict[str, Any]:
+        """Return what is sent; whoever receives it fills what is missing from his own environment."""
+        found = super().serialize(include_secrets)
+        for name in ("auth_string", "key"):
+            found["settings"].get("api", {}).pop(name, None)
+        return found
+
+
 @contextmanager
 def without_credential() -> Iterator[None]:
-    """Have Prefect's credential left out of the settings that go with a task: each worker has it in its environment."""
+    """Have what is sent to workers hold no credential."""
     context = SettingsContext.get()
     assert context is not None
-    api = context.settings.api.model_copy()
-    api.model_fields_set.difference_update({"auth_string", "key"})
-    with SettingsContext(profile=context.profile, settings=context.settings.model_copy(update={"api": api})):
+    with _Travelling(profile=context.profile, settings=context.settings):
         yield
 
 

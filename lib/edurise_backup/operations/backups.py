@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,6 @@ from edurise_backup.config import Settings, load_settings, s3_access
 from edurise_backup.errors import ConfigError, InputError, NotFoundError
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
-from edurise_backup.monitoring.logs import log_event
 from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, check_paths, choose_sources
@@ -30,17 +29,15 @@ from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository, refuse_partial
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.secrets import read_secret
-from edurise_backup.operations.sharding import ShardedJob, goal_of, sharded_source
+from edurise_backup.operations.sharding import ShardedJob, saving, sharded_source
 from edurise_backup.operations.space import note_space
 from edurise_backup.ports import Progress, Workers
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.saving import Label, Saved, save_snapshot
-from edurise_backup.repository.sharded_saving import save_sharded
+from edurise_backup.repository.saving import Label, Saved
 from edurise_backup.repository.writer import WriterSettings
 
 _SHOWN_WARNINGS = 1000
-NOT_SHARDED = "this process backs it up alone: shards are the flows', which bring the workers"
 
 
 def create_backup(
@@ -287,7 +284,7 @@ class _Backup:
 
     def _save(self, collected: Collected, lock: Lock, *, read_everything: bool) -> None:
         label = Label(collected.paths, self._settings.host, self._tags(collected), collected.exclude)
-        save = self._saving(collected)
+        save = saving(self._settings, self._sharded, collected.part, collected.name, self._job.id)
         saved = save(
             self._repository,
             collected.source,
@@ -304,17 +301,6 @@ class _Backup:
         self._parts.append(_result(collected, saved))
         if collected.part is BackupType.FILES:
             self._count_files(collected, saved)
-
-    def _saving(self, collected: Collected) -> Callable[..., Saved]:
-        """Return what publishes a snapshot of the source: this process alone, or workers that share it."""
-        source = sharded_source(self._settings, collected.part, collected.name)
-        if source is None:
-            return save_snapshot
-        if self._sharded is None:
-            log_event("backup_not_sharded", f"{source.name}: {NOT_SHARDED}", job_id=str(self._job.id))
-            return save_snapshot
-        run = partial(self._sharded.archive, source, self._settings.repository.compression)
-        return partial(save_sharded, run=run, goal=goal_of(source))
 
     def _tags(self, collected: Collected) -> list[str]:
         tags = ["edurise", f"type={collected.part.value}", f"source={collected.name}", f"job={self._job.id}"]

@@ -20,6 +20,7 @@ from edurise_backup.errors import BackupError, NotFoundError
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId
 from edurise_backup.model.settings import FilesSettings
 from edurise_backup.model.shards import ShardGoal, ShardPlan
+from edurise_backup.monitoring.logs import log_event
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.engine import readable
@@ -37,8 +38,8 @@ from edurise_backup.recovery.planning import RestorePlan
 from edurise_backup.recovery.restorer import Restored
 from edurise_backup.recovery.sharding import Brought, PackOrder, restore_sharded
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.saving import find_parent
-from edurise_backup.repository.sharded_saving import ShardAnswer, ShardWork, plan_shards
+from edurise_backup.repository.saving import Saved, find_parent, save_snapshot
+from edurise_backup.repository.sharded_saving import ShardAnswer, ShardWork, plan_shards, save_sharded
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.verification.packs import Examined, PackProof
 from edurise_backup.verification.sharding import proof_of
@@ -46,6 +47,7 @@ from edurise_backup.verification.sharding import proof_of
 _LOTS = 4
 """So many lots of packs for each worker: one that is slow keeps nobody waiting for long."""
 _GIB = 1 << 30
+_ALONE = "this process backs it up alone: shards are the flows', which bring the workers"
 AnswerT = TypeVar("AnswerT")
 
 
@@ -135,6 +137,20 @@ class ShardedJob:
             with suppress(BackupError):
                 self.catalog.shards.stop(self.id)
             raise
+
+
+def saving(
+    settings: Settings, shared: ShardedJob | None, part: BackupType, name: str, job_id: JobId
+) -> Callable[..., Saved]:
+    """Return what publishes a snapshot of a source: this process alone, or workers that share it."""
+    source = sharded_source(settings, part, name)
+    if source is None:
+        return save_snapshot
+    if shared is None:
+        log_event("backup_not_sharded", f"{name}: {_ALONE}", job_id=str(job_id))
+        return save_snapshot
+    run = partial(shared.archive, source, settings.repository.compression)
+    return partial(save_sharded, run=run, goal=goal_of(source))
 
 
 def plan_sharding(source: str, *, settings: Settings | None = None, goal: ShardGoal | None = None) -> ShardPlan:
