@@ -57,7 +57,7 @@ def refuse_taken(api: PrefectApi, pool: str, *, move: bool = False) -> None:
             continue
         if not there.pool and there.polled:
             raise ConflictError(
-                f"{name} is served on one machine, by `make up` or `python -m flows.serve`: "
+                f"{name} is served on one machine, by `make up` or `python -m flows.serve`, or was a moment ago: "
                 "with a pool beside it, two would take the same runs",
                 safe="nothing was changed",
                 hint=f"stop that; a minute later, register them for the pool ({_PAGE})",

@@ -23,7 +23,7 @@ from edurise_backup.operations.places import Places
 from edurise_backup.operations.workers import list_workers, remove_worker
 from edurise_backup.repository.locks import read_locks
 from edurise_backup.repository.repository import Repository
-from flows.deploy import refuse_pool, refuse_taken
+from flows.deploy import refuse_pool
 from flows.prefect_api import FlowRun
 from flows.processes import wait_until
 from flows.schedules import EXACT
@@ -309,7 +309,6 @@ def test_without_its_pool_one_machine_may_serve_again(hosts: Site) -> None:
             refuse_pool(api)
         api._call("DELETE", "/work_pools/edurise")
         refuse_pool(api)
-        refuse_taken(api, "another")  # nobody serves them: another pool may have them
 
 
 def opened(made: Site) -> Repository:
