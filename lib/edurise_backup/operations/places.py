@@ -19,7 +19,7 @@ from edurise_backup.operations.collection import choose_sources, host_of
 
 def readable_sources(settings: Settings) -> tuple[str, ...]:
     """Return what this host may read, as PART/NAME; nothing without a source."""
-    if not (settings.databases or settings.files or settings.configuration):
+    if not (settings.databases or settings.files or settings.buckets or settings.configuration):
         return ()
     chosen = choose_sources(settings, BackupType.FULL, None)
     return tuple(
