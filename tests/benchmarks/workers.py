@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edurise_backup.cli.output import table
-from edurise_backup.operations.backups import make_repository
+from edurise_backup.operations.configured import make_repository
 from tests.support.hosts import Host, site
 from tests.support.s3_proxy import Answer, S3Proxy
 from tests.support.s3_servers import rclone_server

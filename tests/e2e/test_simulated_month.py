@@ -25,7 +25,7 @@ from edurise_backup.model.maintenance import MaintenanceKind
 from edurise_backup.model.people import SYSTEM
 from edurise_backup.model.schedules import RunOutcome, Schedule, Work
 from edurise_backup.operations.audit import verify_audit
-from edurise_backup.operations.backups import opened_repository
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.schedule_runs import attach_job, begin_run, end_run
 from edurise_backup.operations.verifications import newest_unverified
 from edurise_backup.operations.watching import SERVICE, watch_catalog

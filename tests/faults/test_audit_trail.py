@@ -19,7 +19,7 @@ from edurise_backup.model.audit import NOTHING, chained_hash
 from edurise_backup.model.audit_chain import Fault
 from edurise_backup.model.people import SYSTEM
 from edurise_backup.operations.audit import AuditReport, anchor_audit, verify_and_tell, verify_audit
-from edurise_backup.operations.backups import opened_repository
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.postgres.connection import Address
 from edurise_backup.repository.repository import Repository
 from tests.support.postgres import drop_database, execute

@@ -17,7 +17,7 @@ from edurise_backup.errors import ConfigError
 from edurise_backup.model.audit import chained_hash
 from edurise_backup.model.people import Role
 from edurise_backup.operations.audit import verify_audit
-from edurise_backup.operations.backups import opened_repository
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.doctor import Level
 from edurise_backup.operations.doctor_people import examine_people
 from edurise_backup.postgres.connection import Address

@@ -226,5 +226,7 @@ def test_what_is_served_is_the_list() -> None:
 
 def test_what_a_deployment_takes_holds_no_secret() -> None:
     names = {name for deployment in DEPLOYMENTS for name in deployment.flow.parameters.properties}
-    assert not [name for name in names if any(word in name for word in ("pass", "secret", "token", "url", "key"))]
+    places = {name for name in names if name.endswith("_file")}  # where a secret lies is none
+    words = ("pass", "secret", "token", "url", "key")
+    assert not [name for name in names - places if any(word in name for word in words)]
     assert RecoveryTarget.__dataclass_fields__.keys() >= {"directory", "database_suffix", "database_source", "parts"}

@@ -26,7 +26,7 @@ from edurise_backup.model.audit import AuditRow, Outcome
 from edurise_backup.model.database import Secret
 from edurise_backup.model.people import Actor, Role, Via
 from edurise_backup.operations import doctor, keys
-from edurise_backup.operations.backups import opened_repository
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.key_rotation import rotate_key
 from edurise_backup.operations.safekeeping import DRILL_EVERY, drill_findings
 from edurise_backup.repository.repository import Repository

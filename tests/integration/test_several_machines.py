@@ -17,7 +17,7 @@ from edurise_backup import operations
 from edurise_backup.errors import ConflictError
 from edurise_backup.model.alarms import AlarmKind
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobStatus
-from edurise_backup.operations.backups import make_repository, opened_repository
+from edurise_backup.operations.configured import make_repository, opened_repository
 from edurise_backup.operations.people import local_actor
 from edurise_backup.operations.places import Places
 from edurise_backup.operations.workers import list_workers, remove_worker

@@ -20,8 +20,8 @@ from edurise_backup.catalog.shards import ShardRow, ShardStatus
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConfigError, UnreachableError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobStatus
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.postgres.server import Server
 from flows.local import FlowRunResult, local_prefect, run_deployment
 from flows.prefect_api import PrefectApi

@@ -20,8 +20,8 @@ from edurise_backup.errors import CancelledError, ConfigError, InputError, Space
 from edurise_backup.model.jobs import BackupFilters, BackupType, JobStatus, RecoveryTarget, Verdict
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations import shard_work
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.shard_orders import decode_answer, decode_order, encode_order
 from edurise_backup.postgres.connection import Address
 from edurise_backup.recovery.planning import walk_files

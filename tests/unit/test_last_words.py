@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from edurise_backup.stores.perseverance import Patience, Perseverance
 
 from edurise_backup.errors import CancelledError, TransientError
 from edurise_backup.repository.removals import Removed
+from edurise_backup.s3.perseverance import Patience, Perseverance
 from tests.support.s3_stores import QuickClock
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)

@@ -65,8 +65,8 @@ def verify(
 ) -> int:
     """Prove that no row was altered, removed, moved or cut off; exit status 1 names the first bad one."""
     from edurise_backup.operations.audit import verify_and_tell
-    from edurise_backup.operations.backups import opened_repository
     from edurise_backup.operations.catalogs import open_catalog
+    from edurise_backup.operations.configured import opened_repository
 
     settings = product.settings()
     repository = None if chain_only else opened_repository(settings)

@@ -1,11 +1,10 @@
-"""`edurise-backup backup | list | show | verify | recover | stats | rebuild-catalog`: jobs with rows in the catalog."""
+"""`edurise-backup backup | list | show | verify | stats | rebuild-catalog`: jobs with rows in the catalog."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
     from edurise_backup.config import Settings
-    from edurise_backup.model.jobs import BackupJob, BackupType, RecoveryJob, Verification
+    from edurise_backup.model.jobs import BackupJob, RecoveryJob, Verification
 
 BackupWord = Annotated[
     str,
@@ -35,7 +34,6 @@ def add_commands(app: typer.Typer) -> None:
         (list_backups, "list"),
         (show, "show"),
         (verify, "verify"),
-        (recover, "recover"),
         (stats, "stats"),
         (rebuild, "rebuild-catalog"),
     ):
@@ -58,7 +56,7 @@ def backup(
             type, settings=settings, source=source, incremental=not full_read, tags=tag or (), progress=progress
         )
     text = "\n".join([backup_text(job), *_not_shared(settings, job)])
-    product.output.result(job, text, even_quiet=_listed("warning", job.warnings))
+    product.output.result(job, text, even_quiet=listed("warning", job.warnings))
     return 3 if job.warnings else 0
 
 
@@ -113,7 +111,7 @@ def list_backups(
             job.type.value,
             _standing(job),
             _time(job.started_at),
-            _took(job),
+            took(job),
             size(job.size) if job.size is not None else "",
             size(job.stored_bytes) if job.stored_bytes is not None else "",
             job.verification_status.value if job.verification_status else "",
@@ -126,7 +124,7 @@ def list_backups(
 
 def show(product: Product, backup: BackupWord) -> None:
     """Show one backup with its parts, phases and warnings."""
-    with _chosen(product.settings(), backup) as job:
+    with chosen(product.settings(), backup) as job:
         pass
     product.output.result(job, backup_text(job))
 
@@ -150,12 +148,12 @@ def verify(
     from edurise_backup.operations import verify_backup
 
     settings = product.settings()
-    with product.output.progress() as progress, _chosen(settings, backup) as job:
+    with product.output.progress() as progress, chosen(settings, backup) as job:
         done = verify_backup(job.id, settings=settings, progress=progress)
         passed = done.verification_status is Verdict.PASSED
         elsewhere = () if passed else _elsewhere(settings, job)
     text = "\n".join([verification_text(done, job), *elsewhere])
-    product.output.result(done, text, even_quiet="\n".join([_listed("damage", done.findings), *elsewhere]).strip())
+    product.output.result(done, text, even_quiet="\n".join([listed("damage", done.findings), *elsewhere]).strip())
     return 0 if passed else 1
 
 
@@ -166,7 +164,7 @@ def _verify_copy(product: Product, copy: str, backup: str) -> int:
 
     with product.output.progress() as progress:
         job = verify_copy(copy, backup, settings=product.settings(), progress=progress)
-    product.output.result(job, job_text(job), even_quiet=_listed("damage", job.findings))
+    product.output.result(job, job_text(job), even_quiet=listed("damage", job.findings))
     return 0 if job.verification_status is Verdict.PASSED else 1
 
 
@@ -179,67 +177,6 @@ def _elsewhere(settings: Settings, backup: BackupJob) -> list[str]:
     with open_catalog(settings) as catalog:
         told = where_else(catalog, backup.id, known_copies(settings, catalog))
     return [f"copy: {printable(sentence)}" for sentence in told]
-
-
-def recover(
-    product: Product,
-    backup: BackupWord,
-    target: Annotated[
-        Path | None, typer.Option("--target", "-t", help="A new or empty directory; not needed for --dry-run.")
-    ] = None,
-    part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
-    database_suffix: Annotated[
-        str, typer.Option(help="Appended to each database's name; empty brings them back under their own.")
-    ] = "_restored",
-    database_source: Annotated[str | None, typer.Option(help="The configured server that gets the databases.")] = None,
-    from_store: Annotated[
-        str, typer.Option("--from", metavar="NAME", help="Take the bytes from this store alone: a copy, or `primary`.")
-    ] = "",
-    buckets: Annotated[
-        str,
-        typer.Option(
-            help="Where buckets go: files, below the directory; empty, back to their configured place, which must be "
-            "empty; add, back there, what is there stays and what is equal is not sent again."
-        ),
-    ] = "files",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Only say what it would ask of the store, and what that costs.")
-    ] = False,
-) -> int:
-    """Restore into fresh databases and a fresh directory, and prove it; exit status 1 when the proof fails.
-
-    The bytes come from the nearest store that has them whole: the primary, else a copy. Another steps in when it fails.
-    """
-    from edurise_backup.model.jobs import BucketsTo, RecoveryTarget, Verdict
-    from edurise_backup.operations import initiate_recovery
-    from edurise_backup.operations.backups import backup_type
-
-    if buckets not in list(BucketsTo):
-        raise InputError(f"buckets cannot go to {buckets!r}", safe="nothing was done", hint="say files, empty or add")
-    parts = tuple(backup_type(word) for word in part or ())
-    settings = product.settings()
-    if dry_run:
-        return _quote(product, settings, backup, parts)
-    if target is None:
-        raise InputError("no target directory is named", hint="use --target DIR, a new or empty one, or --dry-run")
-    where = RecoveryTarget(
-        str(target.absolute()), database_source, database_suffix, parts, from_store, BucketsTo(buckets)
-    )
-    with product.output.progress() as progress, _chosen(settings, backup) as job:
-        done = initiate_recovery(job.id, where, settings=settings, progress=progress)
-    missed = "\n".join(filter(None, [_listed("warning", done.warnings), _listed("differs", done.findings)]))
-    product.output.result(done, recovery_text(done, job), even_quiet=missed)
-    return 0 if done.verification_status is Verdict.PASSED else 1
-
-
-def _quote(product: Product, settings: Settings, backup: str, parts: tuple[BackupType, ...]) -> int:
-    from edurise_backup.cli.costs import quote_json, quote_text
-    from edurise_backup.operations import quote_recovery
-
-    with product.output.progress() as progress, _chosen(settings, backup) as job:
-        quote = quote_recovery(job.id, parts, settings=settings, progress=progress)
-    product.output.result(quote_json(quote), quote_text(quote))
-    return 0
 
 
 def stats(product: Product) -> None:
@@ -292,7 +229,7 @@ def rebuild(
 
 
 @contextmanager
-def _chosen(settings: Settings, word: str) -> Iterator[BackupJob]:
+def chosen(settings: Settings, word: str) -> Iterator[BackupJob]:
     """Find the backup that a person names; the catalog stays open, so that an embedded one is started once."""
     from edurise_backup.operations.backups import find_backup
     from edurise_backup.operations.catalogs import open_catalog
@@ -301,11 +238,13 @@ def _chosen(settings: Settings, word: str) -> Iterator[BackupJob]:
         yield find_backup(catalog, word)
 
 
-def _listed(kind: str, sentences: Sequence[str]) -> str:
+def listed(kind: str, sentences: Sequence[str]) -> str:
+    """Return sentences, a line each."""
     return "\n".join(f"{kind}: {printable(sentence)}" for sentence in sentences)
 
 
-def _named(job: BackupJob) -> str:
+def named(job: BackupJob) -> str:
+    """Return how a backup is named in a sentence."""
     return f"backup {job.id} ({job.type.value}, {_time(job.started_at)} UTC)"
 
 
@@ -319,7 +258,7 @@ def backup_text(job: BackupJob) -> str:
     if job.size is not None:
         lines.append(
             f"{size(job.size)} in {job.files or 0} files, read {size(job.read_bytes or 0)}, "
-            f"stored {size(job.stored_bytes or 0)}, took {_took(job)}"
+            f"stored {size(job.stored_bytes or 0)}, took {took(job)}"
         )
     for part in job.parts:
         lines.append(
@@ -338,25 +277,9 @@ def verification_text(done: Verification, backup: BackupJob) -> str:
     """Describe a verification for a person."""
     return "\n".join(
         [
-            f"verification {done.id} of {_named(backup)}: {done.verification_status.value}",
-            f"{size(done.bytes_read)} read and proved in {_took(done)}",
+            f"verification {done.id} of {named(backup)}: {done.verification_status.value}",
+            f"{size(done.bytes_read)} read and proved in {took(done)}",
             *(f"damage: {printable(finding)}" for finding in done.findings),
-        ]
-    )
-
-
-def recovery_text(done: RecoveryJob, backup: BackupJob) -> str:
-    """Describe a recovery for a person."""
-    return "\n".join(
-        [
-            f"recovery {done.id} of {_named(backup)}: {done.status.value.replace('_', ' ')}, "
-            f"proof {done.verification_status.value}",
-            f"{size(done.restored_bytes or 0)} restored to {done.target.directory if done.target else 'nowhere'}, "
-            f"took {_took(done)}",
-            *(f"store: {printable(note)}" for note in done.store_notes),
-            *(f"proved: {printable(check)}" for check in done.checks),
-            *(f"warning: {printable(warning)}" for warning in done.warnings),
-            *(f"differs: {printable(finding)}" for finding in done.findings),
         ]
     )
 
@@ -367,7 +290,8 @@ def _standing(job: BackupJob) -> str:
     return job.status.value.replace("_", " ") + (f", {gone}" if gone else "")
 
 
-def _took(job: BackupJob | Verification | RecoveryJob) -> str:
+def took(job: BackupJob | Verification | RecoveryJob) -> str:
+    """Return how long a job took; empty for one that has not ended."""
     if job.started_at is None or job.completed_at is None:
         return ""
     return duration((job.completed_at - job.started_at).total_seconds())

@@ -15,6 +15,7 @@ from edurise_backup.cli import (
     maintenance,
     plugged,
     protections,
+    recovering,
     retention,
     schedule,
     sharding,
@@ -30,6 +31,7 @@ def add_commands(app: typer.Typer) -> None:
     """Put them on the top level, in the order in which `--help` lists them."""
     for module in (
         jobs,
+        recovering,
         sharding,
         maintenance,
         retention,

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edurise_backup.operations.approvals import authorise
     from edurise_backup.operations.audit import anchor_audit, verify_audit
-    from edurise_backup.operations.backups import create_backup, get_backups, make_repository, queue_backup
+    from edurise_backup.operations.backups import create_backup, get_backups, queue_backup
     from edurise_backup.operations.catalogs import Catalog, open_catalog
+    from edurise_backup.operations.configured import make_repository
     from edurise_backup.operations.copies import copy_backups, queue_copy
     from edurise_backup.operations.copy_status import CopyStatus, get_copies
     from edurise_backup.operations.copy_upkeep import (
@@ -94,7 +95,7 @@ _HOMES = {
     "list_schedules": "schedules",
     "list_stores": "registering",
     "make_copy": "registering",
-    "make_repository": "backups",
+    "make_repository": "configured",
     "open_catalog": "catalogs",
     "pause_schedule": "schedules",
     "pin_backup": "protections",

@@ -23,8 +23,8 @@ from edurise_backup.model.audit import NOTHING, AuditRow
 from edurise_backup.model.audit_chain import Anchor, AuditFinding, Chain, Fault, compare_anchors, follow_chain
 from edurise_backup.model.people import SYSTEM, Actor
 from edurise_backup.operations.audited import note_forgotten_elsewhere, vanished_snapshots
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.people import local_actor
 from edurise_backup.repository.repository import Repository
 

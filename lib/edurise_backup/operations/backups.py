@@ -13,14 +13,15 @@ from uuid import UUID, uuid4
 from edurise_backup import __version__
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.catalog.records import JobKind
-from edurise_backup.config import Settings, load_settings, s3_access
-from edurise_backup.errors import ConfigError, InputError, NotFoundError
+from edurise_backup.config import Settings, load_settings
+from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
 from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, check_paths, choose_sources
-from edurise_backup.operations.engine import create_repository, locked, open_repository
+from edurise_backup.operations.configured import opened_repository
+from edurise_backup.operations.engine import locked
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
@@ -28,7 +29,6 @@ from edurise_backup.operations.object_rows import held_objects
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository, refuse_partial
 from edurise_backup.operations.records import keep_record
-from edurise_backup.operations.secrets import read_secret
 from edurise_backup.operations.sharding import ShardedJob, saving, sharded_source
 from edurise_backup.operations.space import note_space
 from edurise_backup.ports import Progress, Workers
@@ -175,46 +175,6 @@ def backup_type(word: BackupType | str) -> BackupType:
         ) from error
 
 
-def make_repository(settings: Settings) -> tuple[str, str]:
-    """Make the configured repository; return its id and its recovery key, to be shown once. Raises ConflictError."""
-    repository, recovery_key = create_repository(
-        *_place(settings), around=settings.around.store, access=s3_access(settings.repository)
-    )
-    return repository.config.id, recovery_key
-
-
-def opened_repository(settings: Settings, errand: Errand | None = None) -> Repository:
-    """Open the configured repository; raises ConfigError, WrongPassphraseError, NotARepositoryError.
-
-    Each job has an errand: without one nobody can stop what the store waits for, or counts it.
-    """
-    limits = None if errand is None else errand.limits
-    return open_repository(
-        *_place(settings), limits, around=settings.around.store, access=s3_access(settings.repository)
-    )
-
-
-def repository_place(settings: Settings) -> str:
-    """Return where the configured repository is; raises ConfigError."""
-    if not settings.repository.location:
-        raise ConfigError(
-            "no repository is configured",
-            hint="name one in [repository] of the configuration, or set EDURISE_REPOSITORY",
-        )
-    return settings.repository.location
-
-
-def _place(settings: Settings) -> tuple[str, str]:
-    location = repository_place(settings)
-    place = settings.repository.password("repository")
-    if not place:
-        raise ConfigError(
-            "no password file is configured, nor another place of the repository's passphrase",
-            hint="name one in [repository] of the configuration, or set EDURISE_PASSWORD_FILE",
-        )
-    return location, read_secret(place).reveal()
-
-
 def set_checksum(snapshot_ids: Sequence[str]) -> str:
     """Return a job's checksum: SHA-256 over its snapshot ids, sorted, one a line."""
     return hashlib.sha256("\n".join(sorted(snapshot_ids)).encode()).hexdigest()
@@ -284,7 +244,7 @@ class _Backup:
 
     def _save(self, collected: Collected, lock: Lock, *, read_everything: bool) -> None:
         label = Label(collected.paths, self._settings.host, self._tags(collected), collected.exclude)
-        save = saving(self._settings, self._sharded, collected.part, collected.name, self._job.id)
+        save = saving(self._settings, self._sharded, collected, self._job.id)
         saved = save(
             self._repository,
             collected.source,
@@ -294,7 +254,6 @@ class _Backup:
             read_everything=read_everything,
             settings=WriterSettings(compression=parse_compression(self._settings.repository.compression)),
             now=self._settings.around.clock,
-            readers=collected.readers,
         )
         self._warnings += saved.archived.problems
         self._sent += saved.added.sent_bytes

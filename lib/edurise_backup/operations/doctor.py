@@ -8,8 +8,8 @@ from edurise_backup.config import Settings
 from edurise_backup.config.places import bucket_place
 from edurise_backup.errors import BackupError
 from edurise_backup.model.location import directory_of
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.buckets import look_at_bucket
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.doctor_copies import examine_copies
 from edurise_backup.operations.doctor_people import examine_people
 from edurise_backup.operations.doctor_store import store_findings

@@ -24,8 +24,9 @@ from edurise_backup.model.protections import Protection
 from edurise_backup.model.retention import always_kept
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.audited import ACCEPT_GONE, BRING_BACK, FORGET, record_backup
-from edurise_backup.operations.backups import find_backup, opened_repository
+from edurise_backup.operations.backups import find_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.engine import choose_forgotten
 from edurise_backup.operations.guarding import authorise_acceptance, authorise_forgetting
 from edurise_backup.operations.maintenance import run_maintenance

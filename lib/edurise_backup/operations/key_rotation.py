@@ -19,8 +19,8 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, ConflictError, ProofError
 from edurise_backup.model.database import Secret
 from edurise_backup.model.people import Actor, Permission
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.keys import add_proved, key_opened_by, recorded, refuse_weak
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.repository.keys import RECOVERY_USER

@@ -18,8 +18,8 @@ from edurise_backup.errors import ConflictError, InputError
 from edurise_backup.model.jobs import JobId, JobStatus, Verdict
 from edurise_backup.model.maintenance import MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.people import Actor
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.figures import checked_figures, planned_figures, pruned_figures
 from edurise_backup.operations.guarding import PRUNE, authorised_prune

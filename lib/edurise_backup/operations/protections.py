@@ -18,8 +18,9 @@ from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import BackupJob
 from edurise_backup.model.people import SYSTEM, Actor, Permission
 from edurise_backup.model.protections import Protection, ProtectionKind, checked_reason, protected_snapshots
-from edurise_backup.operations.backups import find_backup, opened_repository
+from edurise_backup.operations.backups import find_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.guarding import authorise_release
 from edurise_backup.repository.forgetting import read_forgotten
 from edurise_backup.repository.holds import drop_protection, read_protections, save_protection

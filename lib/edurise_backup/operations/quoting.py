@@ -10,8 +10,9 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.model.jobs import BackupType, JobId, PartResult
 from edurise_backup.model.prices import Demand, Price, demand_of, price_of
 from edurise_backup.model.snapshot import SnapshotId
-from edurise_backup.operations.backups import find_backup, opened_repository
+from edurise_backup.operations.backups import find_backup
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.engine import readable
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.verifications import refuse_incomplete

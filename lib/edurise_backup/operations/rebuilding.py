@@ -28,9 +28,10 @@ from edurise_backup.model.jobs import (
 from edurise_backup.model.maintenance import MaintenanceJob
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.audit import note_lost, note_predecessors
-from edurise_backup.operations.backups import opened_repository, set_checksum
+from edurise_backup.operations.backups import set_checksum
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import CATALOG_EXPORT
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.copy_contents import follow_contents, read_contents
 from edurise_backup.operations.copy_proofs import note_verdicts, proved_backup
 from edurise_backup.operations.people import local_actor

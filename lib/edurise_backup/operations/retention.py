@@ -19,8 +19,8 @@ from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import JobId, JobStatus
 from edurise_backup.model.maintenance import ForgetFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.people import SYSTEM, Actor, Permission
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.copy_retention import retain_copy
 from edurise_backup.operations.forgetting import forget_whole
 from edurise_backup.operations.guarding import authorise_forgetting

@@ -21,9 +21,9 @@ from edurise_backup.machine.cores import cores
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.collection import check_paths
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.shard_orders import (
     ArchiveOrder,
     BringOrder,

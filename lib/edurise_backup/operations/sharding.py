@@ -23,6 +23,7 @@ from edurise_backup.model.shards import ShardGoal, ShardPlan
 from edurise_backup.monitoring.logs import log_event
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.collection import Collected
 from edurise_backup.operations.engine import readable
 from edurise_backup.operations.shard_orders import (
     ArchiveOrder,
@@ -139,16 +140,15 @@ class ShardedJob:
             raise
 
 
-def saving(
-    settings: Settings, shared: ShardedJob | None, part: BackupType, name: str, job_id: JobId
-) -> Callable[..., Saved]:
+def saving(settings: Settings, shared: ShardedJob | None, collected: Collected, job_id: JobId) -> Callable[..., Saved]:
     """Return what publishes a snapshot of a source: this process alone, or workers that share it."""
-    source = sharded_source(settings, part, name)
+    alone = partial(save_snapshot, readers=collected.readers)
+    source = sharded_source(settings, collected.part, collected.name)
     if source is None:
-        return save_snapshot
+        return alone
     if shared is None:
-        log_event("backup_not_sharded", f"{name}: {_ALONE}", job_id=str(job_id))
-        return save_snapshot
+        log_event("backup_not_sharded", f"{collected.name}: {_ALONE}", job_id=str(job_id))
+        return alone
     run = partial(shared.archive, source, settings.repository.compression)
     return partial(save_sharded, run=run, goal=goal_of(source))
 
@@ -158,7 +158,7 @@ def plan_sharding(source: str, *, settings: Settings | None = None, goal: ShardG
 
     Raises NotFoundError, and what opening the repository raises.
     """
-    from edurise_backup.operations.backups import opened_repository  # which needs this module
+    from edurise_backup.operations.configured import opened_repository  # which needs this module
 
     settings = settings or load_settings()
     found = next((files for files in settings.files if files.name == source), None)

@@ -10,8 +10,8 @@ from edurise_backup.config import Settings, is_name
 from edurise_backup.errors import ConflictError, InputError
 from edurise_backup.model.location import directory_of, is_s3, parse_s3
 from edurise_backup.model.stores import PRIMARY, KnownStore
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.engine import refuse_nested
 from edurise_backup.operations.stores import configured_stores, known_stores, passphrase_of
 from edurise_backup.repository.repository import Repository

@@ -19,8 +19,8 @@ from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.model.jobs import BackupJob, PartResult
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.model.stores import KnownStore
-from edurise_backup.operations.backups import repository_place
 from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.configured import repository_place
 from edurise_backup.operations.copy_contents import read_contents
 from edurise_backup.operations.engine import Limits
 from edurise_backup.operations.errands import Errand

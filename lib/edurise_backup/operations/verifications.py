@@ -12,8 +12,9 @@ from edurise_backup.catalog.records import JobKind
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, Verdict, Verification
-from edurise_backup.operations.backups import find_backup, opened_repository, set_checksum
+from edurise_backup.operations.backups import find_backup, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.records import keep_record

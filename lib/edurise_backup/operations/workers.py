@@ -14,8 +14,8 @@ from edurise_backup.errors import ConfigError, ConflictError
 from edurise_backup.model.people import Actor, Permission
 from edurise_backup.model.workers import Worker
 from edurise_backup.operations.alarms import allowed
-from edurise_backup.operations.backups import opened_repository
 from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.places import readable_sources, refuse_other_repository
 from edurise_backup.ports import utc_now
 

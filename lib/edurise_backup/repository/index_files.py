@@ -6,14 +6,16 @@ JSON as restic's `doc/design.rst`, "Indexing", defines it.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
-from edurise_backup.errors import DamageError
+from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.model.content import BlobId, BlobKind
+from edurise_backup.repository.layout import Kind
+from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.packs import PackedBlob
 
 _U32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
@@ -109,3 +111,26 @@ def decode_index(plaintext: bytes) -> Iterator[tuple[str, list[PackedBlob]]]:
     """Yield (pack id, its blobs); raises DamageError."""
     for pack in listed_packs(plaintext):
         yield pack.id.hex(), pack.blobs()
+
+
+def read_listed(
+    box: ObjectBox, seen: set[str], *, strict: bool, without: Collection[str], damage: list[str]
+) -> Iterator[ListedPack]:
+    """Yield the packs of all index files that are not in `seen`, and put those there; packs in `without` are left out.
+
+    One that is not readable raises DamageError; not `strict`, it is told in `damage`, a sentence each.
+    """
+    for index_id in box.ids(Kind.INDEX):
+        if index_id in seen:
+            continue
+        try:
+            packs = listed_packs(box.load(Kind.INDEX, index_id))
+        except DamageError as error:
+            if strict:
+                raise
+            damage.append(f"index {index_id[:8]}: {error.message}; run `check`")
+        except NotFoundError:  # a prune beside us has replaced it since the listing
+            pass
+        else:
+            seen.add(index_id)
+            yield from (pack for pack in packs if not without or pack.id.hex() not in without)

@@ -29,13 +29,14 @@ from edurise_backup.model.snapshot import (
     decode_snapshot,
     encode_snapshot,
 )
-from edurise_backup.pipeline.codec import MasterKey, open_blob
+from edurise_backup.pipeline.codec import MasterKey
 from edurise_backup.ports import Store, Vault
 from edurise_backup.repository import key_ring, keys
+from edurise_backup.repository.blobs import read_any_copy
 from edurise_backup.repository.creation import refuse_existing
 from edurise_backup.repository.forgetting import GRACE, forget
-from edurise_backup.repository.index import Index, Place
-from edurise_backup.repository.index_files import ListedPack, listed_packs
+from edurise_backup.repository.index import Index
+from edurise_backup.repository.index_files import ListedPack, read_listed
 from edurise_backup.repository.layout import CONFIG, Kind, object_id, object_name
 from edurise_backup.repository.locks import SETTLE, Lock
 from edurise_backup.repository.objects import ObjectBox
@@ -206,20 +207,7 @@ class Repository:
         self._index_files.update(index_files)
 
     def _listed_packs(self, strict: bool, without: Collection[str]) -> Iterator[ListedPack]:
-        for index_id in self.box.ids(Kind.INDEX):
-            if index_id in self._index_files:
-                continue
-            try:
-                packs = listed_packs(self.box.load(Kind.INDEX, index_id))
-            except DamageError as error:
-                if strict:
-                    raise
-                self.damage.append(f"index {index_id[:8]}: {error.message}; run `check`")
-            except NotFoundError:  # a prune beside us has replaced it since the listing
-                pass
-            else:
-                self._index_files.add(index_id)
-                yield from (pack for pack in packs if not without or pack.id.hex() not in without)
+        return read_listed(self.box, self._index_files, strict=strict, without=without, damage=self.damage)
 
     def read_blob(self, kind: BlobKind, blob_id: BlobId) -> bytes:
         """Return a blob, proved by its id; a damaged copy is passed over when the index knows another one.
@@ -228,7 +216,7 @@ class Repository:
         """
 
         def own() -> bytes:
-            return self._read_own(kind, blob_id)
+            return read_any_copy(self.box, self.index, kind, blob_id)
 
         return own() if self.standby is None else self.standby.blob(own, kind, blob_id)
 
@@ -244,27 +232,6 @@ class Repository:
             return b""
 
         return own() if self.standby is None else self.standby.range(own)
-
-    def _read_own(self, kind: BlobKind, blob_id: BlobId) -> bytes:
-        places = self.index.all_places(kind, blob_id)
-        if not places:
-            raise DamageError(f"{kind.word} blob {blob_id.hex()} is in no index", hint="run `check`")
-        for number, place in enumerate(places, 1):
-            try:
-                return self.read_copy(place, blob_id)
-            except (DamageError, NotFoundError):
-                if number == len(places):
-                    raise
-        raise AssertionError("unreachable")
-
-    def read_copy(self, place: Place, blob_id: BlobId) -> bytes:
-        """Return a blob from one of its places, proved by its id; raises DamageError."""
-        name = object_name(Kind.PACK, place.pack)
-        try:
-            sealed = self.store.get(name, offset=place.offset, length=place.length)
-        except NotFoundError as error:
-            raise DamageError(f"pack {place.pack} is missing", hint="run `check`") from error
-        return open_blob(self.box.key, sealed, wanted=blob_id, raw_length=place.raw_length)
 
     def read_tree(self, tree_id: str) -> list[Node]:
         """Return a tree's nodes; raises DamageError. The last ones are remembered, up to a number of nodes."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.pipeline.codec import open_blob
 from edurise_backup.ports import Progress
+from edurise_backup.repository.blobs import read_copy
 from edurise_backup.repository.index import Index, Place
 from edurise_backup.repository.index_files import decode_index
 from edurise_backup.repository.layout import Kind, object_name
@@ -112,7 +113,7 @@ def _copied(repository: Repository, index: Index, blob: PackedBlob, bad: set[str
         if place.pack in bad:
             continue
         try:
-            repository.read_copy(place, blob.id)
+            read_copy(repository.box, place, blob.id)
         except DamageError:
             continue
         return True

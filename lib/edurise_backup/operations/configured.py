@@ -1,0 +1,50 @@
+"""The configured repository: where it is, made, and opened."""
+
+from __future__ import annotations
+
+from edurise_backup.config import Settings, s3_access
+from edurise_backup.errors import ConfigError
+from edurise_backup.operations.engine import create_repository, open_repository
+from edurise_backup.operations.errands import Errand
+from edurise_backup.operations.secrets import read_secret
+from edurise_backup.repository.repository import Repository
+
+
+def make_repository(settings: Settings) -> tuple[str, str]:
+    """Make the configured repository; return its id and its recovery key, to be shown once. Raises ConflictError."""
+    repository, recovery_key = create_repository(
+        *_place(settings), around=settings.around.store, access=s3_access(settings.repository)
+    )
+    return repository.config.id, recovery_key
+
+
+def opened_repository(settings: Settings, errand: Errand | None = None) -> Repository:
+    """Open the configured repository; raises ConfigError, WrongPassphraseError, NotARepositoryError.
+
+    Each job has an errand: without one nobody can stop what the store waits for, or counts it.
+    """
+    limits = None if errand is None else errand.limits
+    return open_repository(
+        *_place(settings), limits, around=settings.around.store, access=s3_access(settings.repository)
+    )
+
+
+def repository_place(settings: Settings) -> str:
+    """Return where the configured repository is; raises ConfigError."""
+    if not settings.repository.location:
+        raise ConfigError(
+            "no repository is configured",
+            hint="name one in [repository] of the configuration, or set EDURISE_REPOSITORY",
+        )
+    return settings.repository.location
+
+
+def _place(settings: Settings) -> tuple[str, str]:
+    location = repository_place(settings)
+    place = settings.repository.password("repository")
+    if not place:
+        raise ConfigError(
+            "no password file is configured, nor another place of the repository's passphrase",
+            hint="name one in [repository] of the configuration, or set EDURISE_PASSWORD_FILE",
+        )
+    return location, read_secret(place).reveal()
