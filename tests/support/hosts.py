@@ -34,7 +34,7 @@ from tests.support.s3_servers import S3Server
 from tests.support.s3_stores import new_bucket
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 90.0
+SECONDS = 240.0
 SILENCE = 20
 """Seconds until a silent job counts as dead: ten signs of life."""
 CREDENTIAL = "edurise:a-canary-of-hosts"

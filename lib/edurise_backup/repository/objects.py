@@ -43,13 +43,13 @@ class ObjectBox:
             raise DamageError(f"{object_name(kind, name)} holds other bytes than those that were written")
         return self._opened(stored, object_name(kind, name))
 
-    def has(self, kind: Kind, name: str) -> bool:
-        """Whether an object is there, asked by its name: a listing may lag behind what was just written."""
+    def has(self, kind: Kind, name: str, size: int | None = None) -> bool:
+        """Whether an object is there, with so many bytes: a listing may lag behind what was just written."""
         try:
-            self.store.size(object_name(kind, name))
+            found = self.store.size(object_name(kind, name))
         except NotFoundError:
             return False
-        return True
+        return size is None or found == size
 
     def ids(self, kind: Kind) -> list[str]:
         """Return the ids of all objects of one kind; names that are no ids are left out."""
