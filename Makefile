@@ -8,6 +8,7 @@ INSTALLED := $(VENV)/.installed
 UV_VERSION := 0.13.9
 # Tests wait for servers more than they compute. A file stays in one process, with its servers; the long files come first.
 TESTS := $(RUN) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+CROWDED := $(RUN) -m pytest -q -n 2 --dist loadfile -m crowded
 CHECKED := lib flows dashboard reports tests
 # What is unpacked counts only where nothing is installed.
 export PATH := $(PATH):$(CURDIR)/.tools/usr/bin
@@ -46,13 +47,13 @@ test: install tools  ## the tests, but the slow ones
 	@$(TESTS) -m "not slow and not nightly"
 
 test-slow: install tools
-	@$(TESTS) -m slow
+	@$(TESTS) -m "slow and not crowded"; first=$$?; $(CROWDED) && exit $$first
 
 test-full: test test-slow  ## all tests
 
 nightly: install tools  ## what takes too long for every change: 100,000 inputs for each parser, faults in buckets, slow tests
 	@EDURISE_FUZZ=100000 $(RUN) -m pytest -q tests/properties/test_parsers_fuzz.py
-	@$(TESTS) -m "slow or nightly"
+	@$(TESTS) -m "(slow and not crowded) or nightly"; first=$$?; $(CROWDED) && exit $$first
 
 check: lint format types layers  ## ruff, formatting, types, layers
 

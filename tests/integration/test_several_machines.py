@@ -32,7 +32,7 @@ from tests.support.hosts import SECONDS, Host, Site, site
 from tests.support.restic import Restic
 from tests.support.s3_servers import S3Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.crowded, pytest.mark.timeout(900)]
 ONE, TWO, THREE = "lms-1", "lms-2", "lms-3"
 MADE: list[dict[str, bytes]] = []
 """What `shared` held, each time that it changed."""

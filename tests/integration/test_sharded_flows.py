@@ -104,6 +104,7 @@ def alone(product: Product) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.crowded
 @pytest.mark.timeout(900)  # servers and four processes that start again for each run
 def test_backup_verification_and_recovery_are_shared_and_equal(product: Product, tmp_path: Path) -> None:
     result = run(product, "backup", "first", type="files", incremental=False)
@@ -132,6 +133,7 @@ def test_backup_verification_and_recovery_are_shared_and_equal(product: Product,
 
 
 @pytest.mark.slow
+@pytest.mark.crowded
 @pytest.mark.timeout(900)  # servers and four processes that start again for each run
 def test_a_worker_that_is_killed_has_its_shard_done_by_another(product: Product) -> None:
     with (product.root / "huge").open("wb") as file:
@@ -161,6 +163,7 @@ def at_work(product: Product) -> int | None:
 
 
 @pytest.mark.slow
+@pytest.mark.crowded
 @pytest.mark.timeout(900)  # servers and four processes that start again for each run
 def test_cancelling_the_run_ends_the_workers(product: Product) -> None:
     with (product.root / "huge").open("wb") as file:
