@@ -8,6 +8,7 @@ for another system, or with a library missing, is passed over.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -142,7 +143,7 @@ def _probe(folder: Path, programs: tuple[str, ...]) -> Version | None:
 def _versions(folder: Path, programs: tuple[str, ...]) -> Iterator[Version | None]:
     for program in programs:
         path = folder.absolute() / program
-        if not path.is_file():
+        if not os.access(path, os.X_OK):  # not there, or where this user may not look
             yield None
             return
         yield _version_of(path)
