@@ -11,7 +11,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from edurise_backup.errors import DamageError, InputError, NotFoundError
-from edurise_backup.model.bandwidth import RateSchedule
 from edurise_backup.model.compression import AUTO, Compression
 from edurise_backup.model.location import S3Access, directory_of, is_s3, parse_s3
 from edurise_backup.model.policy import FUTURE, Decision, RetentionPolicy, apply_policy, group_snapshots
@@ -36,6 +35,7 @@ from edurise_backup.stores.local import LocalStore
 from edurise_backup.stores.retrying import RetryingStore
 
 if TYPE_CHECKING:
+    from edurise_backup.model.bandwidth import RateSchedule
     from edurise_backup.stores.s3 import S3Store
 
 
