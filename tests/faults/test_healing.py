@@ -89,7 +89,8 @@ def test_a_damaged_snapshot_hides_no_other_one(tmp_path: Path) -> None:
     tree = small_tree(tmp_path / "tree")
     first = back_up(repository, tree)
     second = back_up(repository, tree)
-    store.objects[f"snapshots/{first.id}"] = b"\0" + store.objects[f"snapshots/{first.id}"][1:]
+    sound = store.objects[f"snapshots/{first.id}"]
+    store.objects[f"snapshots/{first.id}"] = bytes([sound[0] ^ 1]) + sound[1:]
     unreadable: list[str] = []
     assert list(repository.readable_snapshots(unreadable)) == [second.id]
     assert first.id[:8] in unreadable[0]

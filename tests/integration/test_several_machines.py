@@ -247,6 +247,9 @@ def test_no_secret_is_where_somebody_else_could_read_it(hosts: Site) -> None:
 
 
 def test_schedules_ran_meanwhile_each_where_it_could(hosts: Site) -> None:
+    with operations.open_catalog(hosts.hosts[TWO].settings) as catalog:
+        [essays] = [row.id for row in catalog.schedules.all() if row.source == "essays"]
+
     def jobs(kind: BackupType) -> list[BackupJob]:
         with operations.open_catalog(hosts.hosts[TWO].settings) as catalog:
             found = catalog.jobs.find(BackupFilters(type=kind, limit=500))
@@ -257,7 +260,8 @@ def test_schedules_ran_meanwhile_each_where_it_could(hosts: Site) -> None:
     with hosts.api() as api:
         deployment = api.deployment_id("scheduled/edurise")
         assert len(api.schedules(deployment)) == 1  # the one that any host may run; the other is asked for run by run
-        queues = {run["work_queue_name"] for run in runs_with(hosts, EXACT)}
+        # what any host may run is asked for one by one, too, where Prefect's own scheduler is late
+        queues = {run["work_queue_name"] for run in runs_with(hosts, EXACT) if str(essays) in str(run["parameters"])}
     assert queues == {TWO}
 
 

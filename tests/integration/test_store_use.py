@@ -43,29 +43,33 @@ def product(request: pytest.FixtureRequest, files_product: Product) -> Product:
     return made
 
 
-def test_each_job_keeps_its_requests_and_stays_within_its_budget(product: Product) -> None:
+def test_each_job_keeps_its_requests_and_stays_within_its_budget(
+    product: Product, request: pytest.FixtureRequest
+) -> None:
     """A second backup of what did not change, its verification, a check, a prune: none grows with the history."""
     settings = product.settings
+    # a busy Swift refuses at times and is asked again, and its listings lag: what one lacks is stored again
+    room = {"rclone": 1, "swift": 2}[request.node.callspec.params["product"]]
     for _ in range(3):
         operations.create_backup("files", settings=settings)
     backup = operations.create_backup("files", settings=settings)
     spent = traffic_of(product, backup.id)
-    assert spent.requests("PutObject") == 3, "its lock, its snapshot, its record"
-    assert spent.total.requests <= 60, spent
+    assert 3 <= spent.requests("PutObject") <= 3 * room, "its lock, its snapshot, its record"
+    assert spent.total.requests <= 60 * room, spent
     assert spent.total.sent < 5000
     verification = operations.verify_backup(backup.id, settings=settings)
     spent = traffic_of(product, verification.id)
-    assert spent.requests("PutObject") <= 3
-    assert spent.total.requests <= 45, spent
+    assert spent.requests("PutObject") <= 3 * room
+    assert spent.total.requests <= 45 * room, spent
     first = operations.check_repository(settings=settings)
     assert traffic_of(product, first.id).requests("GetBucketLifecycleConfiguration") == 1, "it probes"
     check = operations.check_repository(settings=settings)
     spent = traffic_of(product, check.id)
     assert spent.requests("GetBucketLifecycleConfiguration") == 0, "not again within a week"
-    assert spent.total.requests <= 60, spent
+    assert spent.total.requests <= 60 * room, spent
     prune = operations.prune_repository(settings=settings)
     spent = traffic_of(product, prune.id)
-    assert spent.total.requests <= 90, spent
+    assert spent.total.requests <= 90 * room, spent
 
 
 def test_a_job_that_is_stopped_keeps_what_it_asked_for(product: Product) -> None:
