@@ -26,6 +26,7 @@ from edurise_backup.machine.cores import cores
 from edurise_backup.monitoring.logs import log_json_where_asked
 from edurise_backup.monitoring.redaction import REDACTOR, protect_logs
 from edurise_backup.operations.shard_work import do_order
+from edurise_backup.operations.shared_sources import shared_sources
 from edurise_backup.ports import Progress
 from flows.policies import is_transient
 
@@ -155,7 +156,7 @@ class DaskWorkers:
 
 def workers_of(settings: Settings, config_path: Path | None) -> DaskWorkers | None:
     """Return the workers of a configuration that has sources for them."""
-    return DaskWorkers(settings, config_path) if any(files.sharded for files in settings.files) else None
+    return DaskWorkers(settings, config_path) if shared_sources(settings) else None
 
 
 class _Travelling(SettingsContext):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -261,6 +261,21 @@ class Source(Protocol):
 
     def problems(self) -> list[str]:
         """Return what could not be read so far, a sentence each; a part of the result."""
+
+
+class DividedSource(Source, Protocol):
+    """A source that several processes read, each what lies in some ranges of its directories' names."""
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """Where it lies in a snapshot."""
+
+    @property
+    def afterwards(self) -> Collection[str]:
+        """Names below `/` that must be read when all else has been."""
+
+    def place(self, node: Node) -> bytes:
+        """Return what of a node lies in a range, or does not; it decides for an entry and its parent's node alike."""
 
 
 class StoredFile(NamedTuple):

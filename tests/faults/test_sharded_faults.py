@@ -21,7 +21,7 @@ from edurise_backup.repository.locks import remove_all
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.sharded_saving import ShardAnswer, ShardWork
 from tests.support import engine
-from tests.support.sharding import Worker, back_up_sharded, below, work_at
+from tests.support.sharding import Worker, back_up_sharded, below, files_at, work_at
 from tests.support.stores import Crash, CrashingStore, MemoryStore
 from tests.support.trees import describe, differences, small_tree, write
 
@@ -70,8 +70,8 @@ def test_a_worker_that_dies_at_any_write_is_done_again_and_the_snapshot_is_whole
     while True:
         store = MemoryStore()
         engine.create(store)
-        dying = work_at(CrashingStore(store, survived), [root])
-        worker = Twice(dying, work_at(store, [root]))
+        dying = work_at(CrashingStore(store, survived), files_at(root))
+        worker = Twice(dying, work_at(store, files_at(root)))
         saved = back_up_sharded(engine.opened(store), root, work=worker)
         assert below(engine.opened(store), saved, root) == plain_tree(root)
         if not worker.died:
@@ -87,7 +87,7 @@ def test_whoever_joins_dies_at_any_write_and_publishes_the_whole_or_nothing(root
         store = MemoryStore()
         engine.create(store)
         try:
-            back_up_sharded(engine.opened(CrashingStore(store, survived)), root, work=work_at(store, [root]))  # type: ignore[arg-type]
+            back_up_sharded(engine.opened(CrashingStore(store, survived)), root, work=work_at(store, files_at(root)))  # type: ignore[arg-type]
         except Crash:
             published = len(engine.opened(store).snapshots())
             sound(store, root, published=published)
@@ -101,7 +101,7 @@ def test_whoever_joins_dies_at_any_write_and_publishes_the_whole_or_nothing(root
 def test_a_worker_that_comes_twice_changes_nothing(root: Path) -> None:
     store = MemoryStore()
     repository = engine.create(store)
-    work = work_at(store, [root])
+    work = work_at(store, files_at(root))
 
     def twice(task: ShardWork, shard: Shard) -> ShardAnswer:
         first, second = work(task, shard), work(task, shard)
@@ -116,13 +116,13 @@ def test_a_worker_that_comes_twice_changes_nothing(root: Path) -> None:
 def test_two_workers_at_the_same_shard_leave_duplicates_and_no_damage(root: Path) -> None:
     store = MemoryStore()
     repository = engine.create(store)
-    work = work_at(store, [root])
+    work = work_at(store, files_at(root))
     late: list[ShardAnswer] = []
 
     def late_worker(task: ShardWork, shard: Shard) -> ShardAnswer:
         """The frozen one read the index before the other one wrote; both store all of it."""
         frozen = MemoryStore(dict(store.objects))
-        late.append(work_at(frozen, [root])(task, shard))
+        late.append(work_at(frozen, files_at(root))(task, shard))
         answer = work(task, shard)
         store.objects.update({name: content for name, content in frozen.objects.items() if name not in store.objects})
         return answer
@@ -172,7 +172,7 @@ def test_blobs_that_were_un_indexed_in_spite_of_the_lock_are_noticed(root: Path)
                 store.delete(name)
 
     known: set[str] = set()
-    work = work_at(store, [root])
+    work = work_at(store, files_at(root))
 
     def remembered(task: ShardWork, shard: Shard) -> ShardAnswer:
         answer = work(task, shard)
@@ -206,7 +206,7 @@ def test_a_file_that_is_renamed_into_a_range_that_was_done_is_not_missed(root: P
     store = MemoryStore()
     repository = engine.create(store)
     done = 0
-    work = work_at(store, [root])
+    work = work_at(store, files_at(root))
 
     def renaming(task: ShardWork, shard: Shard) -> ShardAnswer:
         nonlocal done
@@ -225,7 +225,7 @@ def test_a_file_that_is_renamed_into_a_range_that_was_done_is_not_missed(root: P
 def test_a_directory_that_vanishes_meanwhile_is_told(root: Path) -> None:
     store = MemoryStore()
     repository = engine.create(store)
-    work = work_at(store, [root])
+    work = work_at(store, files_at(root))
     gone = root.parent / "gone"
 
     def vanishing(task: ShardWork, shard: Shard) -> ShardAnswer:
@@ -302,7 +302,7 @@ def test_a_blob_that_is_damaged_everywhere_ends_the_recovery_with_its_file_s_nam
 def test_the_last_snapshot_may_be_forgotten_while_shards_take_unchanged_files_from_it(root: Path) -> None:
     store = MemoryStore()
     first = back_up_sharded(engine.create(store), root, now=lambda: utc_now() + timedelta(minutes=1))
-    work = work_at(store, [root])
+    work = work_at(store, files_at(root))
 
     def forgetting(task: ShardWork, shard: Shard) -> ShardAnswer:
         if shard is task.plan.shards[0]:

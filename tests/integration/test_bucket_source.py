@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 import time
@@ -14,20 +13,23 @@ from pathlib import Path
 import pytest
 
 from edurise_backup.errors import BackupError, InputError, NotFoundError, UnreachableError
-from edurise_backup.model.content import BlobId, BlobKind, Node
 from edurise_backup.model.location import parse_s3, place_apart
-from edurise_backup.model.objects import DELETE_MARKER, KEY, VERSION_ID, attributes_by_name, headers_of
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.recovery.planning import walk_files
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.saving import Saved
 from edurise_backup.s3.wire import Wire
 from edurise_backup.sources.bucket import BucketOptions, BucketSource
 from tests.support import engine
+from tests.support.bucket_snapshots import (
+    BEFORE,
+    content,
+    described_in_snapshot,
+    described_older,
+    keys_for,
+    listed_older,
+    saved_files,
+)
 from tests.support.buckets import (
-    HOSTILE_KEYS,
     PLAIN_KEYS,
-    Object,
     Saving,
     described,
     fill,
@@ -38,8 +40,6 @@ from tests.support.s3_servers import S3Server, rclone_server
 from tests.support.s3_stores import access_to, new_bucket
 
 pytestmark = pytest.mark.usefixtures("credential")
-BEFORE = timedelta(hours=-1)
-"""An object counts as old although it was just made: tests of all but that rule need not wait."""
 
 
 @pytest.fixture(params=["rclone", pytest.param("swift", marks=pytest.mark.slow)])
@@ -54,38 +54,6 @@ def server(request: pytest.FixtureRequest) -> S3Server:
 def repository() -> Repository:
     """Give an empty repository."""
     return engine.create()
-
-
-def saved_files(repository: Repository, saved: Saved, top: str = "/buckets/uploads/") -> dict[str, Node]:
-    """Return the files below `top` by the key that they tell."""
-    repository.load_index()
-    found = {}
-    for path, node in walk_files(repository, saved.snapshot.tree):
-        if node.type == "file" and path.startswith(top):
-            told = attributes_by_name(node).get(KEY)
-            found[path[len(top) :] if told is None else told.decode()] = node
-    return found
-
-
-def content(repository: Repository, node: Node) -> bytes:
-    return b"".join(repository.read_blob(BlobKind.DATA, BlobId(bytes.fromhex(name))) for name in node.content or ())
-
-
-def described_in_snapshot(repository: Repository, saved: Saved) -> dict[str, Object]:
-    """Describe the objects of a snapshot as those of a bucket are described."""
-    found = {}
-    for key, node in saved_files(repository, saved).items():
-        told = dict.fromkeys(
-            ("ContentType", "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage")
-        )
-        told |= {"Metadata": {}, **headers_of(node.extended_attributes), "ContentLength": node.size}
-        found[key] = Object(hashlib.sha256(content(repository, node)).hexdigest(), told)
-    return found
-
-
-def keys_for(server: S3Server) -> tuple[str, ...]:
-    """Return the keys that the server can hold: rclone's are paths of files."""
-    return PLAIN_KEYS if server.kind == "rclone" else (*PLAIN_KEYS, *HOSTILE_KEYS)
 
 
 def test_every_byte_and_header_of_every_object_is_in_the_snapshot(
@@ -208,6 +176,27 @@ def test_what_is_excluded_is_neither_read_nor_kept(server: S3Server, repository:
     assert saving.requests("GetObject", "HeadObject") == len(kept)
 
 
+def test_what_goes_on_where_an_excluded_name_ends_is_kept(
+    server: S3Server, repository: Repository, tmp_path: Path
+) -> None:
+    saving = Saving(server, new_bucket(server), tmp_path)
+    for key in ("tmp", "tmp.1", "tmpfile", "tmps/in it", "u"):
+        server.client().put_object(Bucket=saving.bucket, Key=key, Body=b"x")
+    assert set(saved_files(repository, saving.save(repository, exclude=("/tmp",)))) == {
+        *("tmp.1", "tmpfile", "tmps/in it", "u")
+    }
+
+
+def test_a_large_folder_that_is_excluded_is_left_out_by_the_server(
+    server: S3Server, repository: Repository, tmp_path: Path
+) -> None:
+    saving = Saving(server, new_bucket(server), tmp_path)
+    for key in ("a", "cache2", "z", *(f"cache/{number:03}" for number in range(60))):
+        server.client().put_object(Bucket=saving.bucket, Key=key, Body=b"x")
+    assert set(saved_files(repository, saving.save(repository, exclude=("/cache",), page=5))) == {"a", "cache2", "z"}
+    assert saving.requests("ListObjectsV2") <= 5
+
+
 def test_only_what_lies_below_the_folder_is_backed_up(server: S3Server, repository: Repository, tmp_path: Path) -> None:
     saving = Saving(server, new_bucket(server), tmp_path, prefix="some/folder")
     for key in ("some/folder/in", "some/folder/in/deep", "some/folders/out", "some/folder", "out"):
@@ -244,27 +233,6 @@ def test_versions_that_are_not_current_and_deletions_lie_in_a_place_of_their_own
     again = saving.save(repository, settled=BEFORE)
     assert saving.requests("GetObject", "HeadObject") == 0
     assert again.snapshot.tree == saved.snapshot.tree
-
-
-def described_older(repository: Repository, saved: Saved) -> set[tuple[str, str, bytes, bool]]:
-    found = set()
-    for path, node in walk_files(repository, saved.snapshot.tree):
-        if node.type == "file" and path.startswith("/bucket-versions/uploads/"):
-            told = attributes_by_name(node)
-            place = (told[KEY].decode(), told[VERSION_ID].decode())
-            found.add((*place, content(repository, node), DELETE_MARKER in told))
-    return found
-
-
-def listed_older(server: S3Server, bucket: str) -> set[tuple[str, str, bytes, bool]]:
-    client = server.client()
-    listed = client.list_object_versions(Bucket=bucket)
-    found = {(one["Key"], one["VersionId"], b"", True) for one in listed["DeleteMarkers"]}
-    for one in listed["Versions"]:
-        if not one["IsLatest"]:
-            answer = client.get_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
-            found.add((one["Key"], one["VersionId"], answer["Body"].read(), False))
-    return found
 
 
 def test_a_server_whose_address_has_a_path_is_asked_there(

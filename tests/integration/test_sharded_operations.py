@@ -152,7 +152,7 @@ def test_a_worker_of_another_repository_or_source_refuses(settings: Settings, tm
         shard_work.do_order(workers.orders[0], elsewhere)
     (files,) = settings.files
     other = replace(settings, files=(msgspec.structs.replace(files, exclude=("*.tmp",)),))
-    with pytest.raises(ConfigError, match="another files source"):
+    with pytest.raises(ConfigError, match="another source"):
         shard_work.do_order(workers.orders[0], other)
 
 

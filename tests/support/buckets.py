@@ -115,12 +115,7 @@ class Saving:
         **more: Any,
     ) -> Saved:
         """Publish a snapshot."""
-        place = parse_s3(self.server.location(self.bucket, self.prefix))
-        options = BucketOptions(
-            settled=settled, patience=self.patience, timing=QuickClock().timing, **{**self.options, **more}
-        )
-        wire = Wire(place, access_to(self.server, self.folder))
-        self.source = BucketSource("uploads", wire, options, progress=progress or SilentProgress())
+        self.source = self.open(progress=progress, settled=settled, **more)
         with repository.lock(settle=AT_ONCE) as lock:
             repository.load_index()
             return save_snapshot(
@@ -131,6 +126,15 @@ class Saving:
                 progress=progress or SilentProgress(),
                 readers=READERS,
             )
+
+    def open(self, *, progress: Progress | None = None, settled: timedelta = timedelta(0), **more: Any) -> BucketSource:
+        """Return the source."""
+        place = parse_s3(self.server.location(self.bucket, self.prefix))
+        options = BucketOptions(
+            settled=settled, patience=self.patience, timing=QuickClock().timing, **{**self.options, **more}
+        )
+        wire = Wire(place, access_to(self.server, self.folder))
+        return BucketSource("uploads", wire, options, progress=progress or SilentProgress())
 
     def requests(self, *operations: str) -> int:
         """Return how often the last backup asked for these operations; for none: for anything."""

@@ -62,7 +62,9 @@ def backup(
 
 def _not_shared(settings: Settings, job: BackupJob) -> list[str]:
     """Say which sources this process has backed up alone although workers share them elsewhere."""
-    sharded = {files.name for files in settings.files if files.sharded}
+    from edurise_backup.operations.shared_sources import shared_sources
+
+    sharded = {source.name for source in shared_sources(settings)}
     names = [part.source for part in job.parts if part.part.value == "files" and part.source in sharded]
     return [
         f"note: {printable(name)} was backed up by this process alone; flows share it among workers" for name in names

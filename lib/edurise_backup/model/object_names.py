@@ -39,11 +39,16 @@ def version_name(component: str, version: str) -> str:
     )
 
 
+def is_written(name: str) -> bool:
+    """Whether a file name looks like one that says a piece of a key in other words."""
+    return _LOOKS_WRITTEN.match(name) is not None
+
+
 def _is_name(component: str) -> bool:
     return (
         component not in ("", ".", "..")
         and not any(unicodedata.category(char) in ("Cc", "Cs") for char in component)
-        and not _LOOKS_WRITTEN.match(component)
+        and not is_written(component)
     )
 
 

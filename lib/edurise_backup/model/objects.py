@@ -61,6 +61,14 @@ def key_attribute(key: str) -> ExtendedAttribute:
     return ExtendedAttribute(KEY, key.encode("utf-8", "surrogatepass"))
 
 
+def place_of(node: Node) -> bytes:
+    """Return the last piece of a node's key: by it, and not by its name, it belongs to a range of its folder."""
+    told = attributes_by_name(node).get(KEY)
+    if told is None:
+        return node.name.encode("utf-8", "surrogatepass")
+    return (told.removesuffix(b"/") if node.type == "dir" else told).rpartition(b"/")[2]
+
+
 def object_attributes(etag: str, version: str, answer: Mapping[str, Any]) -> list[ExtendedAttribute]:
     """Return what is kept of an object beside its bytes; `answer` is to GET or HEAD."""
     told = {name: answer.get(called[0]) for name, called in _HEADERS.items()}

@@ -42,6 +42,19 @@ class CopySettings(RepositorySettings, frozen=True, forbid_unknown_fields=True, 
     """A restore point may wait so long for its copy."""
 
 
+class Shared:
+    """A source that may be too large for one machine; its table has these keys."""
+
+    __slots__ = ()
+    shards: int
+    shard_gib: int
+
+    @property
+    def sharded(self) -> bool:
+        """Whether several workers share it."""
+        return self.shards > 1 or self.shard_gib > 0
+
+
 class S3AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a bucket is reached; the repository's table has the same keys (it has another base; a test compares)."""
 
@@ -53,7 +66,7 @@ class S3AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     allow_plaintext: bool = False
 
 
-class BucketSettings(S3AccessSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BucketSettings(S3AccessSettings, Shared, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A bucket, or a folder of one, whose objects are backed up."""
 
     name: Name
@@ -68,6 +81,9 @@ class BucketSettings(S3AccessSettings, frozen=True, forbid_unknown_fields=True, 
     """Versions that are not current and delete markers are backed up, too."""
     objects_of: str = ""
     """The database source whose `storage.objects` rows name the objects."""
+    shards: Positive = 1
+    """As for files."""
+    shard_gib: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class CatalogSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -113,7 +129,7 @@ class DatabaseSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True
     host: Host = ""
 
 
-class FilesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FilesSettings(msgspec.Struct, Shared, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Directory trees."""
 
     name: Name
@@ -131,11 +147,6 @@ class FilesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """In a flow it is backed up, verified and recovered by several workers, in so many shards."""
     shard_gib: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Or in as many as it takes for shards of this size."""
-
-    @property
-    def sharded(self) -> bool:
-        """Whether several workers share it."""
-        return self.shards > 1 or self.shard_gib > 0
 
 
 class ConfigurationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

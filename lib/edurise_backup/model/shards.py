@@ -9,11 +9,13 @@ the shards makes their trees.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import msgspec
+
+from edurise_backup.model.object_names import is_written
 
 Way = tuple[str, ...]
 """A directory as its names, from `/` down; empty: `/` itself."""
@@ -101,6 +103,12 @@ class ShardPlan:
             one.folder[:depth] for shard in self.shards for one in shard.ranges for depth in range(len(one.folder) + 1)
         )
 
+    def without(self, gone: Collection[Way]) -> ShardPlan:
+        """Return the plan without the ranges of some directories, and without shards that hold nothing else."""
+        kept = [[one for one in shard.ranges if one.folder not in gone] for shard in self.shards]
+        pairs = zip(self.shards, kept, strict=True)
+        return ShardPlan(tuple(replace(shard, ranges=tuple(ranges)) for shard, ranges in pairs if ranges))
+
     def lines(self) -> list[str]:
         """Show the plan, a line for each shard."""
         return [
@@ -149,7 +157,10 @@ Part: TypeAlias = "Run | Folder"
 
 
 class Scale:
-    """Weighs a tree while somebody walks it, depth first in the order of names; remembers what may be cut alone."""
+    """Weighs a tree while somebody walks it, depth first; remembers what may be cut alone.
+
+    Names should come in their order, or nearly: what comes out of it is weighed with its neighbours.
+    """
 
     def __init__(self, goal: ShardGoal) -> None:
         self._goal = goal
@@ -168,6 +179,7 @@ class Scale:
     def leave(self) -> None:
         """Come out of it."""
         folder = self._levels.pop()
+        folder.parts.sort(key=_first_name)
         self._total += ENTRY_BYTES
         folder.weight += Weight(1, 0)
         heavy = folder.weight.cost >= self._goal.grain(self._total)
@@ -181,6 +193,7 @@ class Scale:
     def plan(self) -> ShardPlan:
         """Return the shards of all that was weighed: cost / number each, give or take a piece."""
         (top,) = self._levels
+        top.parts.sort(key=_first_name)
         return _Cutting(top, self._goal.shards(self._total)).plan()
 
     def _take(self, name: str, weight: Weight) -> None:
@@ -195,7 +208,14 @@ class Scale:
 
 
 def _can_be_cut(folder: Folder) -> bool:
+    if is_written(folder.name):  # it is no key's, and may be another one next time
+        return False
     return len(folder.parts) > 1 or any(isinstance(part, Folder) for part in folder.parts)
+
+
+def _first_name(part: Part) -> bytes:
+    """Return where a part begins; a bucket is walked in the order of its keys, which is not that of names."""
+    return part.first if isinstance(part, Run) else part.name.encode("utf-8", "surrogateescape")
 
 
 @dataclass(slots=True)

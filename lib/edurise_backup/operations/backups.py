@@ -29,7 +29,8 @@ from edurise_backup.operations.object_rows import held_objects
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository, refuse_partial
 from edurise_backup.operations.records import keep_record
-from edurise_backup.operations.sharding import ShardedJob, saving, sharded_source
+from edurise_backup.operations.sharding import ShardedJob, saving
+from edurise_backup.operations.shared_sources import shared_source
 from edurise_backup.operations.space import note_space
 from edurise_backup.ports import Progress, Workers
 from edurise_backup.repository.locks import Lock
@@ -232,7 +233,7 @@ class _Backup:
     def run(self) -> BackupJob:
         chosen = choose_sources(self._settings, self._job.type, self._job.source or None)
         everything = not self._job.incremental
-        if self._sharded is not None and any(sharded_source(self._settings, *one) for one in chosen):
+        if self._sharded is not None and any(shared_source(self._settings, *one) for one in chosen):
             self._sharded.workers.check()
         with locked(self._repository) as lock:
             lock.tie(self._leases.confirm)

@@ -47,7 +47,8 @@ from edurise_backup.operations.recovery_target import (
     refuse_used_directory,
 )
 from edurise_backup.operations.servers import database_address, database_tools
-from edurise_backup.operations.sharding import ShardedJob, sharded_source, shares_workers
+from edurise_backup.operations.sharding import ShardedJob, shares_workers
+from edurise_backup.operations.shared_sources import shared_source
 from edurise_backup.operations.supply import Supply, open_supply
 from edurise_backup.operations.verifications import refuse_incomplete
 from edurise_backup.ports import Progress, Workers
@@ -260,7 +261,7 @@ class _Recovery:
         plan = plan_restore(self._repository, shot.tree, paths=shot.paths)
         progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
         make_private_directory(Path(self._target.directory))
-        if shared is not None and sharded_source(self._settings, part.part, part.source):
+        if shared is not None and shared_source(self._settings, part.part, part.source):
             restored = shared.restore(plan, directory)
         else:
             restored = restore(self._repository, plan, directory, progress=progress)

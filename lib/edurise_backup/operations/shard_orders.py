@@ -23,11 +23,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ArchiveOrder(Order, frozen=True, kw_only=True):
-    """Store ranges of a files source."""
+    """Store ranges of a source."""
 
     source: str
-    paths: tuple[str, ...]
-    exclude: tuple[str, ...]
+    likeness: str
+    """What of its settings must be the same here."""
     devices: tuple[int, ...]
     """The numbers of the paths' file systems where the job was started."""
     ranges: tuple[Range, ...]

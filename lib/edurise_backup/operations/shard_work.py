@@ -7,7 +7,6 @@ Each order may be done several times, also by two workers at once.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,10 +18,8 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, ConfigError
 from edurise_backup.machine.cores import cores
 from edurise_backup.model.compression import parse_compression
-from edurise_backup.model.jobs import BackupType
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import open_catalog
-from edurise_backup.operations.collection import check_paths
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.shard_orders import (
     ArchiveOrder,
@@ -32,11 +29,11 @@ from edurise_backup.operations.shard_orders import (
     decode_order,
     encode_answer,
 )
+from edurise_backup.operations.shared_sources import open_ordered
 from edurise_backup.recovery.sharding import Brought, bring_packs
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.sharded_saving import ShardAnswer, archive_shard
 from edurise_backup.repository.writer import WriterSettings
-from edurise_backup.sources.files import FilesSource
 from edurise_backup.verification.packs import Examined
 from edurise_backup.verification.sharding import examine_packs
 
@@ -76,7 +73,7 @@ def _answer(
 
 
 def _archive(order: ArchiveOrder, settings: Settings, repository: Repository, progress: SilentProgress) -> ShardAnswer:
-    source = _opened_source(order, settings)
+    source, readers = open_ordered(settings, order.source, order.likeness, order.devices, progress)
     processors = order.cores or cores()
     writing = WriterSettings(
         compression=parse_compression(order.compression),
@@ -93,20 +90,8 @@ def _archive(order: ArchiveOrder, settings: Settings, repository: Repository, pr
             parent=order.parent,
             progress=progress,
             settings=writing,
+            readers=readers,
         )
-
-
-def _opened_source(order: ArchiveOrder, settings: Settings) -> FilesSource:
-    found = next((files for files in settings.files if files.name == order.source), None)
-    if found is None or (found.paths, found.exclude) != (order.paths, order.exclude):
-        raise ConfigError(
-            f"this worker's configuration has another files source {order.source!r}, or none",
-            safe="nothing was stored",
-            hint="give all workers the same configuration, and start them again",
-        )
-    check_paths(settings, [(BackupType.FILES, found.name)])
-    numbers = {os.lstat(path).st_dev: device for path, device in zip(order.paths, order.devices, strict=True)}
-    return FilesSource(found.paths, exclude=found.exclude, one_file_system=found.one_file_system, renumbered=numbers)
 
 
 @dataclass(slots=True)

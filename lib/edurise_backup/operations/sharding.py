@@ -6,7 +6,6 @@ The other side is `shard_work`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from typing import TypeVar, cast
 from edurise_backup.catalog.records import JobKind
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, NotFoundError
-from edurise_backup.model.jobs import BackupJob, BackupType, JobId
-from edurise_backup.model.settings import FilesSettings
+from edurise_backup.model.jobs import BackupJob, JobId
 from edurise_backup.model.shards import ShardGoal, ShardPlan
 from edurise_backup.monitoring.logs import log_event
 from edurise_backup.monitoring.progress import SilentProgress
@@ -34,6 +32,14 @@ from edurise_backup.operations.shard_orders import (
     encode_order,
     in_lots,
 )
+from edurise_backup.operations.shared_sources import (
+    SharedSettings,
+    devices_of,
+    divisible_sources,
+    likeness,
+    open_shared,
+    shared_source,
+)
 from edurise_backup.ports import Progress, Workers
 from edurise_backup.recovery.planning import RestorePlan
 from edurise_backup.recovery.restorer import Restored
@@ -41,7 +47,6 @@ from edurise_backup.recovery.sharding import Brought, PackOrder, restore_sharded
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Saved, find_parent, save_snapshot
 from edurise_backup.repository.sharded_saving import ShardAnswer, ShardWork, plan_shards, save_sharded
-from edurise_backup.sources.files import FilesSource
 from edurise_backup.verification.packs import Examined, PackProof
 from edurise_backup.verification.sharding import proof_of
 
@@ -63,9 +68,9 @@ class ShardedJob:
     id: JobId
     progress: Progress
 
-    def archive(self, source: FilesSettings, compression: str, work: ShardWork) -> list[ShardAnswer]:
+    def archive(self, source: SharedSettings, compression: str, work: ShardWork) -> list[ShardAnswer]:
         """Have all shards of a source stored; return their answers in the plan's order."""
-        devices = tuple(os.lstat(path).st_dev for path in source.paths)
+        devices, alike = devices_of(source), likeness(source)
 
         def order(number: int, at: int) -> ArchiveOrder:
             return ArchiveOrder(
@@ -74,8 +79,7 @@ class ShardedJob:
                 repository=self.repository.config.id,
                 cores=self.workers.cores,
                 source=source.name,
-                paths=source.paths,
-                exclude=source.exclude,
+                likeness=alike,
                 devices=devices,
                 ranges=work.plan.shards[at].ranges,
                 parent=work.parent,
@@ -143,31 +147,32 @@ class ShardedJob:
 def saving(settings: Settings, shared: ShardedJob | None, collected: Collected, job_id: JobId) -> Callable[..., Saved]:
     """Return what publishes a snapshot of a source: this process alone, or workers that share it."""
     alone = partial(save_snapshot, readers=collected.readers)
-    source = sharded_source(settings, collected.part, collected.name)
+    source = shared_source(settings, collected.part, collected.name)
     if source is None:
         return alone
     if shared is None:
         log_event("backup_not_sharded", f"{collected.name}: {_ALONE}", job_id=str(job_id))
         return alone
     run = partial(shared.archive, source, settings.repository.compression)
-    return partial(save_sharded, run=run, goal=goal_of(source))
+    return partial(save_sharded, run=run, goal=goal_of(source), readers=collected.readers)
 
 
 def plan_sharding(source: str, *, settings: Settings | None = None, goal: ShardGoal | None = None) -> ShardPlan:
-    """Say how a files source would be cut now, as its settings or `goal` say; nothing is read or written.
+    """Say how a source of files or objects would be cut now, as its settings or `goal` say; nothing is stored.
 
     Raises NotFoundError, and what opening the repository raises.
     """
     from edurise_backup.operations.configured import opened_repository  # which needs this module
 
     settings = settings or load_settings()
-    found = next((files for files in settings.files if files.name == source), None)
+    sources = divisible_sources(settings)
+    found = next((one for one in sources if one.name == source), None)
     if found is None:
         raise NotFoundError(
-            f"no files source is named {source!r}",
-            hint=f"choose {', '.join(files.name for files in settings.files) or 'a name in [[files]]'}",
+            f"no source of files or objects is named {source!r}",
+            hint=f"choose {', '.join(one.name for one in sources) or 'a name in [[files]] or [[bucket]]'}",
         )
-    opened = FilesSource(found.paths, exclude=found.exclude, one_file_system=found.one_file_system)
+    opened = open_shared(found, SilentProgress())
     repository = opened_repository(settings)
     with readable(repository):
         parent = find_parent(repository, opened.paths, settings.host)
@@ -175,18 +180,11 @@ def plan_sharding(source: str, *, settings: Settings | None = None, goal: ShardG
         return plan_shards(repository, opened, tree, goal or goal_of(found), progress=SilentProgress())
 
 
-def goal_of(source: FilesSettings) -> ShardGoal:
+def goal_of(source: SharedSettings) -> ShardGoal:
     """Return into how many shards a source is cut."""
     return ShardGoal(size=source.shard_gib * _GIB) if source.shard_gib else ShardGoal(count=source.shards)
 
 
-def sharded_source(settings: Settings, part: BackupType, name: str) -> FilesSettings | None:
-    """Return the settings of a source that several workers share; None for any other."""
-    if part is not BackupType.FILES:
-        return None
-    return next((files for files in settings.files if files.name == name and files.sharded), None)
-
-
 def shares_workers(settings: Settings, backup: BackupJob) -> bool:
     """Whether a backup holds a source that several workers share."""
-    return any(sharded_source(settings, part.part, part.source) for part in backup.parts)
+    return any(shared_source(settings, part.part, part.source) for part in backup.parts)

@@ -20,7 +20,7 @@ from edurise_backup.pipeline.archiver import Archived, Parent, archive
 from edurise_backup.pipeline.shards.joining import Before, JoinedSource
 from edurise_backup.pipeline.shards.part import PartialSource, partial_parent, real_stats, sum_of
 from edurise_backup.pipeline.shards.weighing import plan_from_source, plan_from_tree
-from edurise_backup.ports import Clock, Progress, Source, utc_now
+from edurise_backup.ports import Clock, DividedSource, Progress, Source, utc_now
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, find_parent, parent_from, publish_archived
@@ -54,13 +54,14 @@ RunShards = Callable[[ShardWork], Sequence[ShardAnswer]]
 
 def archive_shard(
     repository: Repository,
-    source: Source,
+    source: DividedSource,
     ranges: Sequence[Range],
     lock: Lock,
     *,
     parent: Snapshot | None,
     progress: Progress,
     settings: WriterSettings | None = None,
+    readers: int = 0,
 ) -> ShardAnswer:
     """Store one shard; the index must be loaded. Done twice it stores what is missing, and answers the same."""
     settings = settings or WriterSettings()
@@ -70,8 +71,9 @@ def archive_shard(
             PartialSource(source, ranges),
             sink,
             progress=progress,
-            parent=None if before is None else partial_parent(before, ranges),
+            parent=None if before is None else partial_parent(before, ranges, source.place),
             sizes=settings.sizes,
+            readers=readers,
         )
     stats = real_stats(archived.stats, len(ranges), with_parent=before is not None)
     return ShardAnswer(replace(archived, stats=stats), sink.stats, tuple(sorted(repository.index_files)))
@@ -79,7 +81,7 @@ def archive_shard(
 
 def save_sharded(
     repository: Repository,
-    source: Source,
+    source: DividedSource,
     label: Label,
     lock: Lock,
     *,
@@ -88,6 +90,7 @@ def save_sharded(
     progress: Progress,
     read_everything: bool = False,
     settings: WriterSettings | None = None,
+    readers: int = 0,
     now: Clock = utc_now,
 ) -> Saved:
     """Publish a snapshot of the source, archived in shards: the same tree as `save_snapshot` makes.
@@ -98,10 +101,12 @@ def save_sharded(
     lost = repository.lost_packs()  # before anybody asks the index, which forgets them
     found = find_parent(repository, label.paths, label.host or socket.gethostname())
     plan = plan_shards(repository, source, None if found is None else found[1].tree, goal, progress=progress)
+    before = Before.of(source, plan)
+    opened = plan.opened
+    plan = plan.without(opened - before.times.keys())  # the last snapshot's directories that are no more
     if read_everything:
         found = None
     parent_id, parent = (found[0], parent_from(repository, found[1])) if found else (None, None)
-    before = Before.of(source, plan)
     answers = run(ShardWork(plan, found[1] if found else None, lost))
     progress.raise_if_cancelled()
     lock.confirm()  # was it lost meanwhile, what the shards stored may be gone
@@ -109,8 +114,8 @@ def save_sharded(
     for answer in answers:
         repository.rely_on(answer.index_files)
     trees = [answer.archived.tree for answer in answers]
-    joined = JoinedSource(source, plan, trees, read_tree=repository.read_tree_once, before=before)
-    top, added_last = _archive_top(repository, joined, lock, parent, progress, settings or WriterSettings())
+    joined = JoinedSource(source, plan, trees, opened=opened, read_tree=repository.read_tree_once, before=before)
+    top, added_last = _archive_top(repository, joined, lock, parent, progress, settings or WriterSettings(), readers)
     archived = _whole(top, [answer.archived for answer in answers])
     added = _added([*(answer.added for answer in answers), added_last])
     return publish_archived(
@@ -125,20 +130,21 @@ def _archive_top(
     parent: Parent | None,
     progress: Progress,
     settings: WriterSettings,
+    readers: int,
 ) -> tuple[Archived, WriterStats]:
     """Store the trees of the directories that were opened, and what came late."""
     with repository.writer(lock, settings) as sink:
-        top = archive(joined, sink, progress=progress, parent=parent, sizes=settings.sizes)
+        top = archive(joined, sink, progress=progress, parent=parent, sizes=settings.sizes, readers=readers)
     return top, sink.stats
 
 
 def plan_shards(
-    repository: Repository, source: Source, tree: str | None, goal: ShardGoal, *, progress: Progress
+    repository: Repository, source: DividedSource, tree: str | None, goal: ShardGoal, *, progress: Progress
 ) -> ShardPlan:
     """Cut the source by what its last snapshot's tree weighs; without one that can be read, by what is there now."""
     if tree is not None:
         try:
-            return plan_from_tree(repository.read_tree_once, tree, goal, progress)
+            return plan_from_tree(repository.read_tree_once, tree, goal, progress, source.afterwards)
         except DamageError as error:
             repository.damage.append(f"the last snapshot does not say how to cut this one: {error.message}")
     return plan_from_source(source, goal, progress)

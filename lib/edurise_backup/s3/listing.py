@@ -32,12 +32,15 @@ def pages_below(wire: Wire, perseverance: Perseverance, prefix: str, most: int) 
     return pages(wire, perseverance, f"{wire.place.key(prefix)}/", most)
 
 
-def pages(wire: Wire, perseverance: Perseverance, below: str, most: int) -> Iterator[Answer]:
-    """Yield the pages of all objects whose keys begin with `below`, in the order of their keys."""
+def pages(wire: Wire, perseverance: Perseverance, below: str, most: int, *, after: str = "") -> Iterator[Answer]:
+    """Yield the pages of all objects whose keys begin with `below`, in the order of their keys.
+
+    `after`: what is not behind this key is not wanted; a server that does not know how to begin there tells it, too.
+    """
     token = ""
     seen = set[str]()
     while True:
-        page = perseverance.run(lambda token=token: _page(wire, below, token, most))  # type: ignore[misc]
+        page = perseverance.run(lambda token=token: _page(wire, below, token, most, after))  # type: ignore[misc]
         yield page
         if not page["IsTruncated"]:
             return
@@ -52,8 +55,8 @@ def pages(wire: Wire, perseverance: Perseverance, below: str, most: int) -> Iter
         seen.add(token)
 
 
-def _page(wire: Wire, below: str, token: str, most: int) -> Answer:
-    following = {"ContinuationToken": token} if token else {}
+def _page(wire: Wire, below: str, token: str, most: int, after: str) -> Answer:
+    following = {"ContinuationToken": token} if token else {"StartAfter": after} if after else {}
     page = wire.ask("ListObjectsV2", Prefix=below, MaxKeys=most, **following)
     count = page.get("KeyCount")
     found = len(page.get("Contents", []))
@@ -99,9 +102,11 @@ def _uploads(wire: Wire, prefix: str, marker: Mapping[str, str]) -> Answer:
         return {}  # as some servers say that none was ever begun
 
 
-def version_pages(wire: Wire, perseverance: Perseverance, below: str, most: int) -> Iterator[Answer]:
+def version_pages(
+    wire: Wire, perseverance: Perseverance, below: str, most: int, *, after: str = ""
+) -> Iterator[Answer]:
     """Yield the pages of all versions and delete markers below, in the order of their keys, a key's newest first."""
-    marker: dict[str, str] = {}
+    marker = {"KeyMarker": after} if after else {}
     while True:
         page = perseverance.run(
             lambda marker=marker: wire.ask("ListObjectVersions", Prefix=below, MaxKeys=most, **marker)  # type: ignore[misc]

@@ -16,6 +16,7 @@ from functools import partial
 
 from edurise_backup.errors import InputError, SourceError
 from edurise_backup.model.content import ExtendedAttribute, Node, nanoseconds, rfc3339
+from edurise_backup.model.key_ranges import BEFORE_SLASH, folders_behind, just_before, key_order
 from edurise_backup.model.object_names import name_of, version_name
 from edurise_backup.model.objects import (
     ETAG,
@@ -26,12 +27,14 @@ from edurise_backup.model.objects import (
     key_attribute,
     marker_attributes,
     nanoseconds_of,
+    place_of,
 )
+from edurise_backup.model.shards import ALL_NAMES, NameRange
 from edurise_backup.model.traffic import Traffic
 from edurise_backup.ports import Entry, Progress
 from edurise_backup.s3.perseverance import Patience, Perseverance, Timing
 from edurise_backup.s3.wire import Wire
-from edurise_backup.sources.bucket_listing import Cursor, list_objects, list_versions
+from edurise_backup.sources.bucket_listing import Cursor, Listing
 from edurise_backup.sources.bucket_objects import Objects, object_node
 from edurise_backup.sources.patterns import matcher
 
@@ -75,8 +78,14 @@ class BucketSource:
             timing=options.timing,
         )
         self._objects = Objects(name, wire, self._perseverance)
+        self.afterwards = frozenset({VERSIONS[1:]} if options.versions else ())
         self._began: datetime | None = None
-        """The server's time when the listing began."""
+        """The server's time when the first listing began."""
+
+    @property
+    def paths(self) -> tuple[str]:
+        """Return the path, as a source of directories has several."""
+        return (self.path,)
 
     @property
     def path(self) -> str:
@@ -99,59 +108,96 @@ class BucketSource:
         """Return `/`: current objects first, so that one that is replaced meanwhile is then among the versions."""
 
         def children() -> Iterator[Entry]:
-            yield self._top(FOLDER, self._current)
+            yield self._top(FOLDER, self._listing())
             if self._options.versions:
-                yield self._top(VERSIONS, self._older)
+                yield self._top(VERSIONS, self._listing(versions=True))
 
         return _folder("", "/", children)
 
-    def _top(self, path: str, below: Callable[[], Iterator[Entry]]) -> Entry:
+    def place(self, node: Node) -> bytes:
+        """Return by which name a node belongs to a range of its folder: the piece of its key, however it is written."""
+        return place_of(node)
+
+    def _top(self, path: str, listing: Listing) -> Entry:
         """Return a folder that holds this source's alone."""
-        own = f"{path}/{self.name}"
-        return _folder(path[1:], path, lambda: iter([_folder(self.name, own, below)]))
+        own = _folder(
+            self.name,
+            f"{path}/{self.name}",
+            lambda: self._children(self._cursor(listing), "", plain=True),
+            within=lambda names: self._within(listing, names, "", plain=True),
+        )
+        return _folder(path[1:], path, lambda: iter([own]))
 
-    def _current(self) -> Iterator[Entry]:
+    def _listing(self, *, versions: bool = False) -> Listing:
+        return Listing(self._wire, self._perseverance, self._options.page, versions)
+
+    def _cursor(self, listing: Listing, folder: str = "", after: str = "") -> Cursor:
         with _told_as_failure():
-            listing = list_objects(self._wire, self._perseverance, self._options.page)
-            cursor = Cursor(listing)
-            self._began = self._wire.time_of_last_answer()  # nobody else has asked yet
-        yield from self._children(cursor, "", plain=True)
+            cursor = Cursor(listing, folder, after)
+            if self._began is None:
+                self._began = self._wire.time_of_last_answer()  # nobody else has asked yet
+            return cursor
 
-    def _older(self) -> Iterator[Entry]:
-        with _told_as_failure():
-            cursor = Cursor(list_versions(self._wire, self._perseverance, self._options.page))
-        yield from self._children(cursor, "", plain=True)
+    def _within(self, listing: Listing, names: NameRange, folder: str, plain: bool) -> Iterator[Entry]:
+        """Yield what is right below a folder and belongs to a range, asking for little else.
 
-    def _children(self, cursor: Cursor, folder: str, *, plain: bool) -> Iterator[Entry]:
+        A folder's keys come where its name with a slash belongs, which may be behind the range's end: such folders,
+        whose names are beginnings of the end, are asked for one by one.
+        """
+        before = just_before(names.first)
+        behind = {name_of(component): component for component in folders_behind(names)}
+        objects = set[str]()
+        for child in self._children(self._cursor(listing, folder, before and folder + before), folder, plain, names):
+            if child.children is None and child.name in behind:
+                objects.add(child.name)
+            yield child
+        for name, component in behind.items():
+            inner = f"{folder}{component}/"
+            if self._leaves_out(inner):
+                continue
+            # whoever keeps keys as paths takes a slash at the beginning, or a second one, for no folder of its own
+            cursor = self._cursor(listing, inner) if component else self._cursor(listing, folder, folder + BEFORE_SLASH)
+            if cursor.here is not None and cursor.here.key.startswith(inner):
+                yield self._folder(cursor, inner, component, plain, beside=name in objects)
+
+    def _children(self, cursor: Cursor, folder: str, plain: bool, names: NameRange = ALL_NAMES) -> Iterator[Entry]:
         """Yield what is right below a folder (empty, or with a slash at its end); `plain`: its path is its key."""
         shorter: list[str] = []  # objects of this folder whose names are beginnings of the next key's
         while (found := cursor.here) is not None and found.key.startswith(folder):
             rest = found.key[len(folder) :]
+            if names.end is not None and key_order(rest) >= names.end:
+                return
             while shorter and not rest.startswith(shorter[-1]):
                 shorter.pop()
             component, slash, _ = rest.partition("/")
             inner = folder + component + slash
-            if self._leaves_out(inner):
-                with _told_as_failure():
-                    cursor.pass_over(inner)
-            elif slash:
-                name = name_of(component, beside=component in shorter)
-                yield self._folder(cursor, inner, name, plain=plain and name == component)
+            wanted = key_order(component) in names and not self._leaves_out(inner)
+            if slash:
+                if wanted:
+                    yield self._folder(cursor, inner, component, plain, beside=component in shorter)
                 with _told_as_failure():
                     cursor.pass_over(inner)  # nothing is left of it, unless nobody has looked into it
             else:
                 with _told_as_failure():
                     cursor.advance()
-                if not found.version:
-                    shorter.append(component)
-                yield self._object(found, component, plain=plain)
+                if wanted:
+                    if not found.version:
+                        shorter.append(component)
+                    yield self._object(found, component, plain=plain)
 
     def _leaves_out(self, path: str) -> bool:
         return self._excluded is not None and self._excluded(f"/{path.rstrip('/')}")
 
-    def _folder(self, cursor: Cursor, inner: str, name: str, *, plain: bool) -> Entry:
-        attributes = [] if plain else [key_attribute(inner)]
-        return _folder(name, f"{self.name}/{inner}", lambda: self._children(cursor, inner, plain=plain), attributes)
+    def _folder(self, cursor: Cursor, inner: str, component: str, plain: bool, *, beside: bool) -> Entry:
+        name = name_of(component, beside=beside)
+        plain = plain and name == component
+        return _folder(
+            name,
+            f"{self.name}/{inner}",
+            lambda: self._children(cursor, inner, plain),
+            [] if plain else [key_attribute(inner)],
+            within=lambda names: self._within(cursor.listing, names, inner, plain),
+        )
 
     def _object(self, found: Listed, component: str, *, plain: bool) -> Entry:
         older = bool(found.version)
@@ -180,10 +226,15 @@ class BucketSource:
 
 
 def _folder(
-    name: str, path: str, children: Callable[[], Iterator[Entry]], attributes: Sequence[ExtendedAttribute] = ()
+    name: str,
+    path: str,
+    children: Callable[[], Iterator[Entry]],
+    attributes: Sequence[ExtendedAttribute] = (),
+    *,
+    within: Callable[[NameRange], Iterator[Entry]] | None = None,
 ) -> Entry:
     """Return a directory; a bucket knows no time of one, so that an unchanged one stays the same."""
-    return Entry(object_node(name, None, 0, 0, attributes), path, children=children, ordered=False)
+    return Entry(object_node(name, None, 0, 0, attributes), path, children=children, ordered=False, within=within)
 
 
 class _told_as_failure:  # noqa: N801  reads as what it does

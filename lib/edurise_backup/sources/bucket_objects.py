@@ -33,7 +33,8 @@ RANGE = 8 << 20
 _TRIES = 3
 _FAILURES = 32
 """So many objects that cannot be read, and none in between that can: then it is the server or the credential."""
-_SECOND = 1_000_000_000
+_SLACK = 2_000_000_000
+"""Nanoseconds by which a server's answers and its listing may differ about one state: one is rounded, one was early."""
 
 
 def object_node(
@@ -164,7 +165,7 @@ class _ObjectContent:
     def _described(self, answer: Answer, listed: Node) -> Node:
         """Return the node; its time is the listing's, which the next listing tells again, unless it has changed."""
         modified, told = self._found.modified, nanoseconds_of(answer.get("LastModified"))
-        same = self._etag == self._found.etag and abs(told - modified) <= _SECOND
+        same = self._etag == self._found.etag and abs(told - modified) <= _SLACK
         version = self._found.version or str(answer.get("VersionId") or "")
         node = object_node(listed.name, self._size, modified if same else told, 0, listed.extended_attributes)
         node.ctime = listed.ctime

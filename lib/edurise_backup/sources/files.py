@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from edurise_backup.errors import InputError, SourceError
 from edurise_backup.machine.opened import OpenedFile
-from edurise_backup.model.content import ExtendedAttribute, Node, go_mode
+from edurise_backup.model.content import ExtendedAttribute, Node, go_mode, name_bytes
 from edurise_backup.model.shards import NameRange
 from edurise_backup.model.status import Status
 from edurise_backup.ports import CHANGED, Entry
@@ -58,6 +58,7 @@ class FilesSource:
             if os.path.islink(path)
         ]
         self._patterns = tuple(exclude)
+        self.afterwards: frozenset[str] = frozenset()
         self._renumbered = dict(renumbered or {})
         self._scanner: Scanner | None = None
 
@@ -69,6 +70,10 @@ class FilesSource:
         folders = [path for path in self.paths if stat.S_ISDIR(os.lstat(path).st_mode)]
         self._scanner = Scanner(folders, self._patterns, None if self._devices is None else sorted(self._devices))
         return self._scanner.since
+
+    def place(self, node: Node) -> bytes:
+        """Return the bytes of its name."""
+        return name_bytes(node.name)
 
     def root(self) -> Entry:
         """Return `/`; of the directories above the chosen paths only the way down is offered."""

@@ -8,16 +8,17 @@ was done already must not be missed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from heapq import merge
+from itertools import chain
 from operator import itemgetter
 
 from edurise_backup.model.content import Node, name_bytes
 from edurise_backup.model.shards import NameRange, ShardPlan, Way
 from edurise_backup.pipeline.shards.part import find_folder, range_name
-from edurise_backup.ports import Entry, Source
+from edurise_backup.ports import DividedSource, Entry, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +43,26 @@ def _times(entry: Entry) -> tuple[str, str]:
 
 
 class JoinedSource:
-    """The source's opened directories; `trees` are the shards' answers, by their numbers in the plan."""
+    """The source's opened directories; `trees` are the shards' answers, by their numbers in the plan.
+
+    `opened`: all that no shard holds whole, those that were gone before any shard began, too.
+    """
 
     def __init__(
         self,
-        source: Source,
+        source: DividedSource,
         plan: ShardPlan,
         trees: Sequence[str],
         *,
+        opened: Collection[Way],
         read_tree: Callable[[str], list[Node]],
         before: Before,
     ) -> None:
         self._source = source
-        self._opened: dict[Way, list[bytes]] = {}
-        for way in plan.opened:
+        self._opened: dict[Way, list[str]] = {}
+        for way in opened:
             if way:
-                self._opened.setdefault(way[:-1], []).append(name_bytes(way[-1]))
+                self._opened.setdefault(way[:-1], []).append(way[-1])
         self._read_tree = read_tree
         self._before = before
         self._ranges: dict[Way, list[tuple[NameRange, str]]] = {}
@@ -77,21 +82,22 @@ class JoinedSource:
         return self._source.problems()
 
     def _with_shards(self, way: Way, entry: Entry) -> Entry:
-        return Entry(entry.node, entry.path, children=partial(self._children, way, entry))
+        return Entry(entry.node, entry.path, children=partial(self._children, way, entry), ordered=entry.ordered)
 
     def _children(self, way: Way, entry: Entry) -> Iterable[Entry]:
-        opened = ((name_bytes(child.name), child) for child in self._opened_in(way, entry))
-        brought = ((name_bytes(child.name), child) for child in self._brought(way, entry.path))
-        joined = (child for _, child in merge(opened, brought, key=itemgetter(0)))
-        if self._before.holds(way, entry):
-            return joined
-        return self._with_late(entry, joined)
+        opened, brought = self._opened_in(way, entry), self._brought(way, entry.path)
+        if not entry.ordered:
+            told = chain(opened, brought)
+            return told if self._before.holds(way, entry) else _with_rest(entry, told)
+        joined = (child for _, child in merge(_named(opened), _named(brought), key=itemgetter(0)))
+        return joined if self._before.holds(way, entry) else _with_late(entry, joined)
 
     def _opened_in(self, way: Way, entry: Entry) -> Iterator[Entry]:
-        for name in sorted(self._opened.get(way, ())):
-            for child in entry.children_in(NameRange.only(name)):
-                below = (*way, child.name)
-                yield child if child.children is None else self._with_shards(below, child)
+        for name in sorted(self._opened.get(way, ()), key=name_bytes):
+            for child in entry.children_in(NameRange.only(name_bytes(name))):
+                yield child if child.children is None else self._with_shards((*way, name), child)
+        for name in () if way else self._source.afterwards:
+            yield from entry.children_in(NameRange.only(name_bytes(name)))
 
     def _brought(self, way: Way, path: str) -> Iterator[Entry]:
         """Yield what shards have brought of a directory: nodes, of which nothing is read any more."""
@@ -99,13 +105,28 @@ class JoinedSource:
             for node in self._read_tree(tree):
                 yield Entry(node, f"{path.rstrip('/')}/{node.name}")
 
-    def _with_late(self, entry: Entry, joined: Iterator[Entry]) -> Iterator[Entry]:
-        """Add what is there now and in nobody's answer; what has gone meanwhile stays, as it was read."""
-        assert entry.children is not None
-        present = ((name_bytes(child.name), 1, child) for child in entry.children())
-        brought = ((name_bytes(child.name), 0, child) for child in joined)
-        last = None
-        for name, _, child in merge(brought, present, key=itemgetter(0, 1)):
-            if name != last:
-                yield child
-            last = name
+
+def _named(children: Iterable[Entry]) -> Iterator[tuple[bytes, Entry]]:
+    return ((name_bytes(child.name), child) for child in children)
+
+
+def _with_late(entry: Entry, joined: Iterator[Entry]) -> Iterator[Entry]:
+    """Add what is there now and in nobody's answer; what has gone meanwhile stays, as it was read."""
+    assert entry.children is not None
+    present = ((name_bytes(child.name), 1, child) for child in entry.children())
+    brought = ((name_bytes(child.name), 0, child) for child in joined)
+    last = None
+    for name, _, child in merge(brought, present, key=itemgetter(0, 1)):
+        if name != last:
+            yield child
+        last = name
+
+
+def _with_rest(entry: Entry, joined: Iterator[Entry]) -> Iterator[Entry]:
+    """Do the same where children come in another order."""
+    assert entry.children is not None
+    names = set[str]()
+    for child in joined:
+        names.add(child.name)
+        yield child
+    yield from (child for child in entry.children() if child.name not in names)

@@ -10,7 +10,7 @@ from edurise_backup.model.content import GO_DIR, Node, name_bytes
 from edurise_backup.model.shards import NameRange, Range, Way
 from edurise_backup.pipeline.archiver import Archived, Parent
 from edurise_backup.pipeline.reading import ArchiveStats
-from edurise_backup.ports import Entry, Source
+from edurise_backup.ports import DividedSource, Entry, Source
 
 _NEVER = "1970-01-01T00:00:00Z"
 _TOP = "the shard's own tree"
@@ -24,10 +24,12 @@ def range_name(number: int) -> str:
 class PartialSource:
     """The ranges of a shard, in their order; what is not there any more is reported."""
 
-    def __init__(self, source: Source, ranges: Sequence[Range]) -> None:
+    def __init__(self, source: DividedSource, ranges: Sequence[Range]) -> None:
         self._source = source
         self._ranges = ranges
         self._problems: list[str] = []
+        self._last: tuple[Way, Entry] | None = None
+        """The directory of the last range: neighbours in a large one look for it once."""
 
     def root(self) -> Entry:
         """Return a directory of ranges; nothing of it but the ranges' children is the source's."""
@@ -39,14 +41,20 @@ class PartialSource:
 
     def _parts(self) -> Iterator[Entry]:
         for number, one in enumerate(self._ranges):
-            yield Entry(_made_up(range_name(number), None), "/", children=partial(self._offered, one))
+            # whether they come in order is the folder's to say, which nobody has looked for yet
+            yield Entry(_made_up(range_name(number), None), "/", children=partial(self._offered, one), ordered=False)
 
     def _offered(self, one: Range) -> Iterable[Entry]:
-        folder = find_folder(self._source, one.folder)
-        if folder is None:
-            self._problems.append(f"/{'/'.join(one.folder)}: was no directory any more when its turn came")
-            return ()
-        return folder.children_in(one.names)
+        if self._last is None or self._last[0] != one.folder:
+            folder = find_folder(self._source, one.folder)
+            if folder is None:
+                self._problems.append(f"/{'/'.join(one.folder)}: was no directory any more when its turn came")
+                return ()
+            self._last = one.folder, folder
+        children = self._last[1].children_in(one.names)
+        if one.folder:
+            return children
+        return (child for child in children if child.name not in self._source.afterwards)
 
 
 def find_folder(source: Source, way: Way) -> Entry | None:
@@ -54,18 +62,20 @@ def find_folder(source: Source, way: Way) -> Entry | None:
     entry: Entry | None = source.root()
     for name in way:
         assert entry is not None
-        entry = next(iter(entry.children_in(NameRange.only(name_bytes(name)))), None)
-        if entry is None or entry.children is None:
+        # a bucket may have an object of the same name beside it
+        found = entry.children_in(NameRange.only(name_bytes(name)))
+        entry = next((child for child in found if child.children is not None), None)
+        if entry is None:
             return None
     return entry
 
 
-def partial_parent(parent: Parent, ranges: Sequence[Range]) -> Parent:
+def partial_parent(parent: Parent, ranges: Sequence[Range], place: Callable[[Node], bytes]) -> Parent:
     """Return the parent of a shard: of each range what the last snapshot has there."""
     return replace(
         parent,
         tree=_TOP,
-        read_tree=_Ranges(parent.read_tree, parent.tree, ranges),
+        read_tree=_Ranges(parent.read_tree, parent.tree, ranges, place),
         made_up=frozenset({_TOP, *map(range_name, range(len(ranges)))}),
     )
 
@@ -73,10 +83,17 @@ def partial_parent(parent: Parent, ranges: Sequence[Range]) -> Parent:
 class _Ranges:
     """Reads trees, those of ranges, too; neighbours in one large directory are cut out of it one after the other."""
 
-    def __init__(self, read_tree: Callable[[str], list[Node]], tree: str, ranges: Sequence[Range]) -> None:
+    def __init__(
+        self,
+        read_tree: Callable[[str], list[Node]],
+        tree: str,
+        ranges: Sequence[Range],
+        place: Callable[[Node], bytes],
+    ) -> None:
         self._read_tree = read_tree
         self._tree = tree
         self._ranges = {range_name(number): one for number, one in enumerate(ranges)}
+        self._place = place
         self._last: tuple[Way, list[Node]] | None = None
 
     def __call__(self, tree: str) -> list[Node]:
@@ -85,7 +102,7 @@ class _Ranges:
         one = self._ranges.get(tree)
         if one is None:
             return self._read_tree(tree)
-        return [node for node in self._folder(one.folder) if name_bytes(node.name) in one.names]
+        return [node for node in self._folder(one.folder) if self._place(node) in one.names]
 
     def _folder(self, way: Way) -> list[Node]:
         if self._last is None or self._last[0] != way:

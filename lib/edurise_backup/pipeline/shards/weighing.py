@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from edurise_backup.model.content import Node
 from edurise_backup.model.shards import ALL_NAMES, Scale, ShardGoal, ShardPlan
-from edurise_backup.ports import Entry, Progress, Source
+from edurise_backup.ports import DividedSource, Entry, Progress
 
 
-def plan_from_source(source: Source, goal: ShardGoal, progress: Progress) -> ShardPlan:
+def plan_from_source(source: DividedSource, goal: ShardGoal, progress: Progress) -> ShardPlan:
     """Look at every name of the source, and read none."""
     scale = Scale(goal)
-    levels = [iter(source.root().children_in(ALL_NAMES))]
+    everything = source.root().children_in(ALL_NAMES)
+    levels: list[Iterator[Entry]] = [(child for child in everything if child.name not in source.afterwards)]
     while levels:
         entry = next(levels[-1], None)
         if entry is None:
@@ -28,10 +29,12 @@ def plan_from_source(source: Source, goal: ShardGoal, progress: Progress) -> Sha
     return scale.plan()
 
 
-def plan_from_tree(read_tree: Callable[[str], list[Node]], tree: str, goal: ShardGoal, progress: Progress) -> ShardPlan:
-    """Weigh the trees of a snapshot; raises DamageError when one cannot be read."""
+def plan_from_tree(
+    read_tree: Callable[[str], list[Node]], tree: str, goal: ShardGoal, progress: Progress, afterwards: Collection[str]
+) -> ShardPlan:
+    """Weigh the trees of a snapshot but for what is read afterwards; raises DamageError when one cannot be read."""
     scale = Scale(goal)
-    levels: list[Iterator[Node]] = [iter(read_tree(tree))]
+    levels: list[Iterator[Node]] = [iter([node for node in read_tree(tree) if node.name not in afterwards])]
     while levels:
         node = next(levels[-1], None)
         if node is None:
