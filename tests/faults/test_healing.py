@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edurise_backup.errors import DamageError, InputError, NotFoundError, TransientError
+from edurise_backup.errors import DamageError, InputError, NotFoundError, TransientError, UnreachableError
 from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.ports import Entry
@@ -197,6 +197,30 @@ def test_a_repository_whose_disk_is_gone_is_not_written_around(tmp_path: Path) -
     with pytest.raises(NotFoundError):
         LocalStore(tmp_path / "unmounted", create=False).put("locks/a", [b"x"])
     assert not (tmp_path / "unmounted").exists()
+
+
+@pytest.mark.parametrize("left", ["an empty directory", "nothing"])
+def test_a_disk_that_is_taken_away_in_the_middle_is_not_written_around(tmp_path: Path, left: str) -> None:
+    """Where its directory was lies another one then, empty: no backup may go on there, no list may tell of nothing."""
+    create(LocalStore(tmp_path / "disk"))
+    store = LocalStore(tmp_path / "disk", create=False)
+    assert store.get("config")
+    (tmp_path / "disk").rename(tmp_path / "elsewhere")
+    if left == "an empty directory":
+        (tmp_path / "disk").mkdir()
+    for ask in (
+        lambda: store.put("data/ab/abcd", [b"x"]),
+        lambda: store.put("snapshots/a", [b"x"]),
+        lambda: list(store.list("snapshots")),
+        lambda: store.get("config"),
+    ):
+        with pytest.raises(UnreachableError, match="is not the directory any more that it was"):
+            ask()
+    assert list((tmp_path / "disk").rglob("*")) == []
+    (tmp_path / "disk").rmdir() if left == "an empty directory" else None
+    (tmp_path / "elsewhere").rename(tmp_path / "disk")  # it is mounted again
+    store.put("data/ab/abcd", [b"x"])
+    assert store.get("config")
 
 
 def test_a_file_is_no_place_for_a_repository(tmp_path: Path) -> None:

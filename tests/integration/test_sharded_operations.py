@@ -10,6 +10,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -93,6 +94,26 @@ def test_a_shared_recovery_brings_everything_back_with_its_links(settings: Setti
     assert (done.status, done.verification_status) == (JobStatus.COMPLETED, Verdict.PASSED)
     (restored,) = (tmp_path / "restored").rglob("platform")
     assert differences(describe(tmp_path / "platform"), describe(restored)) == []
+
+
+def test_the_proof_is_shared_and_names_what_differs(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = operations.create_backup(BackupType.FILES, settings=settings, workers=ThreadWorkers(settings))
+    spoilt: list[Path] = []
+    proving = shard_work.prove_ranges
+
+    def spoil(*arguments: Any, **named: Any) -> Any:
+        if not spoilt:
+            spoilt.extend((tmp_path / "restored").rglob("flat/07"))
+            spoilt[0].write_bytes(spoilt[0].read_bytes()[:-1] + b"?")
+        return proving(*arguments, **named)
+
+    monkeypatch.setattr(shard_work, "prove_ranges", spoil)
+    target = RecoveryTarget(directory=str(tmp_path / "restored"))
+    done = operations.initiate_recovery(job.id, target, settings=settings, workers=ThreadWorkers(settings))
+    assert done.verification_status is Verdict.FAILED
+    assert [finding.rpartition("/")[2] for finding in done.findings] == ["07 has other bytes than the backup"]
 
 
 def test_what_is_written_twice_is_the_same(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +236,7 @@ def test_a_worker_tells_the_device_numbers_of_the_machine_that_runs_the_job(sett
         catalog.sessions.run(lambda connection: connection.execute(_AGAIN, {"job": job.id}))
     order = decode_order(workers.orders[0])
     elsewhere = msgspec.structs.replace(order, devices=(4711,))  # type: ignore[arg-type]
-    answer = decode_answer(shard_work.do_order(encode_order(elsewhere), settings), ShardAnswer)
+    answer, _ = decode_answer(shard_work.do_order(encode_order(elsewhere), settings), ShardAnswer)
     assert isinstance(answer, ShardAnswer)
     repository = opened_repository(settings)
     repository.load_index()

@@ -97,7 +97,11 @@ def create_backup(
             with holding(catalog, names, job.id) as held:
 
                 def work(reporter: JobReporter, started: BackupJob) -> BackupJob:
-                    return _Backup(settings, catalog, repository, reporter, started, held, workers).run()
+                    shared = None
+                    if workers is not None:
+                        kind = JobKind.BACKUP
+                        shared = ShardedJob(workers, catalog, repository, kind, started.id, reporter, errand)
+                    return _Backup(settings, catalog, repository, reporter, started, held, shared).run()
 
                 done = run_job(
                     catalog.jobs,
@@ -215,13 +219,11 @@ class _Backup:
         progress: Progress,
         job: BackupJob,
         leases: HeldLeases,
-        workers: Workers | None,
+        shared: ShardedJob | None,
     ) -> None:
         self._settings = settings
         self._repository = repository
-        self._sharded = (
-            None if workers is None else ShardedJob(workers, catalog, repository, JobKind.BACKUP, job.id, progress)
-        )
+        self._sharded = shared
         self._progress = progress
         self._job = job
         self._leases = leases

@@ -83,9 +83,14 @@ def open_store(
 
 
 def _opened_store(
-    location: str, limits: Limits | None, around: Callable[[Store], Store], access: S3Access | None
+    location: str,
+    limits: Limits | None,
+    around: Callable[[Store], Store],
+    access: S3Access | None,
+    *,
+    create: bool = False,
 ) -> tuple[Store, Vault | None]:
-    """Return the store, and its vault when it locks objects."""
+    """Return the store, and its vault when it locks objects; `create` allows its directory to be made."""
     if not location.removeprefix("local:"):
         raise InputError("no repository is named", hint="set EDURISE_REPOSITORY or use --repository")
     if is_s3(location):
@@ -100,7 +105,7 @@ def _opened_store(
             safe="nothing was done",
             hint="use a directory (with local: before it when its name looks like this), or s3:https://HOST/BUCKET",
         )
-    store = around(LocalStore(directory))
+    store = around(LocalStore(directory, create=create))
     if limits is None:
         return RetryingStore(store), None
     return RetryingStore(limits.around(store), stop=limits.stop), None  # what is sent again goes over the line, too
@@ -129,7 +134,7 @@ def create_repository(
 
     A bucket is probed first. Raises ConflictError over an existing one, InputError where lifecycle rules would harm it.
     """
-    store, vault = _opened_store(location, None, around, access)
+    store, vault = _opened_store(location, None, around, access, create=True)
     if not is_s3(location):
         return Repository.create(store, passphrase)
     from edurise_backup.operations.probing import keep_probe, probe_location

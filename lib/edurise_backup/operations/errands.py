@@ -89,9 +89,15 @@ class Errand:
             if ended:
                 raise _cancelled()
 
-    def traffic(self) -> Traffic:
-        """Return what was asked of the configured repository so far."""
-        return self._meters[PRIMARY].read()
+    def traffic(self, store: str = PRIMARY) -> Traffic:
+        """Return what was asked of a store so far."""
+        return self._meters[store].read()
+
+    def count(self, store: str, traffic: Traffic) -> None:
+        """Count what others have asked of a store for this job."""
+        meter = self._meters.setdefault(store, Meter())
+        for operation, count in traffic.operations.items():
+            meter.add(operation, count)
 
     def note(self, job: JobRecord, at: datetime) -> None:
         """Write down what the job asked; what keeps it from being written is logged, and fails no job."""

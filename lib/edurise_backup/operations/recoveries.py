@@ -29,7 +29,6 @@ from edurise_backup.model.jobs import (
     Verdict,
 )
 from edurise_backup.model.settings import DatabaseSettings
-from edurise_backup.model.stores import PRIMARY
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.backups import find_backup
 from edurise_backup.operations.buckets import bucket_target, is_of_bucket
@@ -104,9 +103,18 @@ def initiate_recovery(
 
         def work(reporter: JobReporter, started: RecoveryJob) -> RecoveryJob:
             shared = None
-            if workers is not None and supply.stores[0] == PRIMARY and shares_workers(settings, backup):
+            if workers is not None and shares_workers(settings, backup):
                 workers.check()
-                shared = ShardedJob(workers, catalog, supply.repository, JobKind.RECOVERY, started.id, reporter)
+                shared = ShardedJob(
+                    workers,
+                    catalog,
+                    supply.repository,
+                    JobKind.RECOVERY,
+                    started.id,
+                    reporter,
+                    errand,
+                    supply.stores[0],
+                )
             return recovery.run(reporter, started, shared)
 
         return run_job(
@@ -261,14 +269,19 @@ class _Recovery:
         plan = plan_restore(self._repository, shot.tree, paths=shot.paths)
         progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
         make_private_directory(Path(self._target.directory))
-        if shared is not None and shared_source(self._settings, part.part, part.source):
-            restored = shared.restore(plan, directory)
+        if not shared_source(self._settings, part.part, part.source):
+            shared = None
+        if shared is not None:
+            restored = shared.restore(plan, directory, helped=self._supply.helped)
         else:
             restored = restore(self._repository, plan, directory, progress=progress)
         self._bytes += restored.bytes
         self._warnings += restored.problems
         progress.phase(f"prove {part.part.value} {part.source}", bytes_total=plan.bytes)
-        compared, differences = prove_files(self._repository, shot.tree, directory, progress=progress)
+        if shared is not None:
+            compared, differences = shared.prove_restored(shot.tree, directory, helped=self._supply.helped)
+        else:
+            compared, differences = prove_files(self._repository, shot.tree, directory, progress=progress)
         self._checks.append(f"{part.part.value} {part.source}: {compared} files have the bytes of the backup")
         self._findings += differences
 

@@ -9,15 +9,19 @@ import msgspec
 
 from edurise_backup.model.shards import Range
 from edurise_backup.model.snapshot import Snapshot
+from edurise_backup.model.traffic import Count, Traffic
 from edurise_backup.recovery.sharding import PackOrder
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Part of a job; `repository` is the id of the repository that it is about."""
+    """Part of a job, about one repository."""
 
     job: UUID
     number: int
+    store: str
+    """The name of the store, as settings and catalog know it."""
     repository: str
+    """The id of the repository there."""
     cores: int = 0
     """How many processors it may use; 0: all of its machine."""
 
@@ -47,10 +51,23 @@ class BringOrder(Order, frozen=True, kw_only=True):
 
     target: str
     packs: tuple[PackOrder, ...]
+    helped: bool
+    """Whether another store steps in for what this one does not give: then a worker is not patient with it."""
 
 
+class ProveOrder(Order, frozen=True, kw_only=True):
+    """Read what was restored of ranges of a tree, and compare it with the snapshot."""
+
+    target: str
+    tree: str
+    ranges: tuple[Range, ...]
+    helped: bool
+    """As for `BringOrder`."""
+
+
+AnyOrder = ArchiveOrder | ExamineOrder | BringOrder | ProveOrder
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(ArchiveOrder | ExamineOrder | BringOrder)
+_decoder = msgspec.msgpack.Decoder(AnyOrder)
 
 
 def encode_order(order: Order) -> bytes:
@@ -58,20 +75,21 @@ def encode_order(order: Order) -> bytes:
     return _encoder.encode(order)
 
 
-def decode_order(encoded: bytes) -> ArchiveOrder | ExamineOrder | BringOrder:
+def decode_order(encoded: bytes) -> AnyOrder:
     """Return an order that was sent."""
-    found: ArchiveOrder | ExamineOrder | BringOrder = _decoder.decode(encoded)
+    found: AnyOrder = _decoder.decode(encoded)
     return found
 
 
-def encode_answer(answer: object) -> bytes:
-    """Return what a worker answers as it is sent."""
-    return _encoder.encode(answer)
+def encode_answer(answer: object, traffic: Traffic) -> bytes:
+    """Return what a worker answers as it is sent, with what it asked of the store."""
+    return _encoder.encode((answer, dict(traffic.operations)))
 
 
-def decode_answer(answer: bytes, kind: type) -> object:
-    """Return what a worker has answered."""
-    return msgspec.msgpack.decode(answer, type=kind)
+def decode_answer(answer: bytes, kind: type) -> tuple[object, Traffic]:
+    """Return what a worker has answered, and what it asked of the store."""
+    found, operations = msgspec.msgpack.decode(answer, type=tuple[kind, dict[str, Count]])  # type: ignore[valid-type]
+    return found, Traffic(operations)
 
 
 def in_lots(packs: Sequence[str], sizes: dict[str, int], lots: int) -> list[list[str]]:

@@ -18,16 +18,19 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, NotFoundError
 from edurise_backup.model.jobs import BackupJob, JobId
 from edurise_backup.model.shards import ShardGoal, ShardPlan
+from edurise_backup.model.stores import PRIMARY
 from edurise_backup.monitoring.logs import log_event
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import Collected
 from edurise_backup.operations.engine import readable
+from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.shard_orders import (
     ArchiveOrder,
     BringOrder,
     ExamineOrder,
     Order,
+    ProveOrder,
     decode_answer,
     encode_order,
     in_lots,
@@ -43,7 +46,15 @@ from edurise_backup.operations.shared_sources import (
 from edurise_backup.ports import Progress, Workers
 from edurise_backup.recovery.planning import RestorePlan
 from edurise_backup.recovery.restorer import Restored
-from edurise_backup.recovery.sharding import Brought, PackOrder, restore_sharded
+from edurise_backup.recovery.sharding import (
+    Brought,
+    PackOrder,
+    Proved,
+    cut_tree,
+    prove_opened,
+    prove_ranges,
+    restore_sharded,
+)
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Saved, find_parent, save_snapshot
 from edurise_backup.repository.sharded_saving import ShardAnswer, ShardWork, plan_shards, save_sharded
@@ -59,7 +70,7 @@ AnswerT = TypeVar("AnswerT")
 
 @dataclass(frozen=True, slots=True)
 class ShardedJob:
-    """A running job, and the workers that share it."""
+    """A running job, and the workers that share it; `store` is the name of where its repository lies."""
 
     workers: Workers
     catalog: Catalog
@@ -67,6 +78,8 @@ class ShardedJob:
     kind: JobKind
     id: JobId
     progress: Progress
+    errand: Errand
+    store: str = PRIMARY
 
     def archive(self, source: SharedSettings, compression: str, work: ShardWork) -> list[ShardAnswer]:
         """Have all shards of a source stored; return their answers in the plan's order."""
@@ -76,6 +89,7 @@ class ShardedJob:
             return ArchiveOrder(
                 job=self.id,
                 number=number,
+                store=self.store,
                 repository=self.repository.config.id,
                 cores=self.workers.cores,
                 source=source.name,
@@ -100,7 +114,13 @@ class ShardedJob:
         lots = in_lots(packs, {pack: sizes.get(pack, 1) for pack in packs}, _LOTS * self.workers.count)
 
         def order(number: int, at: int) -> ExamineOrder:
-            return ExamineOrder(job=self.id, number=number, repository=self.repository.config.id, packs=tuple(lots[at]))
+            return ExamineOrder(
+                job=self.id,
+                number=number,
+                store=self.store,
+                repository=self.repository.config.id,
+                packs=tuple(lots[at]),
+            )
 
         answers = self._do([f"{len(lot):,} packs" for lot in lots], order, list[tuple[str, Examined]])
         for _, examined in answers:
@@ -108,11 +128,38 @@ class ShardedJob:
                 self.progress.advance(bytes_done=one.size)
                 yield proof_of(one, pack, self.repository.index)
 
-    def restore(self, plan: RestorePlan, target: Path) -> Restored:
-        """Restore into a directory that all workers share."""
-        return restore_sharded(self.repository, plan, target, partial(self._bring, target), progress=self.progress)
+    def restore(self, plan: RestorePlan, target: Path, *, helped: bool) -> Restored:
+        """Restore into a directory that all workers share; `helped`: the repository has others that step in."""
+        bring = partial(self._bring, target, helped)
+        return restore_sharded(self.repository, plan, target, bring, progress=self.progress)
 
-    def _bring(self, target: Path, packs: Sequence[PackOrder]) -> Iterator[Brought]:
+    def prove_restored(self, tree: str, target: Path, *, helped: bool) -> tuple[int, list[str]]:
+        """Have what was restored read and compared; return (files compared, differences)."""
+        plan = cut_tree(self.repository, tree, _LOTS * self.workers.count, progress=self.progress)
+
+        def order(number: int, at: int) -> ProveOrder:
+            return ProveOrder(
+                job=self.id,
+                number=number,
+                store=self.store,
+                repository=self.repository.config.id,
+                target=str(target),
+                tree=tree,
+                ranges=plan.shards[at].ranges,
+                helped=helped,
+            )
+
+        found = [prove_opened(self.repository, tree, plan, target, progress=self.progress)]
+        for at, proved in self._do([f"proof of {line}" for line in plan.lines()], order, Proved):
+            if proved.left:
+                ranges = plan.shards[at].ranges
+                proved = prove_ranges(self.repository, tree, ranges, target, progress=self.progress)
+            else:
+                self.progress.advance(bytes_done=plan.shards[at].weight.bytes, files_done=proved.files)
+            found.append(proved)
+        return sum(one.files for one in found), [line for one in found for line in one.differences]
+
+    def _bring(self, target: Path, helped: bool, packs: Sequence[PackOrder]) -> Iterator[Brought]:
         by_id = {order.pack: order for order in packs}
         sizes = {order.pack: sum(blob.length for blob in order.blobs) for order in packs}
         lots = in_lots([order.pack for order in packs], sizes, _LOTS * self.workers.count)
@@ -121,9 +168,11 @@ class ShardedJob:
             return BringOrder(
                 job=self.id,
                 number=number,
+                store=self.store,
                 repository=self.repository.config.id,
                 target=str(target),
                 packs=tuple(by_id[pack] for pack in lots[at]),
+                helped=helped,
             )
 
         for _, brought in self._do([f"{len(lot):,} packs" for lot in lots], order, Brought):
@@ -137,7 +186,9 @@ class ShardedJob:
         orders = [encode_order(order(first + at, at)) for at in range(len(what))]
         try:
             for at, answer in self.workers.do(orders, progress=self.progress):
-                yield at, cast(AnswerT, decode_answer(answer, kind))
+                found, traffic = decode_answer(answer, kind)
+                self.errand.count(self.store, traffic)
+                yield at, cast(AnswerT, found)
         except BaseException:
             with suppress(BackupError):
                 self.catalog.shards.stop(self.id)

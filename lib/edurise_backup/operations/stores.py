@@ -42,6 +42,17 @@ def known_copies(settings: Settings, catalog: Catalog) -> tuple[KnownStore, ...]
     return tuple(store for store in known_stores(settings, catalog) if not store.primary)
 
 
+def find_store(settings: Settings, catalog: Catalog, name: str) -> KnownStore:
+    """Return the store of this name; raises NotFoundError."""
+    found = next((store for store in known_stores(settings, catalog) if store.name == name), None)
+    if found is None:
+        raise NotFoundError(
+            f"this machine's configuration and catalog know no store {name!r}",
+            hint="give all machines the same configuration",
+        )
+    return found
+
+
 def find_copy(settings: Settings, catalog: Catalog, name: str) -> KnownStore:
     """Return the copy of this name; raises NotFoundError that names those there are."""
     copies = {store.name: store for store in known_copies(settings, catalog)}

@@ -77,6 +77,11 @@ class Supply:
         assert self._chosen is not None
         return (self._chosen.name, *self._stepped_in)
 
+    @property
+    def helped(self) -> bool:
+        """Whether another store steps in for what the chosen one does not give."""
+        return len(self._candidates) > 1
+
     def tree_of(self, part: PartResult) -> str:
         """Return the tree of a part's snapshot."""
         return self.shot_of(part).tree
@@ -159,17 +164,15 @@ class Supply:
             if candidate is self._chosen or (candidate.failed and candidate.repository is None):
                 return None
             try:
-                if candidate.repository is None:
-                    limits = self._limits(candidate)
-                    candidate.repository = opened_store(self._settings, candidate.store, limits)
-                if not len(candidate.repository.index):
+                repository = self._opened(candidate)
+                if not len(repository.index):
                     with suppress(BackupError):  # what is read is proved by its id in any case
-                        self._stack.callback(_let_go, candidate.repository.lock(at_once=True).release)
-                    candidate.repository.load_index(strict=False)
+                        self._stack.callback(_let_go, repository.lock(at_once=True).release)
+                    repository.load_index(strict=False)
             except BackupError as error:
                 candidate.failed = error.message
                 return None
-            return candidate.repository
+            return repository
 
     def _count(self, candidate: _Candidate, error: BackupError) -> None:
         with self._guard:
@@ -201,16 +204,20 @@ class Supply:
     def keep(self, job: JobRecord) -> None:
         """Keep the job's record in the chosen store, or in the first that takes it; raises when none does."""
         assert self._chosen is not None
-        others = [one.repository for one in self._candidates if one is not self._chosen and one.repository is not None]
-        first, *rest = [self.repository, *others]
         try:
-            keep_record(first, job)
+            keep_record(self.repository, job)
         except BackupError:
-            for repository in rest:
-                with suppress(BackupError):
-                    keep_record(repository, job)
-                    return
+            for candidate in self._candidates:
+                if candidate is not self._chosen:
+                    with suppress(BackupError):
+                        keep_record(self._opened(candidate), job)
+                        return
             raise
+
+    def _opened(self, candidate: _Candidate) -> Repository:
+        if candidate.repository is None:
+            candidate.repository = opened_store(self._settings, candidate.store, self._limits(candidate))
+        return candidate.repository
 
 
 def open_supply(

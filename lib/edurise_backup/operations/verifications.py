@@ -57,7 +57,7 @@ def verify_backup(
             prove: Prove | None = None
             if workers is not None and shares_workers(settings, backup):
                 workers.check()
-                shared = ShardedJob(workers, catalog, repository, JobKind.VERIFICATION, started.id, reporter)
+                shared = ShardedJob(workers, catalog, repository, JobKind.VERIFICATION, started.id, reporter, errand)
                 prove = shared.prove
             return _verify(repository, backup, reporter, started, now=catalog.clock, prove=prove)
 

@@ -222,7 +222,14 @@ def walk_files(
     repository: Repository, tree: str, *, select: Callable[[str], bool] | None = None
 ) -> Iterator[tuple[str, Node]]:
     """Yield (path in the snapshot, node) of everything, directories before what they hold."""
-    levels = [("", iter(repository.read_tree(tree)))]
+    return walk_nodes(repository, "", repository.read_tree(tree), select=select)
+
+
+def walk_nodes(
+    repository: Repository, folder: str, nodes: Iterable[Node], *, select: Callable[[str], bool] | None = None
+) -> Iterator[tuple[str, Node]]:
+    """Yield the same of some nodes of a folder (its path, empty for `/`) and of all that is below them."""
+    levels = [(folder, iter(nodes))]
     while levels:
         prefix, nodes = levels[-1]
         node = next(nodes, None)

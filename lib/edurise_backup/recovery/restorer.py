@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,9 +155,16 @@ def prove_files(
     repository: Repository, tree: str, root: Path, *, progress: Progress, select: Callable[[str], bool] | None = None
 ) -> tuple[int, list[str]]:
     """Read what was restored below `root` and compare it with the snapshot; return (files compared, differences)."""
+    return prove_nodes(repository, walk_files(repository, tree, select=select), root, progress=progress)
+
+
+def prove_nodes(
+    repository: Repository, nodes: Iterable[tuple[str, Node]], root: Path, *, progress: Progress
+) -> tuple[int, list[str]]:
+    """Do the same for some of the snapshot's nodes, each with its path there."""
     compared = 0
     differences: list[str] = []
-    for path, node in walk_files(repository, tree, select=select):
+    for path, node in nodes:
         progress.raise_if_cancelled()
         found = root / path.lstrip("/")
         if not os.path.lexists(found):

@@ -24,6 +24,7 @@ from edurise_backup.errors import (
     NotFoundError,
     SpaceError,
     TransientError,
+    UnreachableError,
 )
 from edurise_backup.machine.direct import WORTH_IT, write_at
 from edurise_backup.ports import Buffer
@@ -40,6 +41,8 @@ class LocalStore:
         self._root = root.absolute()
         self._create = create
         self._known_folders: set[Path] = set()
+        self._mounted = None if create else _identity(self._root)
+        """Which directory it is; None: there was none yet."""
 
     @property
     def address(self) -> str:
@@ -97,7 +100,7 @@ class LocalStore:
         try:
             entries = list(os.scandir(folder))
         except FileNotFoundError:
-            if not self._root.is_dir():  # an unmounted disk must not look like an empty repository
+            if not self._root.is_dir() or self._gone():  # an unmounted disk must not look like an empty repository
                 raise
             return
         for entry in entries:
@@ -133,6 +136,8 @@ class LocalStore:
                 raise FileNotFoundError(errno.ENOENT, "the directory of the repository is gone", str(at))
             missing.append(at)
             at = at.parent
+        if missing and self._gone():
+            raise FileNotFoundError(errno.ENOENT, "another directory lies there by now", str(self._root))
         for path in reversed(missing):
             try:
                 path.mkdir(mode=0o700, exist_ok=True)
@@ -186,8 +191,18 @@ class LocalStore:
         except OSError as error:
             raise self._translated(error, "a file") from error
 
+    def _gone(self) -> bool:
+        """Whether the directory is not the one that was there at first, as when its disk was taken away."""
+        return self._mounted is not None and _identity(self._root) != self._mounted
+
     def _translated(self, error: OSError, name: str) -> BackupError:
         where = f"{name} in {self.address}"
+        if error.errno == errno.ENOENT and self._gone():
+            return UnreachableError(
+                f"{self.address} is not the directory any more that it was",
+                safe="what was published there before, as long as its disk is whole",
+                hint="mount the disk again, then run the same command again",
+            )
         match error.errno:
             case errno.ENOTDIR:
                 return InputError(f"{self.address} is not a directory", hint="choose a directory for the repository")
@@ -207,6 +222,14 @@ class LocalStore:
                 return TransientError(f"{where}: {error.strerror}")
             case _:
                 return BackupError(f"{where}: {error.strerror}")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _write_all(descriptor: int, pieces: Sequence[Buffer]) -> None:
