@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from edurise_backup.stores.s3 import S3Store
 
 
+Around = Callable[[Store], Store]
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much a store may transfer, bytes a second (0: no limit) or by the time of day.
@@ -72,7 +75,7 @@ def open_store(
     location: str,
     limits: Limits | None = None,
     *,
-    around: Callable[[Store], Store] = AROUND.store,
+    around: Around = AROUND.store,
     access: S3Access | None = None,
 ) -> Store:
     """Return the store at `location`: a directory (a path, or with stock restic's prefix `local:`), or `s3:…`.
@@ -83,12 +86,7 @@ def open_store(
 
 
 def _opened_store(
-    location: str,
-    limits: Limits | None,
-    around: Callable[[Store], Store],
-    access: S3Access | None,
-    *,
-    create: bool = False,
+    location: str, limits: Limits | None, around: Around, access: S3Access | None, *, create: bool = False
 ) -> tuple[Store, Vault | None]:
     """Return the store, and its vault when it locks objects; `create` allows its directory to be made."""
     if not location.removeprefix("local:"):
@@ -127,7 +125,7 @@ def create_repository(
     location: str,
     passphrase: str,
     *,
-    around: Callable[[Store], Store] = AROUND.store,
+    around: Around = AROUND.store,
     access: S3Access | None = None,
 ) -> tuple[Repository, str]:
     """Make a repository; return it and its recovery key, shown once.
@@ -150,7 +148,7 @@ def open_repository(
     passphrase: str,
     limits: Limits | None = None,
     *,
-    around: Callable[[Store], Store] = AROUND.store,
+    around: Around = AROUND.store,
     access: S3Access | None = None,
 ) -> Repository:
     """Open the repository at `location`."""
