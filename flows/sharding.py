@@ -8,7 +8,7 @@ which holds no secret; Prefect's credential stays in each process's environment.
 # No `from __future__ import annotations` here: Prefect checks a run's parameters against real types, not their names.
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.5
 _ANSWER_SECONDS = 5.0
+_RESTART_SECONDS = 60
 _TRIES = 3
 _TRY_DELAYS = [2.0, 20.0, 120.0]
 
@@ -93,7 +94,9 @@ class DaskWorkers:
             ) from error
         _require_server()
 
-    def do(self, orders: Sequence[bytes], *, progress: Progress) -> Iterator[tuple[int, bytes]]:
+    def do(
+        self, orders: Sequence[bytes], *, progress: Progress, still: Callable[[], Sequence[int]]
+    ) -> Iterator[tuple[int, bytes]]:
         """Yield the answers as shards end; leaving early cancels what has not ended."""
         self.check()
         with self._runner() as runner:
@@ -105,6 +108,7 @@ class DaskWorkers:
             try:
                 while under_way:
                     progress.raise_if_cancelled()
+                    _end_workers_of(runner, [under_way[at] for at in still() if at in under_way])
                     with suppress(Empty):
                         at = ended.get(timeout=_LOOK_SECONDS)
                         yield at, _answer(under_way.pop(at))
@@ -152,6 +156,20 @@ class DaskWorkers:
                 safe="nothing was stored",
                 hint="start `dask worker` on the machines that are to work",
             )
+
+
+def _end_workers_of(runner: "DaskTaskRunner", futures: Sequence["PrefectDaskFuture[bytes]"]) -> None:
+    """End the processes that work on these: their nannies start new ones, and the scheduler gives the shards away.
+
+    A machine that stands still as a whole is taken out by the scheduler by itself (`distributed.scheduler.worker-ttl`).
+    """
+    keys = {future.wrapped_future.key for future in futures}
+    if not keys:
+        return
+    at_work = runner.client.processing()
+    addresses = [address for address, tasks in at_work.items() if keys & {str(key) for key in tasks}]
+    with suppress(OSError, TimeoutError, ValueError):  # without a nanny the scheduler's own patience counts
+        runner.client.restart_workers(addresses, timeout=_RESTART_SECONDS, raise_for_error=False)
 
 
 def workers_of(settings: Settings, config_path: Path | None) -> DaskWorkers | None:

@@ -71,8 +71,13 @@ class Workers(Protocol):
     def check(self) -> None:
         """Raise ConfigError or UnreachableError when no order could be done, before anything is begun."""
 
-    def do(self, orders: Sequence[bytes], *, progress: Progress) -> Iterator[tuple[int, bytes]]:
-        """Yield (place in `orders`, answer) as they end. Raises what a worker raised, CancelledError; then all stop."""
+    def do(
+        self, orders: Sequence[bytes], *, progress: Progress, still: Callable[[], Sequence[int]]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Yield (place in `orders`, answer) as they end. Raises what a worker raised, CancelledError; then all stop.
+
+        `still`, asked now and then, names places whose worker stands still: it is ended, and another does the order.
+        """
 
 
 class Store(Protocol):

@@ -33,6 +33,8 @@ from tests.support.sharding import below
 from tests.support.trees import describe, differences, write
 
 CATALOG = "sharded_flows_catalog"
+SILENCE = 30
+"""Seconds after which a worker without a sign of life is ended."""
 HUGE, ENDLESS = 400 << 30, 4 << 40
 """Bytes of sparse files, which hold nothing on the disk: read in some seconds, and in a minute."""
 
@@ -56,7 +58,7 @@ def product(cluster: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     execute(cluster.address, f"CREATE DATABASE {CATALOG}")
     path = configure(folder, cluster.address.with_database(CATALOG))
     text = path.read_text().replace('paths = ["platform"]\n', 'paths = ["platform"]\nshards = 8\n')
-    path.write_text(text + "[dask]\nworkers = 4\n")
+    path.write_text(text + f"silence_seconds = {SILENCE}\n[dask]\nworkers = 4\n")
     fill(folder / "platform")
     with local_prefect(folder / "prefect", path) as api_url:
         yield Product(api_url, load_settings(path, environment={"PREFECT_API_URL": api_url}), folder)
@@ -132,58 +134,74 @@ def test_backup_verification_and_recovery_are_shared_and_equal(product: Product,
     assert tree_of(product, again) == alone(product)
 
 
+@dataclass(slots=True)
+class Running:
+    """A backup of a huge file that is under way: `pid` is a process that has been at work for a while."""
+
+    product: Product
+    thread: threading.Thread
+    results: list[FlowRunResult]
+    pid: int
+
+    def ended(self) -> FlowRunResult:
+        """Wait for its end."""
+        self.thread.join()
+        (self.product.root / "huge").unlink()
+        return self.results[0]
+
+
+def begun(product: Product, key: str, size: int) -> Running:
+    """Begin a backup, and wait until a shard is at work."""
+    with (product.root / "huge").open("wb") as file:
+        file.truncate(size)
+    results: list[FlowRunResult] = []
+    thread = threading.Thread(
+        target=lambda: results.append(run(product, "backup", key, type="files", incremental=False))
+    )
+    earlier = {job.id for job in operations.get_backups(BackupFilters(), settings=product.settings)}
+    pids: list[int] = []
+
+    def at_work() -> bool:
+        jobs = operations.get_backups(BackupFilters(), settings=product.settings)
+        rows = [row for job in jobs if job.id not in earlier for row in shards_of(product, job)]
+        pids.extend(row.pid for row in rows if row.status is ShardStatus.RUNNING and row.bytes_done and row.pid)
+        return bool(pids)
+
+    thread.start()
+    wait_until(at_work, "a shard", seconds=120)
+    return Running(product, thread, results, pids[0])
+
+
 @pytest.mark.slow
 @pytest.mark.crowded
 @pytest.mark.timeout(900)  # servers and four processes that start again for each run
-def test_a_worker_that_is_killed_has_its_shard_done_by_another(product: Product) -> None:
-    with (product.root / "huge").open("wb") as file:
-        file.truncate(HUGE)
-    results: list[FlowRunResult] = []
-    thread = threading.Thread(
-        target=lambda: results.append(run(product, "backup", "killed", type="files", incremental=False))
-    )
-    before = newest(product).id if operations.get_backups(BackupFilters(), settings=product.settings) else None
-    thread.start()
-    wait_until(lambda: newest(product).id != before and at_work(product) is not None, "a shard", seconds=120)
-    pid = at_work(product)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    thread.join()
-    assert results[0].completed, results[0].message
+@pytest.mark.parametrize(("how", "key"), [(signal.SIGKILL, "killed"), (signal.SIGSTOP, "frozen")])
+def test_a_worker_that_dies_or_stands_still_has_its_shard_done_by_another(
+    product: Product, how: signal.Signals, key: str
+) -> None:
+    running = begun(product, key, HUGE)
+    os.kill(running.pid, how)
+    running.thread.join()
     job = newest(product)
+    assert running.results[0].completed, running.results[0].message
     assert max(row.tries for row in shards_of(product, job)) > 1
     assert tree_of(product, job) == alone(product)
-    (product.root / "huge").unlink()
-
-
-def at_work(product: Product) -> int | None:
-    """Return the process of a shard that has been at work for a while and goes on."""
-    rows = shards_of(product, newest(product))
-    return next((row.pid for row in rows if row.status is ShardStatus.RUNNING and row.bytes_done), None)
+    assert not Path(f"/proc/{running.pid}").exists()
+    running.ended()
 
 
 @pytest.mark.slow
 @pytest.mark.crowded
 @pytest.mark.timeout(900)  # servers and four processes that start again for each run
 def test_cancelling_the_run_ends_the_workers(product: Product) -> None:
-    with (product.root / "huge").open("wb") as file:
-        file.truncate(ENDLESS)
-    results: list[FlowRunResult] = []
-    before = newest(product).id
-    thread = threading.Thread(
-        target=lambda: results.append(run(product, "backup", "cancelled", type="files", incremental=False))
-    )
-    thread.start()
-    wait_until(lambda: newest(product).id != before and at_work(product) is not None, "a shard", seconds=120)
+    running = begun(product, "cancelled", ENDLESS)
     job, pids = newest(product), {row.pid for row in shards_of(product, newest(product)) if row.pid}
     assert job.flow_run_id is not None
     with PrefectApi(product.api_url) as api:
         api.set_state(job.flow_run_id, "CANCELLING")
-    thread.join()
-    assert results[0].state == "CANCELLED"
+    assert running.ended().state == "CANCELLED"
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the workers' end", seconds=30)
     assert newest(product).status is JobStatus.CANCELLED
-    (product.root / "huge").unlink()
 
 
 def configured(tmp_path: Path) -> Settings:

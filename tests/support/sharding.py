@@ -108,8 +108,10 @@ class ThreadWorkers:
     def check(self) -> None:
         """Threads can always start."""
 
-    def do(self, orders: Sequence[bytes], *, progress: Progress) -> Iterator[tuple[int, bytes]]:
-        """Do the orders, two at a time."""
+    def do(
+        self, orders: Sequence[bytes], *, progress: Progress, still: Callable[[], Sequence[int]]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Do the orders, two at a time; a thread cannot be ended."""
         self.orders += orders
 
         def one(at: int) -> tuple[int, bytes]:

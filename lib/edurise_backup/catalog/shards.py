@@ -59,6 +59,7 @@ class ShardRow:
     host: str | None
     pid: int | None
     started_at: datetime | None
+    heartbeat_at: datetime | None
     completed_at: datetime | None
     bytes_done: int
     files_done: int
@@ -134,7 +135,8 @@ class Shards:
         def read(connection: Connection) -> tuple[ShardRow, ...]:
             with connection.cursor(row_factory=dict_row) as cursor:
                 rows = cursor.execute(
-                    """SELECT number, what, status, tries, host, pid, started_at, completed_at, bytes_done, files_done
+                    """SELECT number, what, status, tries, host, pid, started_at, heartbeat_at, completed_at,
+                              bytes_done, files_done
                        FROM job_shards WHERE job_id = %s ORDER BY number""",
                     (job_id,),
                 ).fetchall()

@@ -35,6 +35,7 @@ from edurise_backup.operations.shard_orders import (
     encode_order,
     in_lots,
 )
+from edurise_backup.operations.shard_watch import ShardWatch
 from edurise_backup.operations.shared_sources import (
     SharedSettings,
     devices_of,
@@ -184,8 +185,9 @@ class ShardedJob:
     ) -> Iterator[tuple[int, AnswerT]]:
         first = self.catalog.shards.plan(self.kind, self.id, what)
         orders = [encode_order(order(first + at, at)) for at in range(len(what))]
+        watch = ShardWatch(self.catalog.shards, self.id, first, silence=self.catalog.silence)
         try:
-            for at, answer in self.workers.do(orders, progress=self.progress):
+            for at, answer in self.workers.do(orders, progress=self.progress, still=watch.still):
                 found, traffic = decode_answer(answer, kind)
                 self.errand.count(self.store, traffic)
                 yield at, cast(AnswerT, found)

@@ -1,0 +1,83 @@
+"""Workers that stand still: found by what their shards' rows say, or do not say any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from edurise_backup.catalog.records import JobKind
+from edurise_backup.catalog.shards import ShardStatus
+from edurise_backup.model.jobs import JobId
+from edurise_backup.operations import open_catalog, queue_backup
+from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.shard_watch import ShardWatch
+from tests.support.catalog import Product
+
+SILENCE = timedelta(seconds=100)
+
+
+class Hand:
+    """A clock that is moved by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def catalog(files_product: Product) -> Iterator[Catalog]:
+    """Give a catalog with a running job."""
+    with open_catalog(files_product.settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def job(catalog: Catalog, files_product: Product) -> JobId:
+    """Give a job whose shards 0 to 2 are planned, and 1 and 2 begun."""
+    job_id = queue_backup("files", settings=files_product.settings)
+    catalog.jobs.start(job_id)
+    assert catalog.shards.plan(JobKind.BACKUP, job_id, ["a", "b", "c"]) == 0
+    assert catalog.shards.begin(job_id, 1)
+    assert catalog.shards.begin(job_id, 2)
+    return job_id
+
+
+def test_who_gives_no_sign_is_named_once_and_who_works_never(catalog: Catalog, job: JobId) -> None:
+    clock = Hand()
+    watch = ShardWatch(catalog.shards, job, 0, silence=SILENCE, clock=clock)
+    named = []
+    for step in range(1, 9):
+        clock.now += 26
+        catalog.shards.beat(job, 2, bytes_done=step, files_done=0)
+        named.append(watch.still())
+    assert named == [[], [], [], [], [1], [], [], []]
+
+
+def test_who_gives_signs_and_gets_no_further_has_more_patience(catalog: Catalog, job: JobId) -> None:
+    clock = Hand()
+    watch = ShardWatch(catalog.shards, job, 2, silence=SILENCE, clock=clock)
+    found = 0
+    for _ in range(40):
+        clock.now += 26
+        catalog.shards.beat(job, 2, bytes_done=7, files_done=0)
+        if watch.still() == [0]:
+            found = int(clock.now) - 1000
+            break
+    assert 600 <= found <= 660
+
+
+def test_who_has_ended_or_begun_anew_is_not_still(catalog: Catalog, job: JobId) -> None:
+    clock = Hand()
+    watch = ShardWatch(catalog.shards, job, 0, silence=SILENCE, clock=clock)
+    for step in range(3):
+        clock.now += 30
+        assert watch.still() == [], step
+    catalog.shards.end(job, 1, ShardStatus.DONE, bytes_done=1, files_done=1)
+    catalog.shards.begin(job, 2)  # by another worker
+    clock.now += 30
+    assert watch.still() == []
+    clock.now += 60
+    assert watch.still() == []
