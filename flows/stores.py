@@ -72,7 +72,7 @@ def probe(name: str, job_id: UUID | None, config_path: Path | None) -> Maintenan
 
 @whole_operation("register store")
 def register(name: str, found: CopySettings, job_id: UUID | None, config_path: Path | None) -> MaintenanceJob:
-    """Register a copy; raises when it is refused. A recovery key that is made on the way is shown to nobody."""
+    """Register a copy; raises when it is refused. A recovery key that is made on the way is put into a file."""
     settings = load_settings(config_path)
     queued = queued_row(job_id)
     return run_showing_phases(
