@@ -11,7 +11,8 @@ import pytest
 
 from edurise_backup.model import alarm_rules as rules
 from edurise_backup.model.alarm_change import LEAST, unusual_change
-from edurise_backup.model.alarm_facts import FULL, Change, Ended, Facts, FailedProof, LastGood, Sign, Size, Store
+from edurise_backup.model.alarm_facts import FULL, Change, Ended, Facts, FailedProof, LastGood, Locks, Sign, Size, Store
+from edurise_backup.model.alarm_locks import locks_run_out
 from edurise_backup.model.alarm_store import LITTLE_ROOM, NO_ROOM, days_to_full, store_filling
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.robust import spread, steepest_slope
@@ -37,6 +38,32 @@ def one(alarms: object) -> Alarm:
     (alarm,) = alarms  # type: ignore[misc]
     assert isinstance(alarm, Alarm)
     return alarm
+
+
+# Object locks
+
+
+@pytest.mark.parametrize(
+    ("earliest", "since", "severity"),
+    [
+        (20 * DAY, 90 * DAY, None),
+        (7.5 * DAY + HOUR, 90 * DAY, None),
+        (7.5 * DAY, 90 * DAY, Severity.WARNING),
+        (timedelta(0), 90 * DAY, Severity.CRITICAL),
+        (None, None, None),
+        (None, 22 * DAY, None),
+        (None, 23 * DAY, Severity.WARNING),
+        (None, 31 * DAY, Severity.CRITICAL),
+    ],
+)
+def test_locks_that_nobody_extends_are_told_before_they_end(
+    earliest: timedelta | None, since: timedelta | None, severity: Severity | None
+) -> None:
+    ends = None if earliest is None else NOW + earliest
+    locks = Locks("primary", 30, ends, None if since is None else NOW - since)
+    found = list(locks_run_out(Facts(NOW, locks=(locks,))))
+    assert [alarm.severity for alarm in found] == ([severity] if severity else [])
+    assert all("more often than every 15 days" in alarm.remedy for alarm in found)
 
 
 # No good backup

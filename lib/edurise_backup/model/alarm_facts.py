@@ -133,6 +133,18 @@ class CopyFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Locks:
+    """The object locks of a store that is configured to have some."""
+
+    store: str
+    days: int
+    earliest: datetime | None
+    """When the first lock of what lives on ends, as the last good prune has left it; None: none has looked yet."""
+    since: datetime | None
+    """When the first of its objects may have been written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that the rules look at, of one moment."""
 
@@ -157,3 +169,4 @@ class Facts:
     """By (part, source), oldest first."""
     signs: tuple[Sign, ...] = ()
     copies: tuple[CopyFacts, ...] = ()
+    locks: tuple[Locks, ...] = ()

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from edurise_backup.model.alarm_change import unusual_change
 from edurise_backup.model.alarm_copies import copies_in_trouble
 from edurise_backup.model.alarm_facts import FULL, Ended, Facts, LastGood
+from edurise_backup.model.alarm_locks import locks_run_out
 from edurise_backup.model.alarm_store import store_filling
 from edurise_backup.model.alarm_workers import worker_clocks, workers_away
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
@@ -162,6 +163,7 @@ RULES: tuple[Rule, ...] = (
     unusual_change,
     service_down,
     copies_in_trouble,
+    locks_run_out,
     workers_away,
     worker_clocks,
 )
@@ -182,6 +184,7 @@ KINDS = frozenset(
         AlarmKind.COPY_FAILED,
         AlarmKind.COPY_DAMAGED,
         AlarmKind.COPY_UNREACHABLE,
+        AlarmKind.LOCKS_RUN_OUT,
     }
 )
 """What the rules decide alone; every other kind is raised and settled by whoever finds it."""

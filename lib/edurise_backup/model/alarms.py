@@ -51,6 +51,8 @@ class AlarmKind(StrEnum):
     COPY_DAMAGED = "copy_damaged"
     """A copy's own bytes did not pass, or restore points are gone from it."""
     COPY_UNREACHABLE = "copy_unreachable"
+    LOCKS_RUN_OUT = "locks_run_out"
+    """Object locks of what lives on end soon, and no prune extends them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,19 @@ from edurise_backup.catalog.alarm_facts import clock_offset, read_facts, read_si
 from edurise_backup.catalog.alarms import Alarms
 from edurise_backup.config import Settings
 from edurise_backup.errors import AmbiguousError, ConflictError, ForbiddenError, NotFoundError
-from edurise_backup.model.alarm_facts import FULL, Aims, Facts, Store
+from edurise_backup.model.alarm_facts import FULL, Aims, Facts, Locks, Store
 from edurise_backup.model.alarm_rules import KINDS, judge
 from edurise_backup.model.alarms import Alarm, AlarmRow
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.location import SCHEME
+from edurise_backup.model.maintenance import MaintenanceKind
 from edurise_backup.model.people import Actor, Permission
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import choose_sources
 from edurise_backup.operations.copy_status import copy_facts
 from edurise_backup.operations.planning import ALARM_SUBJECT
-from edurise_backup.operations.stores import known_copies
+from edurise_backup.operations.stores import known_copies, known_stores
 from edurise_backup.ports import Clock
 
 _SCHEDULES = ALARM_SUBJECT.format("")
@@ -53,6 +54,7 @@ def gather(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock 
         store=_store(settings, catalog, now),
         clock_offset=clock_offset(catalog.sessions, clock or settings.around.clock),
         copies=copy_facts(catalog, known_copies(settings, catalog), now),
+        locks=_locks(settings, catalog, facts),
     )
 
 
@@ -129,6 +131,22 @@ def allowed(catalog: Catalog, actor: Actor, permission: Permission, action: str,
     except ForbiddenError:
         catalog.audit.add(actor, action, subject, outcome=Outcome.REFUSED)
         raise
+
+
+def _locks(settings: Settings, catalog: Catalog, facts: Facts) -> tuple[Locks, ...]:
+    """Return how the locks stand of each store that is configured to have some."""
+    first = min((good.first_at for good in facts.last_good), default=None)
+    rows = {row.name: row.registered_at for row in catalog.stores.all()}
+    found = []
+    for store in known_stores(settings, catalog):
+        if store.settings.lock_mode == "off":
+            continue
+        pruned = catalog.maintenance.last(MaintenanceKind.PRUNE, good=True, store="" if store.primary else store.name)
+        figures = pruned.figures.pruned if pruned and pruned.figures else None
+        earliest = figures.locks.earliest if figures and figures.locks else None
+        since = first if store.primary else rows.get(store.name)
+        found.append(Locks(store.name, store.settings.lock_days, earliest, since))
+    return tuple(found)
 
 
 def _store(settings: Settings, catalog: Catalog, now: datetime) -> Store | None:
