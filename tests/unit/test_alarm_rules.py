@@ -356,9 +356,9 @@ def test_every_kind_that_a_rule_decides_is_listed_as_its_own_and_no_other() -> N
 def _sources() -> list[str]:
     import inspect
 
-    from edurise_backup.model import alarm_change, alarm_copies, alarm_store
+    from edurise_backup.model import alarm_change, alarm_copies, alarm_locks, alarm_store
 
-    return [inspect.getsource(module) for module in (rules, alarm_change, alarm_copies, alarm_store)]
+    return [inspect.getsource(module) for module in (rules, alarm_change, alarm_copies, alarm_locks, alarm_store)]
 
 
 def test_nothing_known_and_nothing_configured_is_no_alarm() -> None:
