@@ -30,7 +30,7 @@ class Folders:
         if not names:
             return [self._root, 1]
         with self._guard:
-            held = self._held.pop(names, None) or [self._descend(names), 0]
+            held = self._held.pop(names, None) or [self._open(names), 0]
             self._held[names] = held  # the most recent one is last
             held[1] += 1
             self._close_unused()
@@ -56,14 +56,14 @@ class Folders:
             os.close(descriptor)
         self._held = {}
 
-    def _descend(self, names: Names) -> int:
-        at = os.dup(self._root)
-        for name in names:
-            try:
-                below = os.open(name, OPEN_FOLDER, dir_fd=at)
-            finally:
-                os.close(at)
-            at = below
+    def _open(self, names: Names) -> int:
+        """Open a directory from the nearest one above it that is open; those in between stay open, too."""
+        depth = next((depth for depth in range(len(names) - 1, 0, -1) if names[:depth] in self._held), 0)
+        at = self._held[names[:depth]][0] if depth else self._root
+        for length in range(depth + 1, len(names) + 1):
+            at = os.open(names[length - 1], OPEN_FOLDER, dir_fd=at)
+            if length < len(names):
+                self._held[names[:length]] = [at, 0]
         return at
 
     def _close_unused(self) -> None:
