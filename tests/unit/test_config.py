@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import socket
 from pathlib import Path
@@ -290,3 +291,13 @@ def test_the_engines_commands_take_the_lock_from_the_environment() -> None:
     assert (lock.mode.value, lock.period.days) == ("governance", 7)
     with pytest.raises(InputError, match="is no object lock"):
         config.s3_access(environment={"EDURISE_OBJECT_LOCK": "forever"})
+
+
+def test_every_table_of_the_file_arrives(tmp_path: Path) -> None:
+    """A table that is read and not handed on would have no effect, and nobody would be told."""
+    path = tmp_path / "edurise-backup.toml"
+    path.write_text('[dask]\naddress = "tcp://10.0.0.5:8786"\nworkers = 7\n')
+    found = load_settings(path, {}).dask
+    assert (found.address, found.workers) == ("tcp://10.0.0.5:8786", 7)
+    source = inspect.getsource(config)
+    assert [name for name in config.Contents.__struct_fields__ if f"found.{name}" not in source] == []

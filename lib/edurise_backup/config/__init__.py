@@ -174,6 +174,7 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
             msgspec.structs.replace(target, url_file=whole(target.url_file)) for target in found.alarm_target
         ),
         copies=tuple(_copy(copy, base, environment) for copy in found.copy),
+        dask=found.dask,
     )
 
 

@@ -82,10 +82,8 @@ class TrialSink:
 def try_snapshot(
     repository: Repository, source: Source, label: Label, *, progress: Progress, read_everything: bool = False
 ) -> Trial:
-    """Do all of a backup but the writing; the index must be loaded.
-
-    Blobs of packs that have gone count as known here; a backup would store them again.
-    """
+    """Do all of a backup but the writing; the index must be loaded."""
+    repository.lost_packs()  # before anybody asks the index: what they held would be stored again
     host = label.host or socket.gethostname()
     before = None if read_everything else find_parent(repository, label.paths, host)
     parent = None if before is None else parent_from(repository, before[1])
