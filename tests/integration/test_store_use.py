@@ -195,6 +195,16 @@ def test_a_job_that_is_cancelled_while_its_store_is_ill_ends(
         assert job.status is JobStatus.CANCELLED
 
 
+def test_a_queued_job_that_cannot_open_its_repository_keeps_what_it_asked_for(
+    files_product: Product, rclone: S3Server
+) -> None:
+    settings = in_bucket(files_product, rclone, new_bucket(rclone)).settings  # nobody has made one there
+    job_id = operations.queue_backup("files", settings=settings)
+    with pytest.raises(BackupError):
+        operations.create_backup("files", settings=settings, job_id=job_id)
+    assert traffic_of(files_product, job_id).total.requests > 0
+
+
 def test_a_queued_job_that_is_cancelled_in_its_row_stops_asking(files_product: Product, rclone: S3Server) -> None:
     with S3Proxy(rclone) as proxy:
         settings = in_bucket(files_product, proxy.server, new_bucket(rclone)).settings

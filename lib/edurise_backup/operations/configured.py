@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edurise_backup.config import Settings, s3_access
-from edurise_backup.errors import ConfigError
+from edurise_backup.errors import BackupError, ConfigError
 from edurise_backup.operations.engine import create_repository, open_repository
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.secrets import read_secret
@@ -24,9 +24,13 @@ def opened_repository(settings: Settings, errand: Errand | None = None) -> Repos
     Each job has an errand: without one nobody can stop what the store waits for, or counts it.
     """
     limits = None if errand is None else errand.limits
-    return open_repository(
-        *_place(settings), limits, around=settings.around.store, access=s3_access(settings.repository)
-    )
+    place, access = _place(settings), s3_access(settings.repository)
+    try:
+        return open_repository(*place, limits, around=settings.around.store, access=access)
+    except BackupError:
+        if errand is not None:
+            errand.note_queued()
+        raise
 
 
 def repository_place(settings: Settings) -> str:

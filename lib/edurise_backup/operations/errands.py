@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
@@ -98,6 +99,14 @@ class Errand:
         meter = self._meters.setdefault(store, Meter())
         for operation, count in traffic.operations.items():
             meter.add(operation, count)
+
+    def note_queued(self) -> None:
+        """Write down what a queued job asked that ends before it could start."""
+        if self._queued is None:
+            return
+        jobs, job_id = self._queued
+        with suppress(BackupError):
+            self.note(jobs.get(job_id), self._clock())
 
     def note(self, job: JobRecord, at: datetime) -> None:
         """Write down what the job asked; what keeps it from being written is logged, and fails no job."""
