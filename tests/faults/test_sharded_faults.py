@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from edurise_backup.errors import BackupError, DamageError, LockedError
-from edurise_backup.model.shards import Shard
+from edurise_backup.model.shards import Shard, ShardGoal
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.ports import utc_now
-from edurise_backup.recovery.planning import plan_restore
+from edurise_backup.recovery.planning import plan_restore, walk_files
+from edurise_backup.recovery.restorer import restore
 from edurise_backup.recovery.sharding import Brought, PackOrder, bring_packs, restore_sharded
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import remove_all
@@ -133,6 +135,39 @@ def test_two_workers_at_the_same_shard_leave_duplicates_and_no_damage(root: Path
     assert engine.check(engine.opened(store)).findings == []
 
 
+@pytest.mark.parametrize("how", ["removed", "moved into one that was done", "replaced by a file", "all of it removed"])
+def test_what_was_read_of_a_directory_that_goes_away_is_kept(tmp_path: Path, how: str) -> None:
+    """It is cut, so no shard has it whole: what its shards have read must not be in no tree at all."""
+    root = tmp_path / "root"
+    write(root / "archive" / "x", b"a")
+    rng = random.Random(2)
+    for number in range(60):
+        write(root / "big" / f"{number % 3}" / f"{number:03}", rng.randbytes(2000))
+
+    def go_away() -> None:
+        match how:
+            case "moved into one that was done":
+                (root / "big").rename(root / "archive" / "big")
+            case "all of it removed":
+                shutil.rmtree(root)
+                write(root / "other", b"new")
+            case _:
+                shutil.rmtree(root / "big")
+        if how == "replaced by a file":
+            write(root / "big", b"a file")
+
+    repository = engine.create()
+    saved = back_up_sharded(repository, root, goal=ShardGoal(count=5), between=go_away)
+    assert [problem for problem in saved.archived.problems if f"{root}/big: " in problem]
+    repository.load_index()
+    held = {path: node.type for path, node in walk_files(repository, saved.snapshot.tree)}
+    if how == "replaced by a file":
+        assert held[f"{root}/big"] == "file"
+    else:
+        assert len([path for path, kind in held.items() if kind == "file" and f"{root}/big/" in path]) == 60
+    assert engine.check(repository).findings == []
+
+
 def test_a_prune_waits_for_the_one_who_joins(root: Path) -> None:
     store = MemoryStore()
     repository = engine.create(store)
@@ -235,7 +270,18 @@ def test_a_directory_that_vanishes_meanwhile_is_told(root: Path) -> None:
 
     saved = back_up_sharded(repository, root, work=vanishing)
     assert any("flat: was no directory any more" in problem for problem in saved.archived.problems)
-    assert below(engine.opened(store), saved, root) == plain_tree(root)
+    found = engine.opened(store)
+    found.load_index()
+    restored = root.parent / "restored"
+    restore(found, plan_restore(found, saved.snapshot.tree), restored, progress=SilentProgress())
+    kept = restored / (root / "flat").relative_to("/")
+    assert {path.name: path.read_bytes() for path in kept.iterdir()}.items() <= {
+        path.name: path.read_bytes() for path in gone.iterdir()
+    }.items()
+    shutil.rmtree(kept)
+    assert {path.split(b"/")[0] for path in describe(root)} == {
+        path.split(b"/")[0] for path in describe(restored / root.relative_to("/"))
+    }
 
 
 def test_packs_that_are_missing_are_stored_again_by_the_shards(root: Path) -> None:

@@ -45,6 +45,8 @@ class _Candidate:
     """By the id that the backup's row names."""
     failed: str = ""
     """Why it cannot serve; empty: it may."""
+    away: bool = False
+    """It is out of reach: asking once more would take as long as asking did."""
 
     @property
     def name(self) -> str:
@@ -152,7 +154,7 @@ class Supply:
             except (DamageError, NotFoundError):
                 continue
             except BackupError as trouble:
-                candidate.failed = trouble.message
+                candidate.failed, candidate.away = trouble.message, True
                 continue
             self._count(candidate, error)
             return found
@@ -161,7 +163,7 @@ class Supply:
     def _ready(self, candidate: _Candidate) -> Repository | None:
         """Return another store's repository, opened, locked and with its index; None when it cannot serve."""
         with self._guard:
-            if candidate is self._chosen or (candidate.failed and candidate.repository is None):
+            if candidate is self._chosen or candidate.away or (candidate.failed and candidate.repository is None):
                 return None
             try:
                 repository = self._opened(candidate)
@@ -170,7 +172,7 @@ class Supply:
                         self._stack.callback(_let_go, repository.lock(at_once=True).release)
                     repository.load_index(strict=False)
             except BackupError as error:
-                candidate.failed = error.message
+                candidate.failed, candidate.away = error.message, True
                 return None
             return repository
 

@@ -103,7 +103,7 @@ def save_sharded(
     plan = plan_shards(repository, source, None if found is None else found[1].tree, goal, progress=progress)
     before = Before.of(source, plan)
     opened = plan.opened
-    plan = plan.without(opened - before.times.keys())  # the last snapshot's directories that are no more
+    plan = plan.without(opened - before.folders.keys())  # the last snapshot's directories that are no more
     if read_everything:
         found = None
     parent_id, parent = (found[0], parent_from(repository, found[1])) if found else (None, None)

@@ -25,17 +25,17 @@ from edurise_backup.ports import DividedSource, Entry, Source
 class Before:
     """How the opened directories were before any shard began."""
 
-    times: dict[Way, tuple[str, str]]
+    folders: dict[Way, Entry]
 
     @classmethod
     def of(cls, source: Source, plan: ShardPlan) -> Before:
         """Look at them."""
         found = {way: find_folder(source, way) for way in sorted(plan.opened)}
-        return cls({way: _times(entry) for way, entry in found.items() if entry is not None})
+        return cls({way: entry for way, entry in found.items() if entry is not None})
 
     def holds(self, way: Way, entry: Entry) -> bool:
         """Whether a directory is as it was."""
-        return self.times.get(way) == _times(entry)
+        return way in self.folders and _times(self.folders[way]) == _times(entry)
 
 
 def _times(entry: Entry) -> tuple[str, str]:
@@ -65,6 +65,7 @@ class JoinedSource:
                 self._opened.setdefault(way[:-1], []).append(way[-1])
         self._read_tree = read_tree
         self._before = before
+        self._problems: list[str] = []
         self._ranges: dict[Way, list[tuple[NameRange, str]]] = {}
         for shard, tree in zip(plan.shards, trees, strict=True):
             answers = {node.name: node.subtree for node in read_tree(tree)}
@@ -78,8 +79,8 @@ class JoinedSource:
         return self._with_shards((), self._source.root())
 
     def problems(self) -> list[str]:
-        """Return what the source could not read."""
-        return self._source.problems()
+        """Return what the source could not read, and what is as shards have read it because it has gone since."""
+        return [*self._source.problems(), *dict.fromkeys(self._problems)]
 
     def _with_shards(self, way: Way, entry: Entry) -> Entry:
         return Entry(entry.node, entry.path, children=partial(self._children, way, entry), ordered=entry.ordered)
@@ -94,10 +95,28 @@ class JoinedSource:
 
     def _opened_in(self, way: Way, entry: Entry) -> Iterator[Entry]:
         for name in sorted(self._opened.get(way, ()), key=name_bytes):
+            below, found = (*way, name), False
             for child in entry.children_in(NameRange.only(name_bytes(name))):
-                yield child if child.children is None else self._with_shards((*way, name), child)
+                found = True
+                if child.children is None and below in self._before.folders and entry.ordered:
+                    self._problems.append(f"{child.path}: became a file during the backup, and is kept as such")
+                yield child if child.children is None else self._with_shards(below, child)
+            if not found and below in self._before.folders:
+                yield self._as_it_was(below)
         for name in () if way else self._source.afterwards:
             yield from entry.children_in(NameRange.only(name_bytes(name)))
+
+    def _as_it_was(self, way: Way) -> Entry:
+        """Return a directory that went away after shards had read what is in it: else that would be nowhere."""
+        before = self._before.folders[way]
+        self._problems.append(f"{before.path}: went away during the backup; what was read of it is kept")
+
+        def children() -> Iterator[Entry]:
+            below = [(*way, name) for name in self._opened.get(way, ())]
+            yield from (self._as_it_was(one) for one in below if one in self._before.folders)
+            yield from self._brought(way, before.path)
+
+        return Entry(before.node, before.path, children=children, ordered=False)
 
     def _brought(self, way: Way, path: str) -> Iterator[Entry]:
         """Yield what shards have brought of a directory: nodes, of which nothing is read any more."""
