@@ -266,7 +266,10 @@ class PrefectApi:
             raise TransientError(f"the Prefect server failed on {path} (HTTP {response.status_code})")
         if not response.is_success:  # a redirect, too: it would be taken for an empty answer
             raise InputError(f"the Prefect server refused {path}: {response.text[:500]}")
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except ValueError as error:  # a proxy's own page, as such
+            raise TransientError(f"the Prefect server at {self.url} answered {path} with what is no JSON") from error
 
 
 def not_registered(url: str) -> NotFoundError:

@@ -26,6 +26,7 @@ from edurise_backup.catalog.workers import Announcement
 from edurise_backup.config import Settings, is_name, load_settings
 from edurise_backup.errors import BackupError, ConfigError, ConflictError
 from edurise_backup.monitoring.logs import log_json_where_asked
+from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.operations import Catalog
 from edurise_backup.operations.secrets import prefect_credential
 from edurise_backup.operations.watching import Watch
@@ -170,6 +171,9 @@ class Upkeep:
             except BackupError as error:
                 say("\n".join(error.lines()))
                 self._watch.close()  # what is wrong with it may be gone once it is opened again
+            except Exception as error:  # noqa: BLE001  else this host took runs on, and nobody heard of it any more
+                say(f"the upkeep of this worker failed: {REDACTOR.clean(repr(error))}; it goes on")
+                self._watch.close()
             self._ended.wait(LOOK_SECONDS)
 
     def look(self, now: float) -> None:

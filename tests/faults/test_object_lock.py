@@ -245,6 +245,56 @@ def test_a_round_of_extensions_is_bounded_and_the_next_one_goes_on(place: Place)
     assert second.behind == 0
 
 
+@pytest.mark.parametrize(("before", "after"), [(10, 365), (0, 30)], ids=["longer", "set for the first time"])
+def test_a_lock_that_is_changed_is_given_to_what_was_written_before(
+    locking: S3Server, tmp_path: Path, before: int, after: int
+) -> None:
+    """What no note knows counts as locked since it was written only when that was with the lock that is set now."""
+    one = ObjectLock(LockMode.COMPLIANCE, timedelta(days=before)) if before else ObjectLock()
+    place = Place(locking, tmp_path, one)
+    back_up(place.open(), small_tree(tmp_path / "tree"))
+    if before:
+        assert place.prune().locks is not None
+    write(tmp_path / "tree" / "more", b"more" * 1000)
+    back_up(place.open(), tmp_path / "tree")  # no note of this one's objects
+    place.lock = ObjectLock(LockMode.COMPLIANCE, timedelta(days=after))
+    repository = place.open()
+    packs = {pack for pack, _ in repository.index.sizes()}
+    found = keep_locked(
+        repository.box, place.store().vault, packs, now=place.clock(), progress=SilentProgress(), most=4
+    )
+    assert (found.extended, found.earliest) == (4, place.clock()), "what is left may have no lock at all"
+    found = keep_locked(repository.box, place.store().vault, packs, now=place.clock(), progress=SilentProgress())
+    assert found.behind == 0
+    ends = [place.until(name) for name in [*place.names(), "config"] if place.lock.covers(name)]
+    assert None not in ends
+    first = min(end for end in ends if end)
+    assert first > place.clock() + timedelta(days=after - 1)
+    assert found.earliest is not None
+    assert abs(found.earliest - first) < timedelta(hours=1), "what is told is so"
+
+
+def test_one_object_that_is_refused_costs_none_of_the_others(place: Place) -> None:
+    back_up(place.open(), small_tree(place.folder / "tree"))
+    repository, real = place.open(), place.store().vault
+    refused = next(name for name in place.names() if name.startswith("keys/"))
+
+    class Stubborn:
+        """A server that keeps one object's lock as it is."""
+
+        lock, created, versions = real.lock, real.created, real.versions
+
+        def extend(self, name: str, until: datetime) -> bool:
+            if name == refused:
+                raise UnreachableError("the server refuses this one")
+            return real.extend(name, until)
+
+    found = keep_locked(repository.box, Stubborn(), set(), now=place.clock(), progress=SilentProgress())  # type: ignore[arg-type]
+    assert found.extended > 1
+    assert found.behind == 1
+    assert "the server refuses this one" in found.troubles[0]
+
+
 def test_whoever_may_not_extend_is_told_and_has_pruned(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     back_up(place.open(), small_tree(place.folder / "tree"))
 

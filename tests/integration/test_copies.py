@@ -103,6 +103,25 @@ def test_a_restore_point_that_vanished_from_a_copy_is_told_and_copied_again(copi
     assert status_of(copied).count(CopyState.WHOLE) == 1
 
 
+def test_a_part_of_a_restore_point_that_vanished_is_noticed_by_everybody(copied: Product) -> None:
+    """Whoever deletes all but one snapshot of each set must not be taken for a copy that is under way."""
+    backup = back_up(copied)
+    operations.copy_backups("offsite", settings=copied.settings)
+    assert operations.verify_copy("offsite", settings=copied.settings).verification_status is Verdict.PASSED
+    (point,) = status_of(copied).points
+    lose_snapshot(folder_of(copied), point.snapshots[0])
+    checked = operations.check_copy("offsite", read_data=True, settings=copied.settings)
+    assert checked.verification_status is Verdict.FAILED
+    assert str(backup.id) in checked.findings[0]
+    assert [found.backup_id for found in status_of(copied).damaged] == [backup.id]
+    with pytest.raises(ConflictError, match="gone from the copy offsite"):
+        operations.prune_copy("offsite", grace="0", max_removed="100%", settings=copied.settings)
+    job = operations.copy_backups("offsite", settings=copied.settings)
+    assert "gone, and nobody has forgotten them" in job.warnings[0]
+    (point,) = status_of(copied).points
+    assert (point.state, point.outcome, point.verified_at) == (CopyState.WHOLE, None, None), "nobody has read it yet"
+
+
 def test_what_the_primary_lost_is_a_warning_and_the_rest_arrives(copied: Product) -> None:
     (copied.storage / "media" / "film.bin").unlink()
     good = back_up(copied, "files")

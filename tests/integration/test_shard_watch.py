@@ -81,3 +81,17 @@ def test_who_has_ended_or_begun_anew_is_not_still(catalog: Catalog, job: JobId) 
     assert watch.still() == []
     clock.now += 60
     assert watch.still() == []
+
+
+def test_who_comes_back_late_does_not_end_what_another_one_does_now(catalog: Catalog, job: JobId) -> None:
+    take = "UPDATE job_shards SET pid = pid + 1, tries = 2 WHERE number = 1"
+    catalog.sessions.run(lambda connection: connection.execute(take) and None)
+    assert not catalog.shards.beat(job, 1, bytes_done=5, files_done=0)
+    catalog.shards.end(job, 1, ShardStatus.FAILED, bytes_done=5, files_done=0)
+    row = catalog.shards.of(job)[1]
+    assert (row.status, row.bytes_done) == (ShardStatus.RUNNING, 0)
+
+
+def test_a_plan_is_written_once_though_nobody_heard_of_it(catalog: Catalog, job: JobId) -> None:
+    assert catalog.shards.plan(JobKind.BACKUP, job, ["d", "e"]) == 3
+    assert [row.what for row in catalog.shards.of(job)] == ["a", "b", "c", "d", "e"]

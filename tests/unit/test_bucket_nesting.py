@@ -8,7 +8,9 @@ import pytest
 
 from edurise_backup.config import load_settings
 from edurise_backup.errors import InputError
+from edurise_backup.model.stores import KnownStore
 from edurise_backup.operations.buckets import refuse_repository
+from edurise_backup.operations.store_refusals import refuse_place
 
 
 def refuse(folder: Path, repository: str, source: str, exclude: str = "") -> None:
@@ -54,3 +56,17 @@ def test_one_beside_it_or_that_excludes_it_is_backed_up(
     tmp_path: Path, repository: str, source: str, exclude: str
 ) -> None:
     refuse(tmp_path, repository, source, exclude)
+
+
+def test_a_copy_in_a_bucket_that_is_backed_up_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "edurise-backup.toml"
+    path.write_text(
+        '[repository]\nlocation = "/srv/repository"\n[[bucket]]\nname = "b"\nlocation = "s3:https://h/media"\n'
+        '[[copy]]\nname = "off"\nlocation = "s3:https://h/media/copies"\npassword_file = "p"\n'
+    )
+    settings = load_settings(path, {})
+    with pytest.raises(InputError, match="a backup would back itself up"):
+        refuse_repository(settings, settings.buckets[0])
+    (tmp_path / "p").write_text("words of its own")
+    with pytest.raises(InputError, match="a backup would back itself up"):
+        refuse_place(settings, KnownStore("off", settings.copies[0]), ())

@@ -62,7 +62,7 @@ class BackupCopies:
         return self._read(query, {}, BackupCopy)
 
     def put(self, rows: Collection[BackupCopy]) -> None:
-        """Write rows over what is there; what was proved of one, and when it came, stays."""
+        """Write rows over what is there; when one came stays, and what was proved of the same snapshots."""
 
         def work(connection: Connection) -> None:
             with connection.cursor() as cursor:
@@ -71,7 +71,11 @@ class BackupCopies:
                         VALUES (%s, %s, %s, %s, %s, %s)
                         ON CONFLICT (store, backup_id) DO UPDATE SET state = excluded.state,
                             snapshots = excluded.snapshots, bytes = coalesce(excluded.bytes, backup_copies.bytes),
-                            copied_at = coalesce(backup_copies.copied_at, excluded.copied_at)""",
+                            copied_at = coalesce(backup_copies.copied_at, excluded.copied_at),
+                            verified_at = CASE WHEN excluded.snapshots = backup_copies.snapshots
+                                          THEN backup_copies.verified_at END,
+                            outcome = CASE WHEN excluded.snapshots = backup_copies.snapshots
+                                      THEN backup_copies.outcome END""",
                     [
                         (row.store, row.backup_id, row.state.value, list(row.snapshots), row.bytes, row.copied_at)
                         for row in rows

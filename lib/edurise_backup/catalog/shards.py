@@ -75,18 +75,18 @@ class Shards:
     def plan(self, kind: JobKind, job_id: UUID, what: Sequence[str]) -> int:
         """Write a row for each further shard of a job; return the number of the first one."""
         column = _COLUMNS[kind]
+        first = len(self.of(job_id))
 
-        def work(connection: Connection) -> int:
-            found = connection.execute("SELECT count(*) FROM job_shards WHERE job_id = %s", (job_id,)).fetchone()
-            first = int(str(found[0])) if found else 0
+        def work(connection: Connection) -> None:  # may be done once more, when nobody heard that it was
             for number, text in enumerate(what, first):
                 connection.execute(
-                    f"INSERT INTO job_shards ({column}, number, what) VALUES (%s, %s, %s)",  # noqa: S608  our own word
+                    f"""INSERT INTO job_shards ({column}, number, what) VALUES (%s, %s, %s)
+                        ON CONFLICT (job_id, number) DO NOTHING""",  # noqa: S608  our own word
                     (job_id, number, text),
                 )
-            return first
 
-        return self._sessions.run(work)
+        self._sessions.run(work)
+        return first
 
     def begin(self, job_id: UUID, number: int) -> bool:
         """Note that this process works on a shard now; return whether the job is wanted."""
@@ -116,7 +116,8 @@ class Shards:
         self._tell(
             f"""UPDATE job_shards SET status = '{status.value}', completed_at = greatest(%(now)s, started_at),
                    heartbeat_at = %(now)s, bytes_done = %(bytes)s, files_done = %(files)s
-               WHERE job_id = %(job)s AND number = %(number)s AND status = 'running'""",  # noqa: S608  our own word
+               WHERE job_id = %(job)s AND number = %(number)s AND status = 'running'
+                   AND host = %(host)s AND pid = %(pid)s""",  # noqa: S608  our own word
             job_id,
             number,
             bytes_done,

@@ -31,7 +31,7 @@ class CopyState(StrEnum):
     FORGOTTEN = "forgotten"
     """The copy's retention let it go: it is not brought again."""
     GONE = "gone"
-    """It was there, and is neither listed nor forgotten now."""
+    """It was whole there, and at least a part is neither listed nor forgotten now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,16 @@ def bucket_wire(source: BucketSettings) -> Wire:
 
 
 def refuse_repository(settings: Settings, source: BucketSettings) -> None:
-    """Raise InputError when the repository lies in the source, or the source in it: a backup would back itself up."""
-    if not is_s3(settings.repository.location):
+    """Raise InputError when a repository lies in the source, or the source in it: a backup would back itself up."""
+    for location in (settings.repository.location, *(copy.location for copy in settings.copies)):
+        refuse_within(location, source)
+
+
+def refuse_within(location: str, source: BucketSettings) -> None:
+    """Raise InputError when the repository at a location lies in the source, or the source in it."""
+    if not is_s3(location):
         return
-    own, place = parse_s3(settings.repository.location), bucket_place(source)
+    own, place = parse_s3(location), bucket_place(source)
     if (own.endpoint, own.bucket) != (place.endpoint, place.bucket):
         return
     inside, top = own.key(""), place.key("")

@@ -81,6 +81,8 @@ def standing(
         state = CopyState.WHOLE
     elif set(absent) <= there.waiting or (known is not None and known.state is CopyState.FORGOTTEN):
         state = CopyState.FORGOTTEN
+    elif known is not None and known.copied_at is not None:  # it was whole
+        state = CopyState.GONE
     elif len(absent) < len(snapshots):
         state = CopyState.PARTIAL
     elif known is not None:
@@ -88,6 +90,7 @@ def standing(
     else:
         return None
     came = known.copied_at if known else None
+    proved = known if known and known.snapshots == snapshots else None  # of others nobody has read a byte
     return BackupCopy(
         store,
         backup.id,
@@ -95,8 +98,8 @@ def standing(
         snapshots,
         known.bytes if known else None,
         came or (now if state is CopyState.WHOLE else None),
-        known.verified_at if known else None,
-        known.outcome if known else None,
+        proved.verified_at if proved else None,
+        proved.outcome if proved else None,
     )
 
 

@@ -105,6 +105,7 @@ def _forget(
                 continue  # pinned or held since the plan: all of it stays
             for name in filter(None, reversed(row.snapshots)):  # the metadata first: a set that has it looks whole
                 with suppress(NotFoundError):  # somebody else has forgotten it since
-                    repository.forget(SnapshotId(name), grace=grace, now=now, kept=kept)
+                    removed = catalog.clock()
+                    repository.forget(SnapshotId(name), grace=grace, now=now, kept=kept, removed=removed)
             gone = tuple("" for _ in row.snapshots)
             catalog.copies.put([replace(row, state=CopyState.FORGOTTEN, snapshots=gone)])

@@ -66,7 +66,7 @@ def verify_copy(
                 listed = [name for name in ids if name]
                 found = check(repository, progress=reporter, read_data=True, snapshots=listed, now=catalog.clock)
             lost = [f"a snapshot of its {part.part.value} part is not there" for part in _absent(chosen, ids)]
-            return _checked(repository, started, found, [*lost, *there.problems])
+            return _checked(repository, started, found, lost, there.problems)
 
         done = run_on_copy(
             settings, catalog, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop, queued=job_id
@@ -141,11 +141,9 @@ def prune_copy(
             options = wish.options
             if not dry_run:
                 options = authorised_prune(catalog, settings, who, repository, options, known=known, progress=reporter)
-            chosen = replace(wish, options=options)
-            done = pruned_job(repository, known, chosen, reporter, started, now=catalog.clock)
-            if not dry_run:
                 catalog.audit.add(who, PRUNE, str(started.id), detail={"asked": started.asked, "store": store})
-            return done
+            chosen = replace(wish, options=options)
+            return pruned_job(repository, known, chosen, reporter, started, now=catalog.clock)
 
         return run_on_copy(
             settings, catalog, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop, queued=job_id
@@ -228,7 +226,10 @@ def _absent(backup: BackupJob, ids: Collection[str]) -> list[PartResult]:
     return [part for part, name in zip(backup.parts, ids, strict=True) if not name]
 
 
-def _checked(repository: Repository, job: MaintenanceJob, found: CheckResult, more: Collection[str]) -> MaintenanceJob:
+def _checked(
+    repository: Repository, job: MaintenanceJob, found: CheckResult, more: Collection[str], beside: Collection[str] = ()
+) -> MaintenanceJob:
+    """Return the finished job; `beside` is wrong there, too, and no fault of what was looked at."""
     findings = [*more, *found.findings]
     return replace(
         job,
@@ -236,7 +237,7 @@ def _checked(repository: Repository, job: MaintenanceJob, found: CheckResult, mo
         verification_status=Verdict.FAILED if findings else Verdict.PASSED,
         figures=checked_figures(repository, found),
         findings=findings_of(findings, found),
-        remarks=tuple(map(storable, found.remarks[:_SHOWN])),
+        remarks=tuple(map(storable, [*beside, *found.remarks][:_SHOWN])),
     )
 
 

@@ -306,7 +306,8 @@ def forget_whole(
             for part in reversed(backup.parts):  # the metadata first: a set that has it looks whole
                 if part.snapshot_id in listed:
                     with suppress(NotFoundError):  # somebody else has forgotten it since
-                        repository.forget(SnapshotId(part.snapshot_id), grace=grace, now=moment, kept=kept)
+                        snapshot = SnapshotId(part.snapshot_id)
+                        repository.forget(snapshot, grace=grace, now=moment, kept=kept, removed=catalog.clock())
             # a check beside us may have seen all snapshots and taken the mark away
             mark_forgotten(catalog.sessions, [backup.id], at=moment, until=until)
             done.append(backup.id)

@@ -88,11 +88,10 @@ def prune_repository(
                 options = authorised_prune(
                     catalog, settings, who, repository, options, known=present.known, progress=reporter
                 )
-            chosen = replace(wish, options=options)
-            done = pruned_job(repository, present.known, chosen, reporter, started, now=catalog.clock)
-            if not dry_run:
+                # before the first deletion: a crash must not leave one of which nobody wrote
                 catalog.audit.add(who, PRUNE, str(started.id), detail={"asked": started.asked})
-            return done
+            chosen = replace(wish, options=options)
+            return pruned_job(repository, present.known, chosen, reporter, started, now=catalog.clock)
 
         return run_maintenance(
             catalog, settings, job, work, flow_run_id=flow_run_id, progress=progress, stop=stop, queued=job_id

@@ -80,7 +80,7 @@ def forget_snapshots(
         progress.phase("forget")
         for snapshot_id in gone:
             progress.raise_if_cancelled()
-            repository.forget(snapshot_id, grace=grace, now=moment, kept=kept)
+            repository.forget(snapshot_id, grace=grace, now=moment, kept=kept, removed=now())
         plan = None
         if prune is not None:
             plan = prepare_prune(repository, lock, prune.options, progress=progress, seen=found, now=now)

@@ -10,6 +10,7 @@ from edurise_backup.config import Settings, is_name
 from edurise_backup.errors import ConflictError, InputError
 from edurise_backup.model.location import directory_of, is_s3, parse_s3
 from edurise_backup.model.stores import PRIMARY, KnownStore
+from edurise_backup.operations.buckets import refuse_within
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.engine import refuse_nested
@@ -38,6 +39,8 @@ def refuse_place(settings: Settings, store: KnownStore, others: Iterable[KnownSt
         refuse_nested(files.paths, location, files.exclude)
     for listed in settings.configuration:
         refuse_nested(listed.paths, location, listed.exclude)
+    for bucket in settings.buckets:
+        refuse_within(location, bucket)
 
 
 def refuse_name(settings: Settings, catalog: Catalog, name: str) -> None:

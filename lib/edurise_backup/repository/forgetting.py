@@ -68,11 +68,13 @@ def forget(
     now: datetime,
     grace: timedelta = GRACE,
     kept: Mapping[str, Protection] | None = None,
+    removed: datetime | None = None,
 ) -> None:
     """Take a snapshot away, so that it can be brought back for `grace`; zero means at once and for ever.
 
     A shared lock is enough: it keeps prunes out. `kept`: what pins and holds
-    keep, from whoever has just read them. Raises ConflictError for a snapshot
+    keep, from whoever has just read them. `removed`: the time of this moment, where `now` is when the decision was
+    made; by it our deletion is told from a stranger's. Raises ConflictError for a snapshot
     that is pinned or held, NotFoundError, DamageError.
     """
     refuse_protected([snapshot_id], kept_snapshots(box, now) if kept is None else kept)
@@ -89,7 +91,7 @@ def forget(
         _proved(note, snapshot_id)
         # a name of its own: whoever forgets the same snapshot beside us never touches our note
         box.save_note(f"{FOLDER}/{snapshot_id}-{secrets.token_hex(4)}", msgspec.json.encode(note))
-    take_away(box, [name], now=now)
+    take_away(box, [name], now=removed or now)
     if grace <= timedelta(0):  # what a forget that was cut short has noted does not count either
         for left in [left for left in box.notes(FOLDER) if left.startswith(f"{FOLDER}/{snapshot_id}-")]:
             box.store.delete(f"{NOTES}/{left}")

@@ -29,7 +29,9 @@ _MOST = 2000
 _SOON = timedelta(hours=1)
 """So long may the deletions take that a note announces."""
 _SKEW = timedelta(minutes=5)
-"""The store's clock may be behind ours."""
+"""The store's clock may be behind ours, or ahead."""
+_NAMED = 1000
+"""Names in one note."""
 
 
 class _Note(msgspec.Struct):
@@ -55,12 +57,15 @@ class Removed:
 
 
 def take_away(box: ObjectBox, names: Collection[str], *, now: datetime | None = None) -> None:
-    """Remove objects that a lock may still hold; the note is durable before the first of them goes."""
-    if box.vault is not None and names:
-        note = _Note(moment_text(now or utc_now()), sorted(names))
-        box.save_note(f"{FOLDER}/{secrets.token_hex(16)}", msgspec.json.encode(note))
-    for name in names:
-        box.store.delete(name)
+    """Remove objects that a lock may still hold; a note of each is durable before it goes."""
+    going = sorted(names) if box.vault is not None else list(names)
+    for start in range(0, len(going), _NAMED):
+        part = going[start : start + _NAMED]
+        if box.vault is not None:
+            note = _Note(moment_text(now or utc_now()), part)
+            box.save_note(f"{FOLDER}/{secrets.token_hex(16)}", msgspec.json.encode(note))
+        for name in part:
+            box.store.delete(name)
 
 
 def read_removed(box: ObjectBox) -> Removed:
@@ -85,22 +90,36 @@ def purge(box: ObjectBox, vault: Vault, *, now: datetime) -> list[str]:
     """
     left = _MOST
     for name, (time, names) in sorted(read_removed(box).notes.items(), key=lambda item: item[1][0]):
-        if time + vault.lock.period + timedelta(days=1) > now or len(names) > left:
+        if time + vault.lock.period + timedelta(days=1) > now:
+            continue
+        if len(names) > left and left < _MOST:  # an earlier release wrote longer ones: the first one that is due goes
             continue
         left -= len(names)
         try:
-            for one in names:
-                _purge_one(vault, one, time)
+            purged = [_purge_one(vault, one, time) for one in names]
         except BackupError as error:
             return [f"older versions of what was removed stay, and are paid for: {error.message}"]
-        box.store.delete(f"{NOTES}/{name}")
+        if all(purged):
+            box.store.delete(f"{NOTES}/{name}")
     return []
 
 
-def _purge_one(vault: Vault, name: str, time: datetime) -> None:
+def _purge_one(vault: Vault, name: str, time: datetime) -> bool:
+    """Drop what lay below the marker of then; False while something later lies there, of which another note tells.
+
+    A marker goes last, and only when nothing is left that would be there again without it: what was brought back
+    meanwhile and removed once more has its own note, whose time comes later.
+    """
     versions = [version for version in vault.versions(name) if version.name == name]
     if not any(version.marker and version.newest for version in versions):
-        return  # it was brought back
-    for version in sorted(versions, key=lambda version: version.marker):  # a crash between leaves it hidden
-        if version.marker or version.modified <= time:
+        return True  # it was brought back
+    real = [version for version in versions if not version.marker]
+    old = [version for version in real if version.modified <= time + _SKEW]
+    for version in old:
+        vault.drop(version)
+    if len(old) < len(real):
+        return False
+    for version in versions:
+        if version.marker:
             vault.drop(version)
+    return True

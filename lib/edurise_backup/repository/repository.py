@@ -305,12 +305,14 @@ class Repository:
         grace: timedelta = GRACE,
         now: datetime | None = None,
         kept: Mapping[str, Protection] | None = None,
+        removed: datetime | None = None,
     ) -> None:
         """Take a snapshot away; it can be brought back until `grace` is over. Its data stays until a prune.
 
         Raises ConflictError for one that is pinned or held; `kept` says which are, else their notes are read.
+        `now` is when that was decided, `removed` this moment, where they differ.
         """
-        forget(self.box, snapshot_id, now=now or datetime.now(UTC), grace=grace, kept=kept)
+        forget(self.box, snapshot_id, now=now or datetime.now(UTC), grace=grace, kept=kept, removed=removed)
 
     # Writing
 

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from edurise_backup.errors import NotFoundError, TransientError, UnreachableError
+from edurise_backup.errors import BackupError, NotFoundError, TransientError, UnreachableError
 from edurise_backup.model.object_lock import ObjectLock, Version
 from edurise_backup.ports import Clock
 from edurise_backup.s3.listing import pages_below
@@ -64,7 +64,7 @@ class S3Vault:
         return until
 
     def extend(self, name: str, until: datetime) -> bool:
-        """Have the object locked until then; False when it is not there any more."""
+        """Have the object locked until then, or longer; False when it is not there any more."""
         retention = {"Mode": self.lock.mode.value.upper(), "RetainUntilDate": until}
         try:
             self._ask("PutObjectRetention", name, Retention=retention, ChecksumAlgorithm="SHA256")
@@ -72,6 +72,11 @@ class S3Vault:
             if error.hint:  # the bucket is not there
                 raise
             return False
+        except BackupError:  # a lock is never shortened: one that lasts longer is what was asked for
+            found = self._found(name)
+            held = _locked(found, self._clock()) if found is not None else None
+            if held is None or held < until:
+                raise
         return True
 
     def created(self, prefix: str) -> Iterator[tuple[str, datetime]]:
