@@ -9,9 +9,12 @@ import pytest
 
 from edurise_backup.catalog.records import JobKind
 from edurise_backup.catalog.shards import ShardStatus
+from edurise_backup.errors import CancelledError
 from edurise_backup.model.jobs import JobId
 from edurise_backup.operations import open_catalog, queue_backup
 from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.shard_orders import BringOrder
+from edurise_backup.operations.shard_telling import telling
 from edurise_backup.operations.shard_watch import ShardWatch
 from tests.support.catalog import Product
 
@@ -95,3 +98,15 @@ def test_who_comes_back_late_does_not_end_what_another_one_does_now(catalog: Cat
 def test_a_plan_is_written_once_though_nobody_heard_of_it(catalog: Catalog, job: JobId) -> None:
     assert catalog.shards.plan(JobKind.BACKUP, job, ["d", "e"]) == 3
     assert [row.what for row in catalog.shards.of(job)] == ["a", "b", "c", "d", "e"]
+
+
+def test_who_brings_bytes_and_stood_still_asks_before_the_next_step(catalog: Catalog, job: JobId) -> None:
+    """Another one has brought them, and people work on those files by now."""
+    order = BringOrder(job=job, number=1, store="", repository="", target="", packs=(), helped=False)
+    with telling(catalog.shards, order, 0.0) as progress:
+        progress.raise_if_cancelled()  # still wanted
+        take = "UPDATE job_shards SET pid = pid + 1, tries = 2 WHERE number = 1"
+        catalog.sessions.run(lambda connection: connection.execute(take) and None)
+        with pytest.raises(CancelledError):
+            progress.raise_if_cancelled()
+    assert catalog.shards.of(job)[1].status is ShardStatus.RUNNING

@@ -7,13 +7,10 @@ Each order may be done several times, also by two workers at once.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from edurise_backup.catalog.shards import Shards, ShardStatus
 from edurise_backup.config import Settings
 from edurise_backup.errors import (
     BackupError,
@@ -42,6 +39,7 @@ from edurise_backup.operations.shard_orders import (
     decode_order,
     encode_answer,
 )
+from edurise_backup.operations.shard_telling import telling
 from edurise_backup.operations.shared_sources import open_ordered
 from edurise_backup.operations.stores import find_store, opened_store
 from edurise_backup.operations.supply import STEP_IN_SECONDS
@@ -55,14 +53,11 @@ from edurise_backup.verification.sharding import examine_packs
 
 Answer = ShardAnswer | list[tuple[str, Examined]] | Brought | Proved
 
-BEAT_SECONDS = 2.0
-"""How often a worker tells how far it is, and asks whether it is still wanted."""
-
 
 def do_order(encoded: bytes, settings: Settings) -> bytes:
     """Do what an order says, and return the answer; raises CancelledError once its job is not wanted any more."""
     order, errand = decode_order(encoded), Errand(settings)
-    with open_catalog(settings) as catalog, _telling(catalog.shards, order) as progress:
+    with open_catalog(settings) as catalog, telling(catalog.shards, order, catalog.silence.total_seconds()) as progress:
         errand.follow(progress)
         store = find_store(settings, catalog, order.store)
         limits = errand.limits_of(store.name, store.settings)
@@ -139,55 +134,3 @@ def _archive(order: ArchiveOrder, settings: Settings, repository: Repository, pr
             settings=writing,
             readers=readers,
         )
-
-
-@dataclass(slots=True)
-class _Counts:
-    bytes: int = 0
-    files: int = 0
-
-
-class _Telling(SilentProgress):
-    """Counts for the row of a shard."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts = _Counts()
-        self._guard = threading.Lock()
-
-    def advance(self, *, bytes_done: int = 0, files_done: int = 0) -> None:
-        """Count what was done."""
-        with self._guard:
-            self.counts.bytes += bytes_done
-            self.counts.files += files_done
-
-
-@contextmanager
-def _telling(shards: Shards, order: Order) -> Iterator[_Telling]:
-    """Have the shard's row say how far it is, and the work stop when the job is not wanted any more.
-
-    A catalog that does not answer stops nothing: whoever joins proves what counts.
-    """
-    progress, ended = _Telling(), threading.Event()
-    if not shards.begin(order.job, order.number):
-        progress.cancel()
-
-    def tell() -> None:
-        while not ended.wait(BEAT_SECONDS):
-            with suppress(BackupError):
-                counts = progress.counts
-                if not shards.beat(order.job, order.number, bytes_done=counts.bytes, files_done=counts.files):
-                    progress.cancel()
-
-    thread = threading.Thread(target=tell, name="shard-heartbeat", daemon=True)
-    thread.start()
-    status = ShardStatus.FAILED
-    try:
-        yield progress
-        status = ShardStatus.DONE
-    finally:
-        ended.set()
-        thread.join()
-        counts = progress.counts
-        with suppress(BackupError):
-            shards.end(order.job, order.number, status, bytes_done=counts.bytes, files_done=counts.files)
