@@ -132,19 +132,21 @@ class _Copy:
         with self._destination.writer(self._lock, self._settings) as sink:
             plan = _Plan()
             self._progress.phase("trees")
-            while waiting and plan.bytes < batch_bytes:
+            while waiting and not plan.brought and plan.bytes < batch_bytes:
                 taken.append(waiting.popleft())
-                self._plan(taken[-1][1].tree, plan)
-            self._progress.phase("copy", bytes_total=plan.bytes)
-            self._copy(plan, sink)
+                for _ in self._plan(taken[-1][1].tree, plan):
+                    if plan.bytes >= batch_bytes:  # of a large snapshot a part goes ahead, so memory stays bounded
+                        self._bring(plan, sink)
+                        self._progress.phase("trees")
+            self._bring(plan, sink)
         self.result.blobs += sink.stats.data_blobs + sink.stats.tree_blobs
         self.result.plain_bytes += sink.stats.plain_bytes
         self.result.stored_bytes += sink.stats.stored_bytes
         for snapshot_id, snapshot in taken:
             self._publish(snapshot_id, snapshot)
 
-    def _plan(self, tree: str, plan: _Plan) -> None:
-        """Walk what was not walked yet; a tree that is damaged is noted, and the walk goes on beside it."""
+    def _plan(self, tree: str, plan: _Plan) -> Iterator[None]:
+        """Walk what was not walked yet, and yield after each tree; one that is damaged is noted, and passed over."""
         stack = [BlobId(bytes.fromhex(tree))]
         while stack:
             at = stack.pop()
@@ -163,6 +165,13 @@ class _Copy:
                     self._want((BlobKind.DATA, BlobId(bytes.fromhex(name))), plan)
                 if node.subtree is not None:
                     stack.append(BlobId(bytes.fromhex(node.subtree)))
+            yield
+
+    def _bring(self, plan: _Plan, sink: BlobSink) -> None:
+        """Copy what was planned so far."""
+        self._progress.phase("copy", bytes_total=plan.bytes)
+        self._copy(plan, sink)
+        plan.clear()
 
     def _want(self, blob: Blob, plan: _Plan) -> None:
         if blob in plan.blobs or blob in self._destination.index:
@@ -256,7 +265,15 @@ class _Plan:
     def __init__(self) -> None:
         self.bytes = 0
         self.blobs: set[Blob] = set()
+        self.brought = False
+        """A part of it was, and is forgotten here."""
         self._packs: dict[str, list[WantedBlob]] = {}
+
+    def clear(self) -> None:
+        """Forget what was brought."""
+        self.bytes, self.brought = 0, True
+        self.blobs.clear()
+        self._packs.clear()
 
     def add(self, blob: WantedBlob) -> None:
         """Have a blob read with the others of its pack."""
