@@ -166,7 +166,7 @@ def show_requests(costs: StoreCosts) -> None:
         f"{words.size(demand.received)} fetched."
     )
     rows = [row for kind in costs.this_month for row in request_rows(kind)]
-    st.dataframe(rows, width="stretch", hide_index=True)
+    st.dataframe(rows, width="stretch", height="content", hide_index=True)
 
 
 def request_rows(kind: KindTraffic) -> list[dict[str, str | int]]:
@@ -199,7 +199,7 @@ def show_probe(probe: Probe | None, location: str) -> None:
         st.error(words.plain(danger), icon=":material/error:")
     for remark in probe.remarks:
         st.warning(words.plain(remark), icon=":material/warning:")
-    st.dataframe(probe_rows(probe), width="stretch", hide_index=True)
+    st.dataframe(probe_rows(probe), width="stretch", height="content", hide_index=True)
 
 
 def probe_rows(probe: Probe) -> list[dict[str, str]]:
