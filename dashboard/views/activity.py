@@ -21,8 +21,8 @@ from edurise_backup.operations.workers import WorkerState
 TIMES = ("24 hours", "7 days", "30 days", "a year", "all")
 _PLACE = "activity place"
 _ASKED = "activity asked"
+# the address says which run is looked at: it survives a reload, and can be sent to somebody
 _CHOSEN = "run"
-"""The address says which run is looked at: it survives a reload, and can be sent to somebody."""
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from edurise_backup.model.jobs import BackupJob, JobStatus, Verdict
 from edurise_backup.model.maintenance import MaintenanceJob
 
 BUDGETS = {"5%": "5 % of all bytes", "20%": "20 % of all bytes", "100%": "Every byte", "": "Structure only"}
+# findings that are shown; the rest is counted
 SHOWN = 20
-"""Findings that are shown; the rest is counted."""
 NEVER = """\
 **The repository was never checked.**
 

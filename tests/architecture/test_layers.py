@@ -113,3 +113,11 @@ def test_no_file_of_the_project_knows_this_machine() -> None:
     texts = [path for path in (*MODULES, *(CHECKOUT / "tests").rglob("*.py")) if path != here]
     found = [f"{relative(path)}: {place}" for path in texts for place in FOREIGN_PLACES if place in path.read_text()]
     assert found == []
+
+
+def test_no_page_shows_what_is_meant_for_readers_of_its_code() -> None:
+    """Streamlit shows every bare expression of a page's script, so words beside a constant are a comment there."""
+    for path in [CHECKOUT / "dashboard" / "app.py", *sorted((CHECKOUT / "dashboard" / "views").glob("*.py"))]:
+        statements = ast.parse(path.read_text()).body[1:]
+        shown = [one for one in statements if isinstance(one, ast.Expr) and not isinstance(one.value, ast.Call)]
+        assert shown == [], f"{path}:{shown[0].lineno}"
