@@ -12,6 +12,7 @@ from dashboard.queries import RepositoryState
 from dashboard.readings import read_or_stale
 from edurise_backup.model.jobs import BackupJob, JobStatus, Verdict
 from edurise_backup.model.maintenance import MaintenanceJob
+from edurise_backup.model.stores import PRIMARY
 
 BUDGETS = {"5%": "5 % of all bytes", "20%": "20 % of all bytes", "100%": "Every byte", "": "Structure only"}
 # findings that are shown; the rest is counted
@@ -198,6 +199,7 @@ def recent_row(job: MaintenanceJob) -> dict[str, str | int]:
     """Return a job as a line of the table; cells are text, never markup."""
     return {
         "Kind": job.kind.value + (" (dry run)" if job.dry_run else ""),
+        "Store": job.store or PRIMARY,
         "Status": words.status_text(job.status),
         "Found": words.verdict_text(job.verification_status) if job.verification_status else words.UNKNOWN,
         "Asked for": job.asked,
