@@ -48,7 +48,7 @@ def folders_behind(names: NameRange) -> Iterator[str]:
     """Yield the names in a range whose folders' keys come behind the range's end."""
     end = names.end or b""
     for length, following in enumerate(end):
-        if following < ord("/") and end[:length] >= names.first:
+        if following < ord("/") and end[:length] >= names.first and b"\0" not in end[:length]:  # no key has it
             try:
                 yield end[:length].decode()
             except UnicodeDecodeError:  # half a character is no name
