@@ -83,11 +83,12 @@ def create_backup(
     errand = Errand(settings, progress=progress, stop=stop)
     prepared = prepare(errand) if job_id is None and flow_run_id is None else None
     with open_catalog(settings) as catalog:
-        if job_id is None and flow_run_id is not None:  # nobody watches it: what stops it must be told in a row
-            queued = _new_job(settings, backup_type(type), source, incremental, tags, None)
-            catalog.jobs.create(queued)
-            catalog.jobs.attach_flow_run(queued.id, flow_run_id)
-            job_id = queued.id
+        if flow_run_id is not None:  # nobody watches it: what stops it before it starts must be told in a row, too
+            if job_id is None:
+                queued = _new_job(settings, backup_type(type), source, incremental, tags, None)
+                catalog.jobs.create(queued)
+                job_id = queued.id
+            catalog.jobs.attach_flow_run(job_id, flow_run_id)
         with told_in_row(catalog.jobs, job_id):
             refuse_partial(catalog, settings, backup_type(type), source)
             errand.await_job(catalog, catalog.jobs, job_id)
