@@ -62,7 +62,8 @@ def test_a_primary_that_vanishes_in_the_middle_costs_nothing(product: Product, t
     done = recovered(product.settings, job, workers, tmp_path / "target")
     assert not primary.exists()
     assert (done.status, done.verification_status) == (JobStatus.COMPLETED, Verdict.PASSED)
-    assert done.stores == ("primary", "offsite") or first
+    assert done.stores[0] == "primary"
+    assert "offsite" in done.stores or first, "what was read before needs nobody to step in"
     assert as_it_was(product, tmp_path / "target")
 
 

@@ -30,6 +30,6 @@ def locks_run_out(facts: Facts) -> Iterator[Alarm]:
             f"the first object locks of what lives on in {locks.store} {when}{rest}, and no prune has extended them: "
             "whoever has a credential that deletes could delete backups then",
             f"prune {locks.store} (`edurise-backup prune`, of a copy `edurise-backup prune --copy NAME`), and see "
-            f"that the schedule of that runs more often than every "
-            f"{max(1, locks.days // 2)} days: docs/operations/object-storage.md, Object lock",
+            f"that its schedule runs more often than every {max(1, locks.days // 2)} days: "
+            "docs/operations/object-storage.md, Object lock",
         )

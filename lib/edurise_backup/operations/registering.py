@@ -91,7 +91,7 @@ def register_store(
                     catalog.store_use.add_probe(probe, store=store.name)
                 note_opened(settings, catalog, store, repository)
                 ended = _ended(started, repository, probe)
-                return _with_key_in_file(settings, ended, name, made.pop()) if made and flow_run_id else ended
+                return _with_key_in_file(settings, ended, name, made[0]) if made and flow_run_id else ended
 
             done = run_job(
                 catalog.maintenance,
@@ -102,7 +102,7 @@ def register_store(
                 progress=progress,
                 stop=stop,
             )
-    return Registered(done, bool(made), made[0] if made else "")
+    return Registered(done, bool(made), made[0] if made and not flow_run_id else "")
 
 
 def _with_key_in_file(settings: Settings, job: MaintenanceJob, name: str, key: str) -> MaintenanceJob:

@@ -63,7 +63,8 @@ class Telling(SilentProgress):
                 try:
                     self.tell()
                 except BackupError:
-                    time.sleep(BEAT_SECONDS)
+                    if self._cancelled.wait(BEAT_SECONDS):
+                        break
         super().raise_if_cancelled()
 
 
