@@ -36,14 +36,6 @@ pytestmark = pytest.mark.usefixtures("credential")
 SMALL = PartSizes(whole=1 << 20, part=5 << 20)
 
 
-@pytest.fixture(params=["rclone", pytest.param("swift", marks=pytest.mark.slow)])
-def server(request: pytest.FixtureRequest) -> S3Server:
-    """Give one server of each kind."""
-    found = request.getfixturevalue(request.param)
-    assert isinstance(found, S3Server)
-    return found
-
-
 @dataclass(slots=True)
 class Restoring:
     """A bucket, its snapshot, and an empty bucket."""

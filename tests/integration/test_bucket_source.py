@@ -42,14 +42,6 @@ from tests.support.s3_stores import access_to, new_bucket
 pytestmark = pytest.mark.usefixtures("credential")
 
 
-@pytest.fixture(params=["rclone", pytest.param("swift", marks=pytest.mark.slow)])
-def server(request: pytest.FixtureRequest) -> S3Server:
-    """Give one server of each kind."""
-    found = request.getfixturevalue(request.param)
-    assert isinstance(found, S3Server)
-    return found
-
-
 @pytest.fixture
 def repository() -> Repository:
     """Give an empty repository."""

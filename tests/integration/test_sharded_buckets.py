@@ -42,14 +42,6 @@ pytestmark = pytest.mark.usefixtures("credential")
 SMALL = ("b-1", "b/x", "b/y/z", "b.c", "b0", "photos-5/a", "photos-7", "photos/1", "photos/2/3", "photos1", "z")
 
 
-@pytest.fixture(params=["rclone", pytest.param("swift", marks=pytest.mark.slow)])
-def server(request: pytest.FixtureRequest) -> S3Server:
-    """Give one server of each kind."""
-    found = request.getfixturevalue(request.param)
-    assert isinstance(found, S3Server)
-    return found
-
-
 @pytest.fixture
 def repository() -> Repository:
     """Give an empty repository."""

@@ -282,6 +282,14 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(params=["rclone", pytest.param("swift", marks=pytest.mark.slow)])
+def server(request: pytest.FixtureRequest) -> S3Server:
+    """Give one server of each kind."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, S3Server)
+    return found
+
+
 @pytest.fixture
 def credential(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no credential of this machine's in the environment."""
