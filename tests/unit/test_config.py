@@ -75,7 +75,7 @@ def test_what_the_file_says_of_the_repository_and_the_objectives_is_kept(tmp_pat
 
 
 def test_the_pages_example_is_a_configuration(tmp_path: Path) -> None:
-    (example,) = blocks(page(PAGE), "toml")
+    example, *_ = blocks(page(PAGE), "toml")
     found = settings_of(tmp_path, example)
     assert [database.name for database in found.databases] == ["platform"]
     assert [files.name for files in found.files] == ["storage"]

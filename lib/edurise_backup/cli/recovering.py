@@ -95,5 +95,7 @@ def recovery_text(done: RecoveryJob, backup: BackupJob) -> str:
             *(f"proved: {printable(check)}" for check in done.checks),
             *(f"warning: {printable(warning)}" for warning in done.warnings),
             *(f"differs: {printable(finding)}" for finding in done.findings),
+            *([f"failed: {printable(done.error)}"] if done.error else []),
+            *([f"To do: {printable(done.hint)}"] if done.hint else []),
         ]
     )

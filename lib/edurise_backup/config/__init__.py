@@ -87,6 +87,7 @@ class Settings:
             *(copy.password(f"copy {copy.name}") for copy in self.copies),
             *(place for copy in self.copies for place in _key_places(f"copy {copy.name}", copy)),
             *(source.password(f"database {source.name}") for source in self.databases),
+            *(source.recovery.password(f"database {source.name}, recovery") for source in self.databases),
             *(SecretPlace(f"bucket {source.name}.access_key", file=source.access_key_file) for source in self.buckets),
             *(SecretPlace(f"bucket {source.name}.secret_key", file=source.secret_key_file) for source in self.buckets),
         )
@@ -158,7 +159,11 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
             command=command_words(found.prefect.auth_command, base),
         ),
         databases=tuple(
-            msgspec.structs.replace(with_password(database, base), bindir=whole(database.bindir))
+            msgspec.structs.replace(
+                with_password(database, base),
+                bindir=whole(database.bindir),
+                recovery=with_password(database.recovery, base),
+            )
             for database in found.database
         ),
         files=tuple(msgspec.structs.replace(files, paths=tuple(map(whole, files.paths))) for files in found.files),

@@ -25,6 +25,7 @@ from edurise_backup.model.settings import (
     FilesSettings,
     ObjectivesSettings,
     PrefectSettings,
+    RecoveryRoleSettings,
     RepositorySettings,
 )
 from edurise_backup.model.sign_in import ApprovalSettings, SignInSettings
@@ -99,11 +100,18 @@ def _check_secrets(found: Contents, path: Path, text: str) -> None:
         ("catalog.password", found.catalog.password("catalog")),
         ("prefect.auth", found.prefect.auth),
         *((f"database[{number}].password", one.password(one.name)) for number, one in enumerate(found.database)),
+        *(
+            (f"database[{number}].recovery.password", one.recovery.password(f"{one.name}, recovery"))
+            for number, one in enumerate(found.database)
+        ),
         *((f"copy[{number}].password", one.password(one.name)) for number, one in enumerate(found.copy)),
     ]
     for key, place in owners:
         if trouble := trouble_with(place):
             raise _mistake(path, text, f"{key}_{trouble[0]}", trouble[1])
+    for number, one in enumerate(found.database):
+        if not one.recovery.url and one.recovery != RecoveryRoleSettings():
+            raise _mistake(path, text, f"database[{number}].recovery.url", "the role that recovers is named by a URL")
 
 
 def _check_names(found: Contents, path: Path, text: str) -> None:

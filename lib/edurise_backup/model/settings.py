@@ -112,6 +112,13 @@ class DaskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 ONE_MACHINE = DaskSettings()
 
 
+class RecoveryRoleSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who brings databases back, and on which server; without a URL that is the one who backs them up."""
+
+    url: str = ""
+    allow_plaintext: bool = False
+
+
 class DatabaseSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A PostgreSQL server whose databases are dumped."""
 
@@ -127,6 +134,8 @@ class DatabaseSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True
     bindir: str = ""
     """The folder of the client tools; found by themselves otherwise."""
     host: Host = ""
+    recovery: RecoveryRoleSettings = RecoveryRoleSettings()
+    """A recovery needs more rights than a backup: its own role, and its own server where that is wanted."""
 
 
 class FilesSettings(msgspec.Struct, Shared, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,6 +8,7 @@ from edurise_backup.config import Settings
 from edurise_backup.config.places import bucket_place
 from edurise_backup.errors import BackupError
 from edurise_backup.model.location import directory_of
+from edurise_backup.model.settings import DatabaseSettings
 from edurise_backup.operations.buckets import look_at_bucket
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.doctor_copies import examine_copies
@@ -18,7 +19,10 @@ from edurise_backup.operations.findings import Finding, Level
 from edurise_backup.operations.probing import last_probe
 from edurise_backup.operations.readiness import data_directory, embedded_server, from_catalog, secret_files
 from edurise_backup.operations.safekeeping import drills, prefect_findings, secrets_in_sight
-from edurise_backup.operations.servers import database_address, database_tools
+from edurise_backup.operations.servers import database_address, database_tools, recovery_address
+from edurise_backup.postgres.connection import connect
+from edurise_backup.postgres.roles import read_globals
+from edurise_backup.recovery.database_rights import lacking_rights, owners_on
 from edurise_backup.repository.keys import RECOVERY_USER
 from edurise_backup.repository.locks import read_locks
 from edurise_backup.repository.repository import Repository
@@ -106,18 +110,43 @@ def _bucket(repository: Repository) -> Iterator[Finding]:
 
 def _databases(settings: Settings) -> Iterator[Finding]:
     for source in settings.databases:
-        address = database_address(source)
-        version = database_tools(source, address).version
-        floor = _FLOORS.get(version.major, 0)
-        if version.minor < floor:
-            yield Finding(
-                Level.WARNING,
-                source.name,
-                f"pg_dump {version} has known holes; {version.major}.{floor} mends them",
-                "upgrade the client tools; restore no dump of unknown origin with these",
-            )
-        else:
-            yield Finding(Level.FINE, source.name, f"{address} answers, pg_dump is {version}")
+        try:
+            yield _database(source)
+            yield _recovering(source)
+        except BackupError as error:  # of one server: the others are looked at, too
+            yield Finding(Level.FAULT, source.name, error.message, error.hint)
+
+
+def _database(source: DatabaseSettings) -> Finding:
+    address = database_address(source)
+    version = database_tools(source, address).version
+    floor = _FLOORS.get(version.major, 0)
+    if version.minor < floor:
+        return Finding(
+            Level.WARNING,
+            source.name,
+            f"pg_dump {version} has known holes; {version.major}.{floor} mends them",
+            "upgrade the client tools; restore no dump of unknown origin with these",
+        )
+    return Finding(Level.FINE, source.name, f"{address} answers, pg_dump is {version}")
+
+
+def _recovering(source: DatabaseSettings) -> Finding:
+    """Say whether the role that recovers could bring back what the server has now."""
+    with connect(database_address(source), autocommit=True) as connection:
+        owners = owners_on(connection)
+        roles = read_globals(connection)
+    address = recovery_address(source)
+    with connect(address, autocommit=True) as connection:
+        lacking = lacking_rights(connection, owners, wanted=roles)
+    if not lacking:
+        return Finding(Level.FINE, source.name, f"{address} may bring its databases back")
+    return Finding(
+        Level.WARNING,
+        source.name,
+        f"a recovery of its databases would be refused: {address.user} lacks {', '.join(lacking)}",
+        "name a role that may in [database.recovery] (docs/operations/configuration.md, Who recovers)",
+    )
 
 
 def _files(settings: Settings) -> Iterator[Finding]:

@@ -31,6 +31,16 @@ def database_address(source: DatabaseSettings) -> Address:
     return parse_address(source.url, password=password, allow_plaintext=source.allow_plaintext)
 
 
+def recovery_address(source: DatabaseSettings) -> Address:
+    """Return where databases of this source are brought back, and as which role; raises ConfigError."""
+    role = source.recovery
+    if not role.url:
+        return database_address(source)
+    place = role.password(f"database {source.name}, recovery")
+    password = read_secret(place, spaces_count=True) if place else None
+    return parse_address(role.url, password=password, allow_plaintext=role.allow_plaintext)
+
+
 def database_tools(source: DatabaseSettings, address: Address) -> Tools:
     """Return client tools that fit the server; raises UnreachableError, UnsupportedVersionError."""
     with connect(address, autocommit=True) as connection:

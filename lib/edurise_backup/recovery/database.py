@@ -135,7 +135,8 @@ def _create(admin: Connection, properties: DatabaseProperties, name: str, *, def
         words.append(key.format(properties.locale))
     if properties.icu_rules is not None:
         words.append(sql.SQL("ICU_RULES {}").format(properties.icu_rules))
-    if not default_tablespace:
+    # naming the default one would need a right on it that nobody needs who does not name it
+    if not default_tablespace and properties.tablespace != "pg_default":
         words.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(properties.tablespace)))
     try:
         admin.execute(sql.SQL(" ").join(words))
@@ -145,7 +146,9 @@ def _create(admin: Connection, properties: DatabaseProperties, name: str, *, def
         raise ConfigError(
             f"the database {name} cannot be created: {error.diag.message_primary}",
             safe="nothing was changed but the roles that were missing",
-            hint=f"the server needs the locale {properties.locale or properties.collate}, and the role CREATEDB",
+            hint="the role needs CREATEDB: docs/operations/configuration.md, Who recovers"
+            if isinstance(error, psycopg.errors.InsufficientPrivilege)
+            else f"the server needs the locale {properties.locale or properties.collate}",
         ) from error
 
 
