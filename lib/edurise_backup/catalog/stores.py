@@ -155,6 +155,22 @@ class Stores:
 
         self._sessions.run(work)
 
+    def adopt(self, name: str, repository_id: str, actor: Actor) -> None:
+        """Have another repository in a store's place; what a copy was known to hold is forgotten."""
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            before = connection.execute(
+                """SELECT repository_id, location FROM stores WHERE name = %s FOR UPDATE""", (name,)
+            ).fetchone()
+            assert before is not None
+            connection.execute("DELETE FROM backup_copies WHERE store = %s", (name,))
+            connection.execute("UPDATE stores SET repository_id = %s WHERE name = %s", (repository_id, name))
+            detail = {"before": before[0], "now": repository_id, "location": before[1]}
+            add_row(connection, actor, "store.adopt", name, detail=detail, at=now)
+
+        self._sessions.run(work)
+
     def note_seen(self, name: str, seen: Seen) -> None:
         """Note that a store opened, and what is there; what is not known now stays as it was."""
         query = """UPDATE stores SET repository_id = %s, snapshots = %s, bytes = coalesce(%s, bytes),
@@ -163,6 +179,12 @@ class Stores:
                    WHERE name = %s"""
         values = (seen.repository_id, seen.snapshots, seen.bytes, seen.own_key, seen.own_place, self._clock(), name)
         self._sessions.run(lambda connection: connection.execute(query, values) and None)
+
+    def note_opened(self, name: str, repository_id: str) -> None:
+        """Note which repository a store opened as; what it holds was not looked at."""
+        query = """UPDATE stores SET repository_id = %s, seen_at = %s, trouble = '', unreachable_since = NULL
+                   WHERE name = %s"""
+        self._sessions.run(lambda c: c.execute(query, (repository_id, self._clock(), name)) and None)
 
     def note_trouble(self, name: str, trouble: str, *, unreachable: bool) -> None:
         """Note what was wrong with a store when it was used."""

@@ -67,6 +67,8 @@ def init(product: Product, name: Annotated[str, typer.Argument(help="A copy that
 
     done = make_copy(name, settings=product.settings())
     key = f"its recovery key, shown this once: {done.recovery_key}\nkeep it elsewhere: it opens the copy alone"
+    if done.replaces:
+        key += f"\nanother repository was there before: `edurise-backup store adopt {name}` forgets what it had"
     product.output.result(
         {"name": name, "recovery_key": done.recovery_key}, f"made the copy {name}\n{key}", even_quiet=key
     )
@@ -107,6 +109,19 @@ def probe(product: Product, name: Annotated[str, typer.Argument(help="A store, o
     return 1 if job.findings else 0
 
 
+def adopt(product: Product, name: Annotated[str, typer.Argument(help="A copy, or `primary`.")] = "primary") -> None:
+    """Take the repository that lies in a store's place now for that store's from here on."""
+    from edurise_backup.operations import adopt_store
+
+    row = adopt_store(name, settings=product.settings())
+    then = "`edurise-backup check` says which backups are not in it"
+    if name != "primary":
+        then = f"`edurise-backup copy run {name}` brings what it lacks"
+    product.output.result(
+        row, f"{name} is the repository {row.repository_id[:8]} at {printable(row.location)} from now on; {then}"
+    )
+
+
 def remove(product: Product, name: Annotated[str, typer.Argument(help="A registered copy.")]) -> None:
     """Take a copy out of the register; its repository stays as it is."""
     from edurise_backup.operations import remove_store
@@ -119,6 +134,7 @@ command(app, Product)(register)
 command(app, Product)(init)
 command(app, Product, "list")(list_stores)
 command(app, Product)(probe)
+command(app, Product)(adopt)
 command(app, Product)(remove)
 
 

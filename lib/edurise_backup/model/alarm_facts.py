@@ -110,6 +110,17 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class PrimaryFacts:
+    """Why the primary could not be opened the last time."""
+
+    location: str
+    since: datetime
+    trouble: str
+    copies: tuple[str, ...] = ()
+    """Those that hold restore points."""
+
+
+@dataclass(frozen=True, slots=True)
 class CopyFacts:
     """How one copy stands, as the catalog knows it."""
 
@@ -168,5 +179,7 @@ class Facts:
     changes: Mapping[tuple[str, str], tuple[Change, ...]] = field(default_factory=dict)
     """By (part, source), oldest first."""
     signs: tuple[Sign, ...] = ()
+    primary: PrimaryFacts | None = None
+    """None when it opened."""
     copies: tuple[CopyFacts, ...] = ()
     locks: tuple[Locks, ...] = ()

@@ -14,7 +14,7 @@ from edurise_backup.model.alarm_change import unusual_change
 from edurise_backup.model.alarm_copies import copies_in_trouble
 from edurise_backup.model.alarm_facts import FULL, Ended, Facts, LastGood
 from edurise_backup.model.alarm_locks import locks_run_out
-from edurise_backup.model.alarm_store import store_filling
+from edurise_backup.model.alarm_store import primary_lost, store_filling
 from edurise_backup.model.alarm_workers import worker_clocks, workers_away
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.words import shown, span, subject_of
@@ -158,6 +158,7 @@ RULES: tuple[Rule, ...] = (
     jobs_that_ended_badly,
     verification_failed,
     catalog_disagrees,
+    primary_lost,
     store_filling,
     clock_off,
     unusual_change,
@@ -176,6 +177,7 @@ KINDS = frozenset(
         AlarmKind.JOB_DIED,
         AlarmKind.VERIFICATION_FAILED,
         AlarmKind.CATALOG_DISAGREES,
+        AlarmKind.PRIMARY_LOST,
         AlarmKind.STORE_FILLING,
         AlarmKind.CLOCK_OFF,
         AlarmKind.UNUSUAL_CHANGE,

@@ -8,6 +8,7 @@ from datetime import timedelta
 from edurise_backup.model.alarm_facts import Facts, Size, Store
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.robust import steepest_slope
+from edurise_backup.model.words import shown
 
 LITTLE_ROOM = 5 * 1024**3
 """Bytes: a store with less room is a warning, whatever the forecast says."""
@@ -36,12 +37,30 @@ def days_to_full(store: Store) -> float | None:
     return store.free_bytes / slope if slope > 0 else float("inf")
 
 
+def primary_lost(facts: Facts) -> Iterator[Alarm]:
+    """The repository cannot be opened, or is another one than before: no backup can be taken."""
+    if (lost := facts.primary) is None:
+        return
+    copies = f"; recoveries work meanwhile, from {', '.join(lost.copies)}" if lost.copies else ""
+    yield Alarm(
+        AlarmKind.PRIMARY_LOST,
+        "repository",
+        Severity.CRITICAL,
+        f"the primary repository at {lost.location} cannot be used since {lost.since:%Y-%m-%d %H:%M} UTC: "
+        f"{shown(lost.trouble)}",
+        f"bring it back (a mount, a credential, the server), and make no new one in its place{copies}; when it is lost "
+        "for good: docs/operations/copies.md, The primary is lost",
+    )
+
+
 def store_filling(facts: Facts) -> Iterator[Alarm]:
     """The store is nearly full, will be sooner than the objective, or cannot be seen."""
     store = facts.store
     if store is None:
         return
     if store.free_bytes is None:
+        if facts.primary is not None:
+            return  # `primary_lost` tells of it
         yield _alarm(store, Severity.WARNING, "how much room it has left cannot be seen", "mount or reach the store")
         return
     days = days_to_full(store)

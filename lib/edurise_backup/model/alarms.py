@@ -33,6 +33,8 @@ class AlarmKind(StrEnum):
     VERIFICATION_FAILED = "verification_failed"
     NOT_VERIFIED = "not_verified"
     STORE_FILLING = "store_filling"
+    PRIMARY_LOST = "primary_lost"
+    """The repository cannot be opened, or another one lies in its place."""
     CLOCK_OFF = "clock_off"
     LEASE_STOLEN = "lease_stolen"
     CATALOG_DISAGREES = "catalog_disagrees"

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edurise_backup.operations.rebuilding import rebuild_catalog
     from edurise_backup.operations.recoveries import initiate_recovery, queue_recovery
     from edurise_backup.operations.registering import (
+        adopt_store,
         list_stores,
         make_copy,
         probe_store,
@@ -73,6 +74,7 @@ _HOMES = {
     "CopyStatus": "copy_status",
     "ScheduleConfig": "schedule_config",
     "accept_gone": "forgetting",
+    "adopt_store": "registering",
     "anchor_audit": "audit",
     "apply_retention": "retention",
     "authorise": "approvals",
@@ -140,6 +142,7 @@ __all__ = [
     "CopyStatus",
     "ScheduleConfig",
     "accept_gone",
+    "adopt_store",
     "anchor_audit",
     "apply_retention",
     "authorise",

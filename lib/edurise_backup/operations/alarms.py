@@ -11,7 +11,7 @@ from edurise_backup.catalog.alarm_facts import clock_offset, read_facts, read_si
 from edurise_backup.catalog.alarms import Alarms
 from edurise_backup.config import Settings
 from edurise_backup.errors import AmbiguousError, ConflictError, ForbiddenError, NotFoundError
-from edurise_backup.model.alarm_facts import FULL, Aims, Facts, Locks, Store
+from edurise_backup.model.alarm_facts import FULL, Aims, Facts, Locks, PrimaryFacts, Store
 from edurise_backup.model.alarm_rules import KINDS, judge
 from edurise_backup.model.alarms import Alarm, AlarmRow
 from edurise_backup.model.audit import Outcome
@@ -19,6 +19,7 @@ from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.location import SCHEME
 from edurise_backup.model.maintenance import MaintenanceKind
 from edurise_backup.model.people import Actor, Permission
+from edurise_backup.model.stores import PRIMARY, CopyState
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import choose_sources
 from edurise_backup.operations.copy_status import copy_facts
@@ -53,6 +54,7 @@ def gather(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock 
         expected=_with_other_hosts(expected_sources(settings), facts),
         store=_store(settings, catalog, now),
         clock_offset=clock_offset(catalog.sessions, clock or settings.around.clock),
+        primary=_primary(catalog),
         copies=copy_facts(catalog, known_copies(settings, catalog), now),
         locks=_locks(settings, catalog, facts),
     )
@@ -147,6 +149,15 @@ def _locks(settings: Settings, catalog: Catalog, facts: Facts) -> tuple[Locks, .
         since = first if store.primary else rows.get(store.name)
         found.append(Locks(store.name, store.settings.lock_days, earliest, since))
     return tuple(found)
+
+
+def _primary(catalog: Catalog) -> PrimaryFacts | None:
+    """Return what the register says of a primary that did not open the last time; nothing is opened here."""
+    row = next((row for row in catalog.stores.all() if row.name == PRIMARY), None)
+    if row is None or row.unreachable_since is None:
+        return None
+    copies = {copy.store for copy in catalog.copies.all() if copy.state is CopyState.WHOLE}
+    return PrimaryFacts(row.location, row.unreachable_since, row.trouble, tuple(sorted(copies)))
 
 
 def _store(settings: Settings, catalog: Catalog, now: datetime) -> Store | None:

@@ -28,6 +28,7 @@ from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.object_rows import held_objects
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository, refuse_partial
+from edurise_backup.operations.primary import accept_primary, told_of_primary
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.sharding import ShardedJob, saving
 from edurise_backup.operations.shared_sources import shared_source
@@ -76,7 +77,8 @@ def create_backup(
         kind = backup_type(type)
         chosen = choose_sources(settings, kind, source)
         job = _new_job(settings, kind, source, incremental, tags, job_id)
-        repository = opened_repository(settings, errand)
+        with told_of_primary(settings):
+            repository = opened_repository(settings, errand)
         check_paths(settings, chosen)
         return job, repository
 
@@ -94,6 +96,7 @@ def create_backup(
             errand.await_job(catalog, catalog.jobs, job_id)
             job, repository = prepared or prepare(errand)
             refuse_other_repository(catalog, settings, repository.config.id)
+            accept_primary(settings, catalog, repository)
             names = [f"{part.value}/{name}" for part, name in choose_sources(settings, job.type, job.source or None)]
             with holding(catalog, names, job.id) as held:
 

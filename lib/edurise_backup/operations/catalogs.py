@@ -33,8 +33,8 @@ from edurise_backup.catalog.signed_in import SignedIn
 from edurise_backup.catalog.store_use import StoreUse
 from edurise_backup.catalog.stores import Stores
 from edurise_backup.catalog.verifications import Verifications
-from edurise_backup.config import Settings
-from edurise_backup.errors import InputError
+from edurise_backup.config import FILE_NAME, Settings
+from edurise_backup.errors import ConfigError, InputError
 from edurise_backup.operations.secrets import kept_secret, known, read_secret
 from edurise_backup.ports import Clock, utc_now
 from edurise_backup.postgres.connection import Address, parse_address
@@ -42,6 +42,7 @@ from edurise_backup.postgres.server import Server
 from edurise_backup.postgres.tools import find_server
 
 _USER = "edurise_catalog"
+_EMBEDDED = "catalog"
 
 
 class Catalog:
@@ -99,7 +100,16 @@ class Catalog:
 
 
 def open_catalog(settings: Settings) -> Catalog:
-    """Open the catalog, brought to this release's schema; raises UnreachableError, UnsupportedVersionError."""
+    """Open the catalog, brought to this release's schema; raises UnreachableError, UnsupportedVersionError.
+
+    Raises ConfigError where no configuration is in force: a new, empty catalog would say that all is well.
+    """
+    if settings.path is None and not settings.repository.location and not catalog_is_there(settings):
+        raise ConfigError(
+            f"no configuration is named, and there is no {FILE_NAME} in this directory",
+            safe="nothing was made or changed",
+            hint="name it with --config or EDURISE_CONFIG, or go to its directory",
+        )
     with ExitStack() as stack:
         address = _address(settings, stack)
         sessions = Sessions.to(address)
@@ -114,6 +124,11 @@ def open_catalog(settings: Settings) -> Catalog:
         )
     catalog.reconcile()
     return catalog
+
+
+def catalog_is_there(settings: Settings) -> bool:
+    """Whether opening the catalog would open one that exists; one with a URL is taken to."""
+    return bool(settings.catalog.url) or (settings.data_directory / _EMBEDDED).is_dir()
 
 
 def _address(settings: Settings, stack: ExitStack) -> Address:
@@ -138,7 +153,7 @@ def _embedded(data_directory: Path) -> Iterator[Address]:
         ) from error
     try:
         fcntl.flock(users, fcntl.LOCK_SH)
-        server = Server(data_directory / "catalog", binaries=find_server(), password=password, user=_USER)
+        server = Server(data_directory / _EMBEDDED, binaries=find_server(), password=password, user=_USER)
         server.initialise()
         yield server.start()
         try:

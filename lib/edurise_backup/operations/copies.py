@@ -31,8 +31,9 @@ from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.presence import look_for_backups
+from edurise_backup.operations.primary import opened_primary
 from edurise_backup.operations.records import keep_records
-from edurise_backup.operations.stores import find_copy, known_copies, note_opened, opened_store, packs_of
+from edurise_backup.operations.stores import find_copy, known_copies, note_opened, packs_of
 from edurise_backup.ports import Progress
 from edurise_backup.repository.copying import copy_snapshots
 from edurise_backup.repository.locks import Lock
@@ -133,7 +134,7 @@ class _CopyRun:
         self._store = store
         self._settings = settings
         self._primary = KnownStore(PRIMARY, settings.repository)
-        self._source = opened_store(settings, self._primary, errand.limits)
+        self._source = opened_primary(settings, catalog, errand)
         self._destination = destination
         self._progress = progress
         self._held = held

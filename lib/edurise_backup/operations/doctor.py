@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 from edurise_backup.config import Settings
 from edurise_backup.config.places import bucket_place
@@ -10,12 +11,14 @@ from edurise_backup.errors import BackupError
 from edurise_backup.model.location import directory_of
 from edurise_backup.model.settings import DatabaseSettings
 from edurise_backup.operations.buckets import look_at_bucket
+from edurise_backup.operations.catalogs import catalog_is_there, open_catalog
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.doctor_copies import examine_copies
 from edurise_backup.operations.doctor_people import examine_people
 from edurise_backup.operations.doctor_store import store_findings
 from edurise_backup.operations.doctor_workers import examine_workers
 from edurise_backup.operations.findings import Finding, Level
+from edurise_backup.operations.primary import opened_primary
 from edurise_backup.operations.probing import last_probe
 from edurise_backup.operations.readiness import data_directory, embedded_server, from_catalog, secret_files
 from edurise_backup.operations.safekeeping import drills, prefect_findings, secrets_in_sight
@@ -81,7 +84,8 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 
 def _repository(settings: Settings) -> Iterator[Finding]:
-    repository = opened_repository(settings)
+    with open_catalog(settings) if catalog_is_there(settings) else nullcontext() as catalog:
+        repository = opened_primary(settings, catalog) if catalog else opened_repository(settings)
     count = len(repository.snapshots())
     yield Finding(Level.FINE, "repository", f"{repository.store.address} opens, {count} snapshots")
     if not any(key.username == RECOVERY_USER for key in repository.key_files().values()):

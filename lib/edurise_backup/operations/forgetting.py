@@ -26,12 +26,12 @@ from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.audited import ACCEPT_GONE, BRING_BACK, FORGET, record_backup
 from edurise_backup.operations.backups import find_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.engine import choose_forgotten
 from edurise_backup.operations.guarding import authorise_acceptance, authorise_forgetting
 from edurise_backup.operations.maintenance import run_maintenance
 from edurise_backup.operations.people import local_actor
 from edurise_backup.operations.presence import look_for_backups
+from edurise_backup.operations.primary import opened_primary
 from edurise_backup.operations.protections import kept_here
 from edurise_backup.operations.pruning import bring_back, parse_duration
 from edurise_backup.operations.rebuilding import by_snapshot_alone
@@ -101,7 +101,7 @@ def forget_backups(
     who = actor or local_actor()
     with open_catalog(settings) as catalog:
         decisions: tuple[BackupDecision, ...] = ()
-        repository = opened_repository(settings)
+        repository = opened_primary(settings, catalog)
         if backups and policy is None and not keep_within:
             chosen = _named(catalog, backups, kept_here(catalog, repository, catalog.clock()))
         else:

@@ -19,7 +19,6 @@ from edurise_backup.model.jobs import JobId, JobStatus, Verdict
 from edurise_backup.model.maintenance import MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.people import Actor
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.figures import checked_figures, planned_figures, pruned_figures
 from edurise_backup.operations.guarding import PRUNE, authorised_prune
@@ -28,6 +27,7 @@ from edurise_backup.operations.keys import note_keys
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository
 from edurise_backup.operations.presence import Presence, look_for_backups
+from edurise_backup.operations.primary import opened_primary
 from edurise_backup.operations.protections import look_for_protections, refuse_vanished
 from edurise_backup.operations.pruning import (
     PruneWish,
@@ -184,7 +184,7 @@ def run_maintenance(
     with told_in_row(catalog.maintenance, queued):
         errand = errand or Errand(settings, progress=progress, stop=stop)
         errand.await_job(catalog, catalog.maintenance, queued)
-        repository = opened_repository(settings, errand)
+        repository = opened_primary(settings, catalog, errand)
         refuse_other_repository(catalog, settings, repository.config.id)
         done = run_job(
             catalog.maintenance,

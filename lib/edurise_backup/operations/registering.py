@@ -27,6 +27,7 @@ from edurise_backup.operations.people import acting
 from edurise_backup.operations.probing import keep_probe, probe_location
 from edurise_backup.operations.store_refusals import refuse_name, refuse_place, refuse_primary, refuse_store
 from edurise_backup.operations.stores import (
+    configured_stores,
     find_copy,
     known_stores,
     note_opened,
@@ -47,6 +48,8 @@ class Registered:
     """Whether the repository was made now; else one was there, and opened."""
     recovery_key: str = ""
     """Of a repository that was made now: shown this once, stored nowhere; of one that a flow made, in a file."""
+    replaces: bool = False
+    """Another one was known there: until `adopt_store` nothing is copied into this one."""
 
 
 def register_store(
@@ -131,6 +134,7 @@ def make_copy(name: str, *, settings: Settings | None = None, actor: Actor | Non
         store = find_copy(settings, catalog, name)
         refuse_place(settings, store, [other for other in known_stores(settings, catalog) if other.name != name])
         catalog.audit.add(who, "store.make", name, detail={"location": store.settings.location})
+        before = catalog.stores.get(name).repository_id
 
         def work(progress: Progress, started: MaintenanceJob) -> MaintenanceJob:
             progress.phase("make")
@@ -141,13 +145,14 @@ def make_copy(name: str, *, settings: Settings | None = None, actor: Actor | Non
                 access=s3_access(store.settings),
             )
             keys.append(key)
-            note_opened(settings, catalog, store, repository)
+            if not before:
+                note_opened(settings, catalog, store, repository)
             return _ended(started, repository, None)
 
         keys: list[str] = []
         job = _new_job(None, name, f"make {store.settings.location}")
         done = run_job(catalog.maintenance, job, work, keep=lambda _job: None)
-        return Registered(done, made=True, recovery_key=keys[0])
+        return Registered(done, made=True, recovery_key=keys[0], replaces=bool(before))
 
 
 def probe_store(
@@ -196,10 +201,30 @@ def probe_store(
             )
 
 
-def remove_store(name: str, *, settings: Settings | None = None, actor: Actor | None = None) -> StoreRow:
-    """Take a store out of the register; its repository stays as it is. Of a configured one what was seen is forgotten.
+def adopt_store(name: str = PRIMARY, *, settings: Settings | None = None, actor: Actor | None = None) -> StoreRow:
+    """Take the repository that lies in a store's place now for that store's from here on; return its row.
 
-    Raises NotFoundError, ForbiddenError, and InputError for the primary.
+    What was in the primary before is noted as missing when somebody looks; of a
+    copy what was in the other one is forgotten. Raises NotFoundError,
+    ForbiddenError, and what opening raises.
+    """
+    settings = settings or load_settings()
+    who = actor or acting(None)
+    with open_catalog(settings) as catalog:
+        allowed(catalog, who, Permission.ADMINISTER, "store.adopt", name)
+        store = _find(settings, catalog, name)
+        repository = opened_store(settings, store)
+        if not store.primary:
+            refuse_primary(settings, repository)
+        catalog.stores.adopt(name, repository.config.id, who)
+        note_opened(settings, catalog, store, repository)
+        return catalog.stores.get(name)
+
+
+def remove_store(name: str, *, settings: Settings | None = None, actor: Actor | None = None) -> StoreRow:
+    """Take a copy out of the register with all that is known of it; its repository stays as it is.
+
+    Raises NotFoundError, ForbiddenError, and InputError for what the configuration names.
     """
     settings = settings or load_settings()
     who = actor or acting(None)
@@ -208,6 +233,13 @@ def remove_store(name: str, *, settings: Settings | None = None, actor: Actor | 
         row = catalog.stores.get(name)
         if name == PRIMARY:
             raise InputError("the primary cannot be removed", safe="nothing was changed", hint="change [repository]")
+        if name in {store.name for store in configured_stores(settings)}:
+            raise InputError(
+                f"the configuration names {name}",
+                safe="nothing was changed; what is known of its restore points stays",
+                hint="take its [[copy]] out of the configuration first; where another repository lies in its place: "
+                f"`edurise-backup store adopt {name}`",
+            )
         allowed(catalog, who, Permission.ADMINISTER, "store.remove", name)
         catalog.stores.remove(name, who)
         return row

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from edurise_backup.catalog.stores import Seen
 from edurise_backup.config import Settings, s3_access
-from edurise_backup.errors import BackupError, ConfigError, ConflictError, NotFoundError
+from edurise_backup.errors import BackupError, ConfigError, ConflictError, NotARepositoryError, NotFoundError
 from edurise_backup.model.location import directory_of, is_s3, parse_s3
 from edurise_backup.model.settings import RepositorySettings
 from edurise_backup.model.stores import PRIMARY, KnownStore
@@ -100,6 +100,12 @@ def opened_copy(settings: Settings, catalog: Catalog, store: KnownStore, limits:
     try:
         repository = opened_store(settings, store, limits)
     except BackupError as error:
+        if isinstance(error, NotARepositoryError):
+            error.hint = f"`edurise-backup store init {store.name}` makes it"
+            if catalog.stores.get(store.name).repository_id:
+                error.hint = (
+                    f"there was one: bring it back to its place (a mount, a bucket); lost for good: {error.hint}"
+                )
         catalog.stores.note_trouble(store.name, error.message, unreachable=True)
         raise
     before = catalog.stores.get(store.name).repository_id
@@ -108,7 +114,7 @@ def opened_copy(settings: Settings, catalog: Catalog, store: KnownStore, limits:
             f"in the place of the copy {store.name} lies another repository than before",
             safe="nothing was done there",
             hint="find out what has become of it (a wrong mount, another bucket?); when it is meant: "
-            f"`edurise-backup store remove {store.name}`, then copy anew",
+            f"`edurise-backup store adopt {store.name}`, then copy anew",
         )
         catalog.stores.note_trouble(store.name, other.message, unreachable=True)
         raise other

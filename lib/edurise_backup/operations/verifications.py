@@ -14,9 +14,9 @@ from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, Verdict, Verification
 from edurise_backup.operations.backups import find_backup, set_checksum
 from edurise_backup.operations.catalogs import open_catalog
-from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
+from edurise_backup.operations.primary import opened_primary
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.sharding import ShardedJob, shares_workers
 from edurise_backup.ports import Clock, Progress, Workers
@@ -50,7 +50,7 @@ def verify_backup(
         refuse_incomplete(backup)
         errand = Errand(settings, progress=progress, stop=stop)
         errand.await_job(catalog, catalog.verifications, job_id)
-        repository = opened_repository(settings, errand)
+        repository = opened_primary(settings, catalog, errand)
         job = _new_job(backup, job_id)
 
         def work(reporter: JobReporter, started: Verification) -> Verification:

@@ -19,6 +19,7 @@ from edurise_backup.monitoring.notifications import Send, send
 from edurise_backup.operations.alarms import look
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.judging import judge_runs
+from edurise_backup.operations.primary import look_at_primary
 from edurise_backup.operations.retention_drift import look_for_drift
 from edurise_backup.operations.telling import Delivered, deliver, tell_directly
 from edurise_backup.ports import Clock
@@ -72,6 +73,7 @@ def watch_catalog(
     now = clock()
     dead = catalog.reconcile()
     judged = judge_runs(catalog, now)
+    look_at_primary(settings, catalog, now)
     raised = (*judged.alarms, *look(settings, catalog, now, clock=host_clock or clock))
     look_for_drift(catalog, now)
     for alarm in raised:

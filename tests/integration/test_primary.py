@@ -1,0 +1,127 @@
+"""The primary is the repository that it was: another one in its place is refused, and its loss has an alarm."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from edurise_backup import operations
+from edurise_backup.errors import BackupError, ConflictError, InputError, NotARepositoryError
+from edurise_backup.model.alarms import AlarmKind, AlarmRow, Severity
+from edurise_backup.operations.doctor import examine
+from edurise_backup.operations.findings import Level
+from edurise_backup.operations.watching import watch_catalog
+from edurise_backup.stores.local import LocalStore
+from tests.support import engine
+from tests.support.catalog import Product, opened, run
+from tests.support.copies import add_copy
+
+
+def alarms(product: Product, *, later: timedelta = timedelta(0)) -> dict[AlarmKind, AlarmRow]:
+    """Return the open alarms after a round of the watch."""
+    with opened(product) as catalog:
+        watch_catalog(product.settings, catalog, clock=lambda: datetime.now(UTC) + later)
+        return {alarm.kind: alarm for alarm in catalog.alarms.open()}
+
+
+def lose(product: Product) -> None:
+    product.repository.rename(product.home / "lost")
+
+
+def bring_back(product: Product) -> None:
+    (product.home / "lost").rename(product.repository)
+
+
+def test_its_loss_has_an_alarm_of_its_own_until_it_is_back(files_product: Product) -> None:
+    operations.create_backup(settings=files_product.settings)
+    assert AlarmKind.PRIMARY_LOST not in alarms(files_product)
+    lose(files_product)
+    assert AlarmKind.PRIMARY_LOST not in alarms(files_product), "it was seen just now"
+    found = alarms(files_product, later=timedelta(minutes=20))
+    assert found[AlarmKind.PRIMARY_LOST].severity is Severity.CRITICAL
+    assert "make no new one in its place" in found[AlarmKind.PRIMARY_LOST].remedy
+    assert AlarmKind.STORE_FILLING not in found
+    bring_back(files_product)
+    assert AlarmKind.PRIMARY_LOST not in alarms(files_product)
+
+
+def test_nobody_is_led_to_make_another_one_in_its_place(files_product: Product) -> None:
+    assert "repo init" in run(files_product, "backup", extra={"EDURISE_REPOSITORY": "nowhere"}).stderr
+    add_copy(files_product)
+    operations.create_backup(settings=files_product.settings)
+    operations.copy_backups("offsite", settings=files_product.settings)
+    lose(files_product)
+    with pytest.raises(NotARepositoryError) as refused:
+        operations.create_backup(settings=files_product.settings)
+    assert "repo init" not in refused.value.hint
+    assert "`edurise-backup recover` works meanwhile, from offsite" in refused.value.hint
+    (told,) = [one for one in examine(files_product.settings) if one.subject == "repository"]
+    assert (told.level, "do not make a new one there" in told.remedy) == (Level.FAULT, True)
+    with pytest.raises(NotARepositoryError):
+        operations.copy_backups("offsite", settings=files_product.settings)
+    primary, copy = operations.list_stores(settings=files_product.settings)
+    assert "no repository" in primary.trouble
+    assert copy.trouble == ""
+
+
+def test_another_repository_in_its_place_is_refused_until_an_admin_says_that_it_is_meant(
+    files_product: Product,
+) -> None:
+    settings = files_product.settings
+    operations.create_backup(settings=settings)
+    lose(files_product)
+    engine.create(LocalStore(files_product.repository))
+    for attempt in (
+        operations.create_backup,
+        lambda settings: operations.create_backup(settings=settings, flow_run_id=None, type="files"),
+        operations.prune_repository,
+        operations.check_repository,
+    ):
+        with pytest.raises(ConflictError, match="lies another repository than the one that backups went to"):
+            attempt(settings=settings)
+    assert AlarmKind.PRIMARY_LOST in alarms(files_product)
+    assert "store adopt" in run(files_product, "backup").stderr
+    done = run(files_product, "store", "adopt")
+    assert (done.returncode, "primary is the repository" in done.stdout) == (0, True)
+    operations.create_backup(settings=settings)
+    assert AlarmKind.PRIMARY_LOST not in alarms(files_product)
+    with opened(files_product) as catalog:
+        assert "store.adopt" in {row.action for row in catalog.audit.newest(limit=20)}
+
+
+def test_a_copy_may_take_its_place(files_product: Product) -> None:
+    folder = add_copy(files_product)
+    operations.create_backup(settings=files_product.settings)
+    operations.copy_backups("offsite", settings=files_product.settings)
+    lose(files_product)
+    files_product.settings_path.write_text(files_product.settings_path.read_text().partition("\n[[copy]]")[0])
+    files_product.configure('location = "repository"', f'location = "{folder}"')
+    files_product.configure('password_file = "passphrase"', 'password_file = "offsite.passphrase"')
+    operations.rebuild_catalog(settings=files_product.settings)
+    assert operations.create_backup(settings=files_product.settings).status.good
+    assert operations.create_backup(settings=files_product.settings).status.good
+
+
+def test_a_copy_that_the_configuration_names_is_not_removed_with_what_is_known_of_it(files_product: Product) -> None:
+    folder = add_copy(files_product)
+    settings = files_product.settings
+    operations.create_backup(settings=settings)
+    operations.copy_backups("offsite", settings=settings)
+    with pytest.raises(InputError, match="the configuration names offsite"):
+        operations.remove_store("offsite", settings=settings)
+    (status,) = operations.get_copies(settings=settings)
+    assert len(status.points) == 1
+
+    folder.rename(files_product.home / "old copy")
+    with pytest.raises(BackupError):
+        operations.adopt_store("offsite", settings=settings)
+    assert operations.make_copy("offsite", settings=settings).replaces
+    with pytest.raises(ConflictError, match="lies another repository than before"):
+        operations.copy_backups("offsite", settings=settings)
+    operations.adopt_store("offsite", settings=settings)
+    (status,) = operations.get_copies(settings=settings)
+    assert status.points == ()
+    operations.copy_backups("offsite", settings=settings)
+    (status,) = operations.get_copies(settings=settings)
+    assert len(status.points) == 1
