@@ -123,6 +123,28 @@ def test_rows_of_storage_objects_without_their_file_are_warnings(product: Produc
     ]
 
 
+@pytest.mark.parametrize(
+    ("statements", "told"),
+    [
+        (("ALTER TABLE storage.buckets DROP COLUMN public",), ()),
+        (
+            ("DROP TABLE storage.objects", "CREATE TABLE storage.objects (id integer, bucket integer)"),
+            (
+                'storage.objects of school was not compared with the files: column "bucket_id" does not exist',
+                "the storage's buckets of school could not be listed (column o.bucket_id does not exist)",
+            ),
+        ),
+    ],
+)
+def test_tables_of_the_storages_names_with_another_shape_fail_no_backup(
+    product: Product, statements: tuple[str, ...], told: tuple[str, ...]
+) -> None:
+    product.execute(*statements)
+    job = operations.create_backup(settings=product.settings)
+    assert job.status is (JobStatus.COMPLETED_WITH_WARNINGS if told else JobStatus.COMPLETED), job.warnings
+    assert [text for text in told if not any(text in warning for warning in job.warnings)] == []
+
+
 def test_an_object_that_is_deleted_after_the_dump_is_a_warning(product: Product) -> None:
     gone = product.storage / "essays" / "essay 1.txt"
     progress = Acting({"files": gone.unlink})

@@ -60,6 +60,11 @@ def test_nobody_is_led_to_make_another_one_in_its_place(files_product: Product) 
     assert (told.level, "do not make a new one there" in told.remedy) == (Level.FAULT, True)
     with pytest.raises(NotARepositoryError):
         operations.copy_backups("offsite", settings=files_product.settings)
+    told_what_it_asks = run(files_product, "recover", "latest", "--dry-run")
+    assert "primary was passed over: there is no repository" in told_what_it_asks.stdout
+    assert f"from the directory {files_product.home / 'copies' / 'offsite'}" in told_what_it_asks.stdout
+    alone = run(files_product, "recover", "latest", "--dry-run", "--from", "primary")
+    assert (alone.returncode, "do not make a new one there" in alone.stderr) == (2, True)
     primary, copy = operations.list_stores(settings=files_product.settings)
     assert "no repository" in primary.trouble
     assert copy.trouble == ""

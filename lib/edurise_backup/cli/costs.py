@@ -113,6 +113,8 @@ def quote_json(quote: RecoveryQuote) -> dict[str, object]:
         "dry_run": True,
         "backup": quote.backup_id,
         "store": quote.store,
+        "store_name": quote.name,
+        "store_notes": quote.notes,
         "restored_bytes": quote.restored_bytes,
         "parts": quote.parts,
         "demand": quote.demand,
@@ -138,4 +140,5 @@ def quote_text(quote: RecoveryQuote) -> str:
         total = f"from the directory {printable(quote.store)}, which costs nothing"
     price = f"price: {quote.price}" if quote.price else UNPRICED if quote.demand.reads else ""
     head = ["Part", "Source", "Restored", "Reads", "Fetched"]
-    return "\n".join(filter(None, [table(head, rows), total, price, "nothing was changed"]))
+    notes = [f"store: {printable(note)}" for note in quote.notes]
+    return "\n".join(filter(None, [table(head, rows), *notes, total, price, "nothing was changed"]))

@@ -60,7 +60,7 @@ def recover(
     parts = tuple(backup_type(word) for word in part or ())
     settings = product.settings()
     if dry_run:
-        return _quote(product, settings, backup, parts)
+        return _quote(product, settings, backup, parts, from_store)
     if target is None:
         raise InputError("no target directory is named", hint="use --target DIR, a new or empty one, or --dry-run")
     where = RecoveryTarget(
@@ -73,12 +73,12 @@ def recover(
     return 0 if done.verification_status is Verdict.PASSED else 1
 
 
-def _quote(product: Product, settings: Settings, backup: str, parts: tuple[BackupType, ...]) -> int:
+def _quote(product: Product, settings: Settings, backup: str, parts: tuple[BackupType, ...], store: str) -> int:
     from edurise_backup.cli.costs import quote_json, quote_text
     from edurise_backup.operations import quote_recovery
 
     with product.output.progress() as progress, chosen(settings, backup) as job:
-        quote = quote_recovery(job.id, parts, settings=settings, progress=progress)
+        quote = quote_recovery(job.id, parts, settings=settings, store=store, progress=progress)
     product.output.result(quote_json(quote), quote_text(quote))
     return 0
 

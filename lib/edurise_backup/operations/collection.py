@@ -178,10 +178,17 @@ class Collector:
             progress=self._progress,
         ) as opened:
             if source.name in _owners_of_objects(self._settings):
-                self.platform.objects[source.name] = [
-                    row for name in opened.databases for row in read_stored_objects(opened, name)
-                ]
+                self.platform.objects[source.name] = self._object_rows(opened)
             yield Collected(BackupType.DATABASE, source.name, opened, (folder,), database=opened)
+
+    def _object_rows(self, opened: DatabaseSource) -> list[StoredObject]:
+        rows: list[StoredObject] = []
+        for name in opened.databases:
+            try:
+                rows += read_stored_objects(opened, name)
+            except ConfigError as error:  # the dump is whole without it
+                self.warnings.append(f"{error.message}: {error.hint}")
+        return rows
 
     @contextmanager
     def _files(self, source: FilesSettings) -> Iterator[Collected]:

@@ -25,7 +25,7 @@ from edurise_backup.operations.recovery_target import (
     refuse_taken,
     refuse_used_directory,
 )
-from edurise_backup.operations.servers import database_tools, recovery_address
+from edurise_backup.operations.servers import database_address, database_tools, recovery_address
 from edurise_backup.operations.sharding import ShardedJob
 from edurise_backup.operations.shared_sources import shared_source
 from edurise_backup.operations.supply import Supply
@@ -171,6 +171,9 @@ class Recovery:
                 self._done += 1
         if not self._failures:
             self._bytes += part.source_bytes
+        backed_up = database_address(settings)
+        if self._done and (address.host, address.port) == (backed_up.host, backed_up.port):
+            self._checks.append(f"{settings.name} backs up what was recovered, too, until it is dropped there")
 
     def _tree(self, part: PartResult, progress: Progress, shared: ShardedJob | None) -> None:
         shot = self._supply.shot_of(part)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 from edurise_backup.catalog.records import JobRecord
@@ -24,6 +24,7 @@ from edurise_backup.operations.configured import repository_place
 from edurise_backup.operations.copy_contents import read_contents
 from edurise_backup.operations.engine import Limits
 from edurise_backup.operations.errands import Errand
+from edurise_backup.operations.primary import told_of_primary
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.stores import known_stores, nearest_first, opened_store
 from edurise_backup.recovery.planning import blob_lengths, walk_files
@@ -251,7 +252,9 @@ def open_supply(
     else:
         ordered = _that_may_have_it(catalog, backup, ordered)
     supply = Supply(settings, [_Candidate(store) for store in ordered], errand)
-    supply.choose(parts)
+    alone = [store.primary for store in ordered] == [True]
+    with told_of_primary(settings, catalog) if alone else nullcontext():
+        supply.choose(parts)
     return supply
 
 

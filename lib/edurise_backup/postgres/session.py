@@ -32,6 +32,15 @@ _NOTATION = {
     "default_transaction_deferrable": "off",
     "synchronize_seqscans": "off",
 }
+OTHER_SHAPE = (
+    errors.UndefinedColumn,
+    errors.UndefinedTable,
+    errors.UndefinedFunction,
+    errors.DatatypeMismatch,
+    errors.CannotCoerce,
+    errors.InvalidTextRepresentation,
+)
+"""What a query says of a table that has a known name and is somebody else's."""
 _NO_LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout")
 
 

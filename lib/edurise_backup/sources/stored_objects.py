@@ -9,7 +9,8 @@ from typing import cast
 
 import psycopg
 
-from edurise_backup.postgres.session import translated
+from edurise_backup.errors import ConfigError
+from edurise_backup.postgres.session import OTHER_SHAPE, translated
 from edurise_backup.sources.database import DatabaseSource
 
 _THERE = b"SELECT to_regclass('storage.objects') IS NOT NULL"
@@ -38,12 +39,20 @@ class StoredObject:
 
 
 def read_stored_objects(source: DatabaseSource, database: str) -> Iterator[StoredObject]:
-    """Yield the rows of one captured database, none when it has no Supabase storage."""
+    """Yield the rows of one captured database, none when it has no Supabase storage.
+
+    Raises ConfigError for a table of that name which is not Supabase's, and what `translated` makes of other errors.
+    """
     with closing(source.reading(database)) as connection:
         try:
             if connection.execute(_THERE).fetchone() != (True,):
                 return
             rows = cast("list[tuple[str, str, int | None, str | None]]", connection.execute(_ROWS).fetchall())
+        except OTHER_SHAPE as error:
+            raise ConfigError(
+                f"storage.objects of {database} was not compared with the files: {error.diag.message_primary}",
+                hint="it has another shape than Supabase's: take `objects_of` out of the configuration",
+            ) from error
         except psycopg.Error as error:
             raise translated(error, f"storage.objects of {database}") from error
     for bucket, name, size, version in rows:
