@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
 from edurise_backup import operations
+from edurise_backup.catalog.accounts import Accounts
 from edurise_backup.catalog.approvals import Approvals
 from edurise_backup.errors import BackupError, ConflictError, ForbiddenError
 from edurise_backup.model.alarms import AlarmKind
@@ -17,13 +19,14 @@ from edurise_backup.model.approvals import STANDS, WAITS, Approval, ApprovalStat
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import BackupJob
 from edurise_backup.model.people import SYSTEM, Actor, Role, Via
+from edurise_backup.operations import accounts
 from edurise_backup.operations.approvals import authorise
 from edurise_backup.operations.guarding import authorise_key_removal
 from edurise_backup.stores.local import LocalStore
 from tests.integration.test_catalog_doors import NOW, SetClock
 from tests.support import engine
 from tests.support.catalog import Product, run, run_json
-from tests.support.people import PASSWORD, add_person
+from tests.support.people import FIRST, PASSWORD, QUICK, add_person
 
 ALICE = Actor("alice", Via.COMMAND_LINE, frozenset(Role))
 BOB = Actor("bob", Via.DASHBOARD, frozenset({Role.APPROVER}))
@@ -85,6 +88,31 @@ def test_a_request_lapses_and_an_approval_lasts_an_hour(product: Product) -> Non
         catalog.approvals.decide(second.id, BOB, agreed=True)
         clock.now += STANDS
         assert catalog.approvals.use(ALICE, "key.remove", "{}") is None
+
+
+def test_who_has_the_approvers_account_in_hand_cannot_approve_with_it_for_a_day(product: Product) -> None:
+    clock = SetClock()
+    with operations.open_catalog(product.settings) as catalog:
+        catalog.approvals = Approvals(catalog.sessions, clock=clock)
+        catalog.accounts = Accounts(catalog.sessions, clock=clock)
+        accounts.add_account(catalog, "bob", ["approver"], by=ALICE, password=FIRST, cost=QUICK)
+        bob = accounts.change_password(catalog, "bob", FIRST, PASSWORD, cost=QUICK).actor(Via.DASHBOARD)
+        clock.now += timedelta(hours=23)
+        request = catalog.approvals.request(Actor("root@host", Via.COMMAND_LINE, frozenset(Role)), "key.remove", "{}")
+        with pytest.raises(ForbiddenError, match="alice changed the account bob"):
+            catalog.approvals.decide(request.id, bob, agreed=True)
+        clock.now += timedelta(hours=0.99)
+        accounts.reset_password(catalog, "bob", by=ALICE, password=FIRST, cost=QUICK)
+        clock.now += timedelta(hours=23.9)
+        later = catalog.approvals.request(ALICE, "key.remove", "{}")
+        with pytest.raises(ForbiddenError, match="alice changed the account bob"):
+            catalog.approvals.decide(later.id, bob, agreed=True)
+        accounts.change_password(catalog, "bob", FIRST, PASSWORD, cost=QUICK)
+        clock.now += timedelta(hours=0.1)
+        assert catalog.approvals.decide(later.id, bob, agreed=True).agreed
+        denied = catalog.approvals.request(ALICE, "key.remove", '{"a": 1}')
+        accounts.set_roles(catalog, "bob", ["approver", "viewer"], by=ALICE)
+        assert not catalog.approvals.decide(denied.id, bob, agreed=False).agreed
 
 
 def test_a_flow_run_asks_for_nothing_and_uses_what_two_people_agreed_to(product: Product) -> None:

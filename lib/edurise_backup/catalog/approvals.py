@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID, uuid4
 
 import msgspec
@@ -12,7 +13,7 @@ from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.errors import AmbiguousError, NotFoundError
 from edurise_backup.model import approvals as rules
 from edurise_backup.model.approvals import Approval, ApprovalState
-from edurise_backup.model.people import Actor
+from edurise_backup.model.people import Actor, Via
 from edurise_backup.ports import Clock, utc_now
 
 
@@ -48,7 +49,8 @@ class Approvals:
         now = self._clock()
 
         def work(connection: Connection) -> Approval:
-            decided = rules.decide(_locked(connection, approval_id), actor, now, agreed=agreed, note=note)
+            approval, changed = _locked(connection, approval_id), _changed(connection, actor)
+            decided = rules.decide(approval, actor, now, agreed=agreed, note=note, changed=changed)
             connection.execute(
                 """UPDATE approvals SET decided_by = %s, decided_at = %s, agreed = %s, note = %s, expires_at = %s
                    WHERE id = %s""",
@@ -100,6 +102,22 @@ class Approvals:
         """Return the requests that can be decided now, the oldest first."""
         rest = "WHERE decided_at IS NULL AND expires_at > %(now)s ORDER BY requested_at, id"
         return self._sessions.run(lambda connection: _read(connection, rest, {"now": self._clock()}))
+
+
+def _changed(connection: Connection, actor: Actor) -> tuple[str, datetime] | None:
+    """Return who else last had the actor's account in hand, and when; the product itself is nobody else."""
+    row = connection.execute(
+        """SELECT actor, at FROM audit_log
+           WHERE subject = %s AND actor <> subject AND via <> ALL (%s) AND outcome = 'done'
+             AND action IN ('user.add', 'user.set_roles', 'user.enable', 'user.reset_password')
+           ORDER BY seq DESC LIMIT 1""",
+        (actor.name, [Via.SYSTEM.value]),
+    ).fetchone()
+    if row is None:
+        return None
+    name, at = row
+    assert isinstance(at, datetime)
+    return str(name), at
 
 
 def _detail(approval: Approval) -> dict[str, object]:

@@ -20,6 +20,8 @@ from edurise_backup.model.people import Actor, Permission, Via
 
 WAITS = timedelta(hours=24)
 """A request that nobody decides lapses."""
+SETTLES = timedelta(hours=24)
+"""So long an account approves nothing after somebody else had it in hand: its person can notice, and say so."""
 STANDS = timedelta(hours=1)
 """How long an approval may be used."""
 
@@ -104,8 +106,19 @@ def request(approval_id: UUID, actor: Actor, act: str, text: str, now: datetime)
     return Approval(approval_id, act, text, plan_hash(text), actor.name, now, now + WAITS)
 
 
-def decide(approval: Approval, actor: Actor, now: datetime, *, agreed: bool, note: str = "") -> Approval:
-    """Return the approval as decided; raises ForbiddenError for the wrong person, ConflictError when it is too late."""
+def decide(
+    approval: Approval,
+    actor: Actor,
+    now: datetime,
+    *,
+    agreed: bool,
+    note: str = "",
+    changed: tuple[str, datetime] | None = None,
+) -> Approval:
+    """Return the approval as decided; raises ForbiddenError for the wrong person, ConflictError when it is too late.
+
+    `changed`: who last made the actor's account, gave it a password or roles, and when, if it was somebody else.
+    """
     actor.require(Permission.APPROVE)
     if anonymous(actor):
         raise ForbiddenError("a flow run cannot decide anything", safe="nothing was decided")
@@ -114,6 +127,13 @@ def decide(approval: Approval, actor: Actor, now: datetime, *, agreed: bool, not
             f"{actor.name} asked for this, and cannot approve it",
             safe="nothing was decided",
             hint="another person with the role approver must look at it",
+        )
+    if agreed and changed is not None and now - changed[1] < SETTLES:
+        raise ForbiddenError(
+            f"{changed[0]} changed the account {actor.name} at {changed[1]:%Y-%m-%d %H:%M} UTC (password, roles): "
+            "whoever can do that could be the one who approves",
+            safe="nothing was decided",
+            hint=f"another approver decides, or {actor.name} {SETTLES.total_seconds() / 3600:.0f} hours after that",
         )
     if (state := approval.state(now)) is not ApprovalState.REQUESTED:
         raise ConflictError(
