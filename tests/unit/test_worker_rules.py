@@ -11,12 +11,13 @@ import pytest
 
 from edurise_backup.catalog.workers import Seen
 from edurise_backup.config import load_settings
-from edurise_backup.errors import ConfigError
-from edurise_backup.model.alarm_facts import Facts
+from edurise_backup.errors import ConfigError, ConflictError
+from edurise_backup.model.alarm_facts import FULL, Facts
 from edurise_backup.model.alarm_rules import judge
 from edurise_backup.model.alarms import AlarmKind, Severity
 from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.workers import ANYWHERE, STILL_LIVES, Worker, lacking, place_of
+from edurise_backup.operations.alarms import with_other_hosts
 from edurise_backup.operations.doctor_workers import judge_workers
 from edurise_backup.operations.findings import Level
 from edurise_backup.operations.places import Places
@@ -72,6 +73,24 @@ def test_a_backup_of_everything_goes_to_who_reads_everything() -> None:
     assert places.backup(BackupType.METADATA, None) == ANYWHERE
     other = worker("three", "files/theirs")
     assert Places(Seen(NOW, (ONE, other))).backup(BackupType.FULL, None) == ANYWHERE  # the job then says why it cannot
+
+
+def test_where_nobody_reads_everything_no_full_set_is_expected_and_none_can_be_scheduled() -> None:
+    apart = (worker("one", "files/a"), worker("two", "database/b"))
+    own = (FULL, ("files", "a"))
+    assert with_other_hosts(own, ("files/a",), apart) == (("files", "a"), ("database", "b"))
+    whole = worker("three", "files/a", "database/b")
+    assert FULL in with_other_hosts(own, ("files/a",), (*apart, whole))
+    assert with_other_hosts(own, ("files/a",), ()) == own
+    with pytest.raises(ConflictError, match="one lacks database/b, two lacks files/a"):
+        Places(Seen(NOW, apart)).refuse(BackupType.FULL, None)
+    Places(Seen(NOW, apart)).refuse(BackupType.DATABASE, "b")
+    Places(Seen(NOW, (*apart, whole))).refuse(BackupType.FULL, None)
+    Places(Seen(NOW, ())).refuse(BackupType.FULL, None)
+    (alarm,) = [
+        one for one in judge(Facts(now=NOW, expected=(("database", "b"),), workers=apart)) if "no_good" in one.kind
+    ]
+    assert "`edurise-backup backup database --source b` on two" in alarm.remedy
 
 
 def test_what_others_read_and_this_host_lacks_is_named_with_its_host() -> None:

@@ -41,7 +41,7 @@ def no_good_backup(facts: Facts) -> Iterator[Alarm]:
                 what,
                 Severity.CRITICAL,
                 f"there is no good backup of {what}",
-                "take one: `edurise-backup backup`; `edurise-backup doctor` says what is in its way",
+                f"take one, which says what is in its way: {_backup_of(facts, part, source)}",
             )
         elif (age := facts.now - good.newest_at) > facts.aims.good_backup:
             yield Alarm(
@@ -50,8 +50,15 @@ def no_good_backup(facts: Facts) -> Iterator[Alarm]:
                 _by_factor(age, facts.aims.good_backup),
                 f"the newest good backup of {what} is {span(age)} old, {span(facts.aims.good_backup)} are allowed",
                 "see why in `edurise-backup alarm list` and `edurise-backup schedule list`; "
-                "take one now: `edurise-backup backup`",
+                f"take one now: {_backup_of(facts, part, source)}",
             )
+
+
+def _backup_of(facts: Facts, part: str, source: str) -> str:
+    """Say how a backup is taken, and on which host where not every one can."""
+    words = "`edurise-backup backup`" if (part, source) == FULL else f"`edurise-backup backup {part} --source {source}`"
+    able = sorted(worker.host for worker in facts.workers if f"{part}/{source}" in worker.sources)
+    return f"{words} on {able[0]}" if able and len(able) < len(facts.workers) else words
 
 
 def not_verified(facts: Facts) -> Iterator[Alarm]:

@@ -96,6 +96,20 @@ class Places:
         needed = self._needed(kind, source)
         return place_of(self._seen.workers, needed, self._seen.now) or ANYWHERE
 
+    def refuse(self, kind: BackupType, source: str | None) -> None:
+        """Raise ConflictError for a backup that no host could take, because none reads all of it."""
+        needed = self._needed(kind, source)
+        if self._seen.workers and place_of(self._seen.workers, needed, self._seen.now) is None:
+            hosts = ", ".join(
+                f"{worker.host} lacks {', '.join(sorted(needed - set(worker.sources)))}"
+                for worker in self._seen.workers
+            )
+            raise ConflictError(
+                f"no host reads everything that a backup of the type {kind.value} holds: {hosts}",
+                safe="nothing was changed",
+                hint="make a schedule for each source: --type files --source NAME, and so on",
+            )
+
     def _needed(self, kind: BackupType, source: str | None) -> frozenset[str]:
         """Return what a backup reads, as PART/NAME: of everything, whatever any host reads."""
         parts = [part.value for part in kind.parts]

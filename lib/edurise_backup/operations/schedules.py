@@ -21,15 +21,17 @@ from edurise_backup.catalog.expected_runs import withdraw
 from edurise_backup.catalog.sessions import Connection
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import ConflictError, InputError
+from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.people import Actor, Permission
 from edurise_backup.model.retention import policy_of, weakened
 from edurise_backup.model.schedules import ExpectedRun, Schedule
 from edurise_backup.model.timing import Candidate
 from edurise_backup.model.timing import preview as preview_times
-from edurise_backup.operations.catalogs import open_catalog
+from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.guarding import authorise_weakening
 from edurise_backup.operations.judging import judge_runs
 from edurise_backup.operations.people import local_actor
+from edurise_backup.operations.places import Places
 from edurise_backup.operations.planning import ALARM_SUBJECT, freeze, local_time, paused_at, plan_anew, rule_of
 from edurise_backup.operations.schedule_config import (
     FIELDS,
@@ -87,7 +89,14 @@ def schedule_backup(
         return plan_anew(connection, schedule, now, "")
 
     with open_catalog(settings) as catalog:
+        _refuse_without_host(catalog, schedule)
         return catalog.sessions.run(work)
+
+
+def _refuse_without_host(catalog: Catalog, schedule: Schedule) -> None:
+    """Raise ConflictError for a backup that could only fail: no host can take it."""
+    if schedule.type.backup:
+        Places.of(catalog).refuse(BackupType(schedule.type.value), schedule.source or None)
 
 
 def list_schedules(*, settings: Settings | None = None) -> list[Schedule]:
@@ -138,7 +147,10 @@ def edit_schedule(
 
     with open_catalog(settings) as catalog:
         seen = catalog.schedules.find(word)
-        losses = kept_less(seen, schedule_from(changed_config(seen, changes), seen.id, settings, now))
+        wanted = schedule_from(changed_config(seen, changes), seen.id, settings, now)
+        if (wanted.type, wanted.source) != (seen.type, seen.source):
+            _refuse_without_host(catalog, wanted)
+        losses = kept_less(seen, wanted)
         if losses:
             authorise_weakening(catalog, settings, actor, seen, losses)
             version = version if version is not None else seen.version  # what was agreed to is what is done
