@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import frame, people
+from dashboard import frame, people, signing_in
 from dashboard.readings import show_error
 from edurise_backup.errors import BackupError
 
@@ -35,19 +35,22 @@ PAGES = {
         st.Page("views/administration.py", title="Audit and administration", icon=":material/policy:"),
     ],
 }
-SIGN_IN = [st.Page("views/sign_in.py", title="Sign in", icon=":material/login:", default=True)]
 
 
 def main() -> None:
-    """Show the page that was chosen to whoever may see it, and the sign-in to everybody else."""
+    """Show the page that was chosen to whoever may see it, and the sign-in to everybody else.
+
+    The sign-in stands at the page's own address: whoever followed a link is there afterwards.
+    """
     try:
         visitor = people.admitted()
     except BackupError as error:
-        st.navigation(SIGN_IN, position="hidden")
+        st.navigation(PAGES, position="hidden")
         show_error(error)
         return
     if visitor.actor is None:
-        st.navigation(SIGN_IN, position="hidden").run()
+        st.navigation(PAGES, position="hidden")
+        signing_in.show()
         return
     chosen = st.navigation(frame.pages_for(visitor.actor, PAGES))
     frame.show_visitor(visitor)

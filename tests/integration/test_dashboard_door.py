@@ -46,3 +46,5 @@ def test_without_an_account_this_machine_is_let_in_and_nobody_else_and_then_nobo
         shown = Browser(port, "localhost").open(page)
         assert "EduRise Backup" in shown.text
         assert list(shown.buttons) == ["Sign in"]
+        assert not shown.missing
+    assert Browser(port, "localhost").open("nowhere").missing

@@ -51,6 +51,8 @@ class Shown:
     """The number of each button, by what it says."""
     redirect: str = ""
     """Where the browser is sent to, to sign in or out."""
+    missing: bool = False
+    """Whether it says that there is no such page."""
 
     @property
     def text(self) -> str:
@@ -63,6 +65,8 @@ class Shown:
         self.texts += [element.heading.body, element.markdown.body, element.alert.body, element.exception.message]
         if element.button.id:
             self.buttons[element.button.label] = element.button.id
+        if message.WhichOneof("type") == "page_not_found":
+            self.missing = True
         if message.WhichOneof("type") == "auth_redirect":
             self.redirect = message.auth_redirect.url
 

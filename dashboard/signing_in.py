@@ -1,4 +1,4 @@
-"""Sign in, or choose a password of one's own; the only page for whom is not known."""
+"""Sign in, or choose a password of one's own: what stands in every page's place for whom is not known."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from edurise_backup.model.accounts import SHORTEST
 from edurise_backup.model.database import Secret
 
 
-def main() -> None:
-    """Draw the page."""
+def show() -> None:
+    """Draw the sign-in."""
     st.title("EduRise Backup")
     try:
         there = people.visitor()
@@ -87,6 +87,3 @@ def show_provider() -> None:
             )
     if getattr(st.user, "is_logged_in", False):
         st.button("Sign out", key="sign out", on_click=people.sign_out)
-
-
-main()
