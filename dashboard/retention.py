@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
+from dashboard import charts, queries
 from dashboard import formatting as words
-from dashboard import queries
 from dashboard.launching import launch, ticketed
 from dashboard.readings import read_or_stale, show_error
 from edurise_backup.catalog.policies import read_policies
@@ -151,7 +151,8 @@ def show_simulation(shown: Simulation) -> None:
         )
     if not shown.broken:
         st.success("Every objective would be met.", icon=":material/check_circle:")
-    st.line_chart([{"Day": day.at, "Kept": day.kept} for day in shown.days], x="Day", y="Kept")
+    days = [{"Day": day.at, "Kept": day.kept} for day in shown.days]
+    charts.lines(days, "Day", ("Kept",), "restore points", alt="Restore points that are kept; the table has them")
     st.dataframe([day_row(day) for day in shown.days], width="stretch", hide_index=True)
 
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import streamlit as st
 
+from dashboard import charts, trends
 from dashboard import formatting as words
-from dashboard import trends
 from dashboard.readings import read_or_stale
 from edurise_backup.catalog.trends import PhaseFigures, WorkDay, WorkFigures
 
@@ -74,7 +74,7 @@ def show_days(days: tuple[WorkDay, ...], limits: dict[str, int]) -> None:
             for day in mine
         ]
         if len(points) > 1:  # a line of one day shows nothing; the sentence says it all
-            st.line_chart(points, x="Day", y=["p50", "p95", "objective"], y_label="minutes")
+            charts.lines(points, "Day", ("p50", "p95", "objective"), "minutes", alt=f"How long {name} took, day by day")
 
 
 def show_phases(phases: tuple[PhaseFigures, ...]) -> None:

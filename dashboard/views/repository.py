@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from dashboard import charts, queries
 from dashboard import formatting as words
-from dashboard import queries
 from dashboard.launching import follow_launched, launch, ticketed
 from dashboard.pruning import confirm_prune, prune_sentences
 from dashboard.queries import RepositoryState
@@ -60,7 +60,7 @@ def show_history() -> None:
     if len(state.sizes) > 1:
         st.subheader("Size after each prune and check")
         points = [{"Moment": size.moment, "MiB": size.bytes / 1024**2} for size in state.sizes]
-        st.line_chart(points, x="Moment", y="MiB")
+        charts.lines(points, "Moment", ("MiB",), "MiB", alt="The repository's size after each prune and check")
     st.subheader("Prunes, checks, forgetting")
     if not state.recent:
         st.caption("None yet.")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import streamlit as st
 
+from dashboard import charts, trends
 from dashboard import formatting as words
-from dashboard import trends
 from dashboard.readings import read_or_stale
 from dashboard.trends import Storage
 from edurise_backup.catalog.trends import SourceStorage, StorageDay
@@ -79,15 +79,21 @@ def show_days(days: tuple[StorageDay, ...]) -> None:
         f"On {last.day:%Y-%m-%d} {last.backups:,} backups of {words.size(last.original)} added "
         f"{words.size(last.stored)}. Days are those of UTC."
     )
+    st.markdown("What was new, on its way into the repository:")
     points = [
-        {"Day": day.day, "MiB": value / MIB, "Bytes": name}
+        {
+            "Day": day.day,
+            "after deduplication": mebibytes(day.deduplicated),
+            "after compression": mebibytes(day.compressed),
+            "stored": mebibytes(day.stored),
+        }
         for day in days
-        for name, value in (("deduplicated", day.deduplicated), ("compressed", day.compressed), ("stored", day.stored))
-        if value is not None
     ]
-    st.bar_chart(points, x="Day", y="MiB", color="Bytes", y_label="MiB a day", stack=False)
-    originals = [{"Day": day.day, "original": day.original / MIB} for day in days]
-    st.bar_chart(originals, x="Day", y="original", y_label="MiB a day")
+    steps = ("after deduplication", "after compression", "stored")
+    charts.bars(points, "Day", steps, "MiB a day", alt="New bytes of each day at three steps; the table has them")
+    st.markdown("What the sources held, each backup counted:")
+    originals = [{"Day": day.day, "original": mebibytes(day.original)} for day in days]
+    charts.bars(originals, "Day", ("original",), "MiB a day", alt="Original bytes of each day; the table has them")
     with st.expander("The same as a table"):
         st.dataframe([day_row(day) for day in reversed(days)], width="stretch", hide_index=True)
 
@@ -110,11 +116,11 @@ def show_repository(storage: Storage) -> None:
             f"{words.moment_text(last.moment)}: {signed(last.bytes - first.bytes)}."
         )
         points = [{"Moment": size.moment, "MiB": size.bytes / MIB} for size in storage.sizes]
-        st.line_chart(points, x="Moment", y="MiB")
+        charts.lines(points, "Moment", ("MiB",), "MiB", alt="The repository's size; the sentence above says its change")
     if len(storage.space) > 1:
         st.markdown("Free on the store's disk, after each backup, prune and check:")
         free = [{"Moment": reading.at, "GiB": reading.free_bytes / 1024**3} for reading in storage.space]
-        st.line_chart(free, x="Moment", y="GiB")
+        charts.lines(free, "Moment", ("GiB",), "GiB", alt="Free room on the store's disk after each job")
 
 
 def total(values: Iterable[int | None]) -> int | None:
@@ -125,6 +131,11 @@ def total(values: Iterable[int | None]) -> int | None:
             return None
         added += value
     return added
+
+
+def mebibytes(count: int | None) -> float | None:
+    """Return bytes as MiB; pure."""
+    return None if count is None else count / MIB
 
 
 def signed(count: float) -> str:
