@@ -191,6 +191,7 @@ def test_a_damaged_pack_is_named_by_verify_and_never_restored_as_wrong_bytes(
     failed = last_recovery(product)
     assert (failed.status, failed.verification_status is Verdict.PASSED) == (JobStatus.FAILED, False)
     assert failed.error
+    assert operations.get_backup_stats(settings=product.settings).recoveries_failed == 1
     assert product.database
     assert "school_restored" not in databases_of(product.database)
     below = tmp_path / "restored/files/uploads" / str(product.storage).lstrip("/")

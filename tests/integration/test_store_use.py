@@ -133,6 +133,15 @@ def test_a_recovery_is_quoted_before_it_and_asks_for_no_more(product: Product, t
     assert part["demand"]["received"] < quote.demand.received
 
 
+def test_pages_and_lists_say_one_size_of_the_repository_from_the_first_backup_on(files_product: Product) -> None:
+    settings = files_product.settings
+    for act in (operations.create_backup, operations.check_repository, operations.create_backup):
+        act(settings=settings)
+        size = sum(path.stat().st_size for path in (files_product.repository / "data").rglob("*") if path.is_file())
+        (primary,) = operations.list_stores(settings=settings)
+        assert (primary.bytes, operations.store_costs(settings=settings).stored_bytes) == (size, size)
+
+
 def test_a_directory_costs_nothing_and_says_so(files_product: Product) -> None:
     settings = files_product.settings
     backup = operations.create_backup(BackupType.FULL, settings=settings)

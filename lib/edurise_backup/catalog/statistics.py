@@ -39,16 +39,17 @@ WITH good AS (
     SELECT size, stored_bytes, verification_status = 'passed' AS verified,
            forgotten_at IS NULL AND missing_since IS NULL AS there
     FROM backup_jobs WHERE status IN ('completed', 'completed_with_warnings')
-), proofs AS (
-    SELECT verification_status AS verdict, count(*) AS jobs FROM recovery_jobs GROUP BY 1
+), recovered AS (
+    SELECT verification_status = 'passed' AS passed, verification_status = 'failed' OR status = 'failed' AS failed
+    FROM recovery_jobs
 )
 SELECT (SELECT count(*) FROM backup_jobs WHERE status = 'running') AS running,
        coalesce(sum(size), 0)::bigint AS source_bytes,
        coalesce(sum(stored_bytes), 0)::bigint AS stored_bytes,
        count(*) FILTER (WHERE there AND verified) AS verified,
        count(*) FILTER (WHERE there AND verified IS NOT TRUE) AS unverified,
-       coalesce((SELECT jobs FROM proofs WHERE verdict = 'passed'), 0) AS recoveries_passed,
-       coalesce((SELECT jobs FROM proofs WHERE verdict = 'failed'), 0) AS recoveries_failed
+       (SELECT count(*) FROM recovered WHERE passed) AS recoveries_passed,
+       (SELECT count(*) FROM recovered WHERE failed AND NOT passed) AS recoveries_failed
 FROM good
 """
 

@@ -186,6 +186,11 @@ class Stores:
                    WHERE name = %s"""
         self._sessions.run(lambda c: c.execute(query, (repository_id, self._clock(), name)) and None)
 
+    def note_size(self, name: str, size: int) -> None:
+        """Note how many bytes a store's packs have, as the job that has just ended knows it."""
+        query = "UPDATE stores SET bytes = %s WHERE name = %s"
+        self._sessions.run(lambda connection: connection.execute(query, (size, name)) and None)
+
     def note_trouble(self, name: str, trouble: str, *, unreachable: bool) -> None:
         """Note what was wrong with a store when it was used."""
         query = """UPDATE stores SET trouble = %s,

@@ -28,7 +28,7 @@ from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.object_rows import held_objects
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository, refuse_partial
-from edurise_backup.operations.primary import accept_primary, told_of_primary
+from edurise_backup.operations.primary import accept_primary, note_primary_size, told_of_primary
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.sharding import ShardedJob, saving
 from edurise_backup.operations.shared_sources import shared_source
@@ -118,6 +118,7 @@ def create_backup(
                     errand=errand,
                 )
             note_space(catalog.sessions, settings, catalog.clock())
+            note_primary_size(catalog, repository)
             record_backup(catalog, repository, acting(flow_run_id), COMPLETE, done)
             return done
 

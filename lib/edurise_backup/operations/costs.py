@@ -9,7 +9,7 @@ from edurise_backup.catalog.jobs import BackupJobs
 from edurise_backup.catalog.maintenance import MaintenanceJobs
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.catalog.store_use import KindTraffic, StoreUse, together
-from edurise_backup.catalog.stores import StoreRow
+from edurise_backup.catalog.stores import StoreRow, Stores
 from edurise_backup.catalog.verifications import Verifications
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType
@@ -67,8 +67,9 @@ def read_costs(sessions: Sessions, settings: Settings, now: datetime) -> StoreCo
     """Read them by sessions that somebody has opened."""
     use, maintenance, repository = StoreUse(sessions), MaintenanceJobs(sessions), settings.repository
     kinds = use.traffic_since(month_begin(now))
-    sizes = maintenance.sizes(limit=1)
-    stored = sizes[-1].bytes if sizes else None
+    stored = next((row.bytes for row in Stores(sessions).all() if row.name == PRIMARY), None)
+    if stored is None and (sizes := maintenance.sizes(limit=1)):  # by an earlier release
+        stored = sizes[-1].bytes
     pruned = maintenance.last(MaintenanceKind.PRUNE, good=True)
     figures = pruned.figures.pruned if pruned and pruned.figures else None
     return StoreCosts(

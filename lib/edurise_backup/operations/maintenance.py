@@ -27,7 +27,7 @@ from edurise_backup.operations.keys import note_keys
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository
 from edurise_backup.operations.presence import Presence, look_for_backups
-from edurise_backup.operations.primary import opened_primary
+from edurise_backup.operations.primary import note_primary_size, opened_primary
 from edurise_backup.operations.protections import look_for_protections, refuse_vanished
 from edurise_backup.operations.pruning import (
     PruneWish,
@@ -197,6 +197,8 @@ def run_maintenance(
             errand=errand,
         )
         note_space(catalog.sessions, settings, catalog.clock())
+        if done.figures is not None and done.figures.bytes is not None:
+            note_primary_size(catalog, repository, done.figures.bytes)
         return done
 
 

@@ -72,6 +72,13 @@ def accept_primary(settings: Settings, catalog: Catalog, repository: Repository)
     catalog.stores.note_opened(PRIMARY, repository.config.id)
 
 
+def note_primary_size(catalog: Catalog, repository: Repository, measured: int | None = None) -> None:
+    """Note how large the repository is after a job: as that has measured it, else as its index says."""
+    if measured is not None or len(repository.index):
+        size = sum(size for _, size in repository.index.sizes()) if measured is None else measured
+        catalog.stores.note_size(PRIMARY, size)
+
+
 @contextmanager
 def told_of_primary(settings: Settings, catalog: Catalog | None = None) -> Iterator[None]:
     """Have a failure to open the primary told in the register, with what to do where it is known to have existed.
