@@ -69,7 +69,7 @@ def test_without_history_and_holds_the_page_says_how_to_begin(catalog: Catalog) 
 
 
 def test_a_schedule_is_simulated_with_its_own_policy_and_what_it_misses_is_told(catalog: Catalog) -> None:
-    schedule = plant_schedule(catalog, "nightly *x*", source="uploads", retention=5)
+    schedule = plant_schedule(catalog, "nightly *x*", source="uploads", retention=5, frequency="every day at 02:00")
     plant_history(catalog, f"schedule={schedule}")
     app = page("schedules.py")
     chooser = next(found for found in app.selectbox if found.label == "Schedule" and len(found.options) > 1)

@@ -151,6 +151,14 @@ def test_a_queued_retention_is_run_under_its_id(files_product: Product) -> None:
     assert (done.id, done.dry_run, done.status) == (job_id, True, JobStatus.COMPLETED)
 
 
+def test_a_schedule_that_has_just_been_added_is_simulated_by_its_own_clock(files_product: Product) -> None:
+    added = ("schedule", "add", "new", "--type", "files", "--every", "every 6 hours", "--retention", "30")
+    assert run(files_product, *added).returncode == 0
+    done = run(files_product, "retention", "simulate", "--schedule", "new", "--days", "40", "--json")
+    assert done.returncode in (0, 1), done.stderr
+    assert 115 <= max(day["kept"] for day in json.loads(done.stdout)["days"]) <= 121
+
+
 def test_drift_and_simulation_speak_by_exit_status_and_json(files_product: Product) -> None:
     old, middle, _ = backups(files_product, 3)
     age(files_product, old, 30)

@@ -41,6 +41,7 @@ def plant_schedule(
     retention: int = 7,
     keep: str = "{}",
     edited: datetime | None = None,
+    frequency: str = "every hour",
 ) -> UUID:
     """Write a schedule's row; return its id."""
     made = uuid5(NAMESPACE_URL, name)
@@ -48,8 +49,8 @@ def plant_schedule(
     def write(connection: Connection) -> None:
         connection.execute(
             """INSERT INTO backup_schedules (id, name, type, frequency, retention, source, keep, updated_at)
-               VALUES (%s, %s, %s, 'every hour', %s, %s, %s::jsonb, coalesce(%s, '2020-01-01 00:00Z'::timestamptz))""",
-            (made, name, work, retention, source, keep, edited),
+               VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb, coalesce(%s, '2020-01-01 00:00Z'::timestamptz))""",
+            (made, name, work, frequency, retention, source, keep, edited),
         )
 
     catalog.sessions.run(write)

@@ -17,8 +17,10 @@ from edurise_backup.model.retention import RestorePoint, Series, policy_of
 from edurise_backup.model.schedules import Schedule
 from edurise_backup.model.settings import ObjectivesSettings
 from edurise_backup.model.simulation import DAYS, LONGEST, MOST_RUNS, Objectives, Simulation, Wish, simulate
+from edurise_backup.model.timing import preview
 from edurise_backup.operations.backups import backup_type
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.planning import rule_of
 from edurise_backup.operations.retention_plan import restore_point
 
 _TYPICAL = 50
@@ -36,7 +38,7 @@ class Question:
     source: str = ""
     policy: RetentionPolicy | None = None
     runs: Sequence[datetime] | None = None
-    """The moments to come at which a backup is taken; else `every`, else as often as until now."""
+    """The moments to come at which a backup is taken; else `every`, else as the schedule says, or as until now."""
     every: timedelta | None = None
     bytes_each: int | None = None
     """What a run adds; else what the newest ones have added, at the median."""
@@ -63,7 +65,7 @@ def simulate_from(catalog: Catalog, objectives: ObjectivesSettings, question: Qu
     kept = protected_snapshots((row.protection for row in catalog.protections.all()), now)
     points = [restore_point(job, schedules, kept) for job in good_backups(catalog.sessions, restorable=True)]
     alike = [point for point in points if (point.series.type, point.series.source) == (series.type, series.source)]
-    runs = list(question.runs) if question.runs is not None else _runs(question, alike, series, now)
+    runs = list(question.runs) if question.runs is not None else _runs(question, schedules, alike, series, now)
     if len(runs) > MOST_RUNS:
         raise InputError(
             f"these are {len(runs)} runs to come, at most {MOST_RUNS} can be simulated",
@@ -103,7 +105,13 @@ def _asked(question: Question, schedules: Sequence[Schedule]) -> tuple[Series, R
     return Series(backup_type(question.type or "full").value, question.source), question.policy
 
 
-def _runs(question: Question, alike: Sequence[RestorePoint], series: Series, now: datetime) -> list[datetime]:
+def _runs(
+    question: Question, schedules: Sequence[Schedule], alike: Sequence[RestorePoint], series: Series, now: datetime
+) -> list[datetime]:
+    if question.schedule and question.every is None:
+        schedule = next(one for one in schedules if str(one.id) == series.schedule)
+        times = preview(rule_of(schedule), now, MOST_RUNS + 1)
+        return [one.at for one in times if one.blackout is None and one.at <= now + timedelta(days=question.days)]
     own = sorted({point.moment for point in alike if point.series == series and point.moment <= now + FUTURE})
     every = question.every
     if every is None and len(own) > 1:
