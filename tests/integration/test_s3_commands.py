@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from edurise_backup import operations
-from edurise_backup.errors import InputError
+from edurise_backup.errors import CancelledError, InputError
 from edurise_backup.model.jobs import BackupType, JobStatus, RecoveryTarget
 from edurise_backup.model.traffic import Traffic
 from edurise_backup.operations.doctor import examine
-from edurise_backup.operations.engine import create_repository, open_store
+from edurise_backup.operations.opening import create_repository, open_store
 from edurise_backup.stores.local import LocalStore
 from tests.support.catalog import Product
 from tests.support.engine import ONE_PACK, PASSPHRASE, back_up, check, create, opened, restored_differences
@@ -300,6 +300,21 @@ def test_init_refuses_a_bucket_whose_rules_would_delete_a_repository(
             create_repository(location, PASSPHRASE)
         assert caught.value.hint
         assert list(open_store(location).list("keys")) == []
+
+
+def test_making_a_repository_on_a_server_that_is_ill_can_be_stopped(
+    rclone: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in rclone.environment.items():
+        monkeypatch.setenv(name, value)
+    ill = WireFault("GET|HEAD|PUT", "", status=500, code="InternalError", times=10**6)
+
+    def stop() -> None:
+        if ill.fired > 2:
+            raise CancelledError("nobody waits any more")
+
+    with S3Proxy(rclone, [ill]) as proxy, pytest.raises(CancelledError):
+        create_repository(proxy.server.location(new_bucket(rclone), "edurise"), PASSPHRASE, stop=stop)
 
 
 def test_a_snapshot_restores_from_a_bucket_bit_for_bit(rclone: S3Server, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from edurise_backup.model.jobs import BackupType, JobId, JobStatus, RecoveryTarg
 from edurise_backup.model.prices import demand_of
 from edurise_backup.model.traffic import Traffic
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.operations.engine import open_store
+from edurise_backup.operations.opening import open_store
 from tests.support.catalog import Product, run, run_json
 from tests.support.s3_product import in_bucket
 from tests.support.s3_proxy import S3Proxy, WireFault

@@ -78,7 +78,7 @@ def back_up_source(
 ) -> Saved:
     """Publish a snapshot of any source."""
     with repository.lock(settle=AT_ONCE) as lock:
-        repository.load_index(strict=False)  # as `operations.engine.locked` does
+        repository.load_index(strict=False)  # as `operations.opening.locked` does
         return save_snapshot(
             repository,
             source,

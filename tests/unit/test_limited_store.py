@@ -11,7 +11,7 @@ import pytest
 
 from edurise_backup.errors import CancelledError
 from edurise_backup.monitoring.progress import SilentProgress
-from edurise_backup.operations.engine import Limits
+from edurise_backup.operations.opening import Limits
 from edurise_backup.stores.limited import LimitedStore, Line
 from tests.support.stores import MemoryStore
 

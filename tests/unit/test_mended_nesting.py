@@ -8,7 +8,8 @@ import pytest
 
 from edurise_backup.config import is_name
 from edurise_backup.errors import InputError
-from edurise_backup.operations.engine import open_store, refuse_nested
+from edurise_backup.operations.engine import refuse_nested
+from edurise_backup.operations.opening import open_store
 
 
 @pytest.mark.parametrize("pattern", ["above", "source", "/{above}", "{source}", "*.log", "repository/data"])

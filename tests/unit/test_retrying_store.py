@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edurise_backup.errors import CancelledError, TransientError
-from edurise_backup.operations.engine import Limits
+from edurise_backup.operations.opening import Limits
 from edurise_backup.stores.retrying import RetryingStore
 from tests.support.stores import MemoryStore
 

@@ -128,7 +128,7 @@ class Engine:
 
     def other_repository(self, location: str, passphrase: str, access: S3Access | None = None) -> Repository:
         """Open another repository, under the same limits; raises InputError."""
-        from edurise_backup.operations.engine import Limits, open_repository
+        from edurise_backup.operations.opening import Limits, open_repository
 
         limits = Limits(self.limit_upload * 1024, self.limit_download * 1024, self.output.raise_if_cancelled)
         return open_repository(location, passphrase, limits, access=access)

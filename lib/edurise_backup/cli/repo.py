@@ -43,9 +43,12 @@ def snapshot_filter(host: HostOption, path: PathOption, tag: TagOption) -> Snaps
 @command(app, Engine, opens=False)
 def init(engine: Engine) -> None:
     """Make a new repository and print its recovery key, once."""
-    from edurise_backup.operations.engine import create_repository
+    from edurise_backup.operations.opening import create_repository
 
-    repository, recovery_key = create_repository(engine.place(), engine.passphrase())
+    with engine.output.progress() as progress:
+        progress.phase("make the repository")
+        stop = progress.raise_if_cancelled
+        repository, recovery_key = create_repository(engine.place(), engine.passphrase(), stop=stop)
     engine.output.result(
         {"id": repository.config.id, "location": repository.store.address, "recovery_key": recovery_key},
         f"created repository {repository.config.id[:10]} at {repository.store.address}\n"

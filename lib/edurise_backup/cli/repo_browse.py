@@ -57,7 +57,7 @@ def copy(
     from edurise_backup.config import s3_access
     from edurise_backup.model.settings import RepositorySettings
     from edurise_backup.operations.browsing import choose_several, refuse_same_place
-    from edurise_backup.operations.engine import locked, readable
+    from edurise_backup.operations.opening import locked, readable
     from edurise_backup.operations.secrets import known, read_secret_file
     from edurise_backup.repository.copying import copy_snapshots
 
@@ -233,7 +233,7 @@ def dump(
 ) -> int:
     """Write one file to standard output, each byte proved; after an error what was written is incomplete."""
     from edurise_backup.operations.browsing import dump_path
-    from edurise_backup.operations.engine import readable
+    from edurise_backup.operations.opening import readable
     from edurise_backup.operations.snapshots import choose, tree_of
     from edurise_backup.recovery.drains import StandardOutput, new_file
 
@@ -276,7 +276,7 @@ def mount(
     ids/ID holds each snapshot, snapshots/TIME and hosts/HOST/TIME lead to it. Later snapshots do not appear.
     """
     from edurise_backup.operations.browsing import choose_several
-    from edurise_backup.operations.engine import readable
+    from edurise_backup.operations.opening import readable
     from edurise_backup.operations.written import parse_size
     from edurise_backup.recovery.mounting import mount as mount_files
     from edurise_backup.recovery.snapshot_files import SnapshotFiles

@@ -64,7 +64,7 @@ def restore(
     Files that --overwrite could not restore whole stay as they are and are named; the exit status is 1.
     In a bucket nothing is deleted; objects come back with their keys, headers and metadata, and are looked at after.
     """
-    from edurise_backup.operations.engine import readable
+    from edurise_backup.operations.opening import readable
     from edurise_backup.operations.restoring import apply_delta, plan_files, plan_onto, refuse_occupied
     from edurise_backup.operations.snapshots import choose
     from edurise_backup.recovery.restorer import restore as restore_files

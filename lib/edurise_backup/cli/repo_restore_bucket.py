@@ -24,7 +24,7 @@ def restore_to_bucket(
     lock: bool,
 ) -> int:
     """Send what is not there yet; exit status 1 when an object is not there as it should be, 3 with problems."""
-    from edurise_backup.operations.engine import readable
+    from edurise_backup.operations.opening import readable
     from edurise_backup.operations.restoring_buckets import Existing, plan_into_bucket, restore_into_bucket, target_at
 
     repository = engine.repository()

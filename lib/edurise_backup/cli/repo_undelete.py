@@ -26,7 +26,7 @@ def undelete(
 ) -> int:
     """Show what strangers deleted or replaced in a bucket with object lock; exit status 1 when something is lost."""
     from edurise_backup.config import s3_access
-    from edurise_backup.operations.engine import Limits
+    from edurise_backup.operations.opening import Limits
     from edurise_backup.operations.undeleting import undelete as bring_back
 
     with engine.output.progress() as progress:

@@ -21,11 +21,11 @@ from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, check_paths, choose_sources
 from edurise_backup.operations.configured import opened_repository
-from edurise_backup.operations.engine import locked
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
 from edurise_backup.operations.object_rows import held_objects
+from edurise_backup.operations.opening import locked
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository, refuse_partial
 from edurise_backup.operations.primary import accept_primary, note_primary_size, told_of_primary

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edurise_backup.config import Settings, s3_access
 from edurise_backup.errors import BackupError, ConfigError
-from edurise_backup.operations.engine import create_repository, open_repository
 from edurise_backup.operations.errands import Errand
+from edurise_backup.operations.opening import create_repository, open_repository
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.repository.repository import Repository
 

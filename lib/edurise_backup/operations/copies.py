@@ -26,10 +26,10 @@ from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.copy_contents import CopyContents, follow_contents, read_contents, standing
 from edurise_backup.operations.copy_holds import mirror_protections
 from edurise_backup.operations.copy_jobs import begin_row, run_on_copy
-from edurise_backup.operations.engine import locked, readable
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
+from edurise_backup.operations.opening import locked, readable
 from edurise_backup.operations.presence import look_for_backups
 from edurise_backup.operations.primary import opened_primary
 from edurise_backup.operations.records import keep_records

@@ -15,8 +15,8 @@ from edurise_backup.config import Settings, s3_access
 from edurise_backup.errors import BackupError, UnreachableError
 from edurise_backup.model.location import is_s3
 from edurise_backup.model.object_lock import ObjectLock
-from edurise_backup.operations.engine import open_bucket
 from edurise_backup.operations.findings import Finding, Level
+from edurise_backup.operations.opening import open_bucket
 from edurise_backup.repository.layout import CONFIG, NOTES
 from edurise_backup.s3.wire import look
 from edurise_backup.stores.s3 import S3Store

@@ -21,7 +21,7 @@ from edurise_backup.model.store_settings import StoreSettings
 from edurise_backup.model.stores import PRIMARY
 from edurise_backup.model.traffic import Traffic
 from edurise_backup.operations.catalogs import Catalog
-from edurise_backup.operations.engine import Limits
+from edurise_backup.operations.opening import Limits
 from edurise_backup.ports import Progress
 from edurise_backup.s3.traffic import Meter
 

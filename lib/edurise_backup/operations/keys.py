@@ -31,8 +31,8 @@ from edurise_backup.model.people import Actor, Permission
 from edurise_backup.monitoring.redaction import REDACTOR
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.configured import opened_repository, repository_place
-from edurise_backup.operations.engine import open_repository
 from edurise_backup.operations.guarding import authorise_key_removal
+from edurise_backup.operations.opening import open_repository
 from edurise_backup.operations.safekeeping import DRILL
 from edurise_backup.operations.secrets import known
 from edurise_backup.repository.keys import RECOVERY_USER, KeyFile, new_recovery_key

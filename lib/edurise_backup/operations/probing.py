@@ -9,7 +9,7 @@ import msgspec
 from edurise_backup.errors import DamageError, InputError
 from edurise_backup.model.location import S3Access, is_s3
 from edurise_backup.model.probe import Probe
-from edurise_backup.operations.engine import Limits, open_bucket
+from edurise_backup.operations.opening import Limits, open_bucket
 from edurise_backup.ports import Clock, utc_now
 from edurise_backup.repository.repository import Repository
 

@@ -21,8 +21,8 @@ from edurise_backup.model.stores import PRIMARY, KnownStore, Origin
 from edurise_backup.operations.alarms import allowed
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.copy_jobs import begin_row
-from edurise_backup.operations.engine import create_repository
 from edurise_backup.operations.jobs import run_job, told_in_row
+from edurise_backup.operations.opening import create_repository
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.probing import keep_probe, probe_location
 from edurise_backup.operations.store_refusals import refuse_name, refuse_place, refuse_primary, refuse_store

@@ -27,8 +27,8 @@ from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.model.stores import KnownStore
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import open_catalog
-from edurise_backup.operations.engine import Limits
 from edurise_backup.operations.errands import Errand
+from edurise_backup.operations.opening import Limits
 from edurise_backup.operations.shard_orders import (
     AnyOrder,
     ArchiveOrder,

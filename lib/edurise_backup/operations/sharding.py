@@ -23,8 +23,8 @@ from edurise_backup.monitoring.logs import log_event
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import Collected
-from edurise_backup.operations.engine import readable
 from edurise_backup.operations.errands import Errand
+from edurise_backup.operations.opening import readable
 from edurise_backup.operations.shard_orders import (
     ArchiveOrder,
     BringOrder,

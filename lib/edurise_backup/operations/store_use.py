@@ -11,7 +11,7 @@ from edurise_backup.model.location import is_s3
 from edurise_backup.model.probe import Probe
 from edurise_backup.model.store_settings import StoreSettings
 from edurise_backup.operations.catalogs import Catalog
-from edurise_backup.operations.engine import Limits
+from edurise_backup.operations.opening import Limits
 from edurise_backup.operations.probing import keep_probe, probe_location
 from edurise_backup.ports import Progress
 from edurise_backup.repository.repository import Repository

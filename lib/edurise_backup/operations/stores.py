@@ -16,7 +16,7 @@ from edurise_backup.model.location import directory_of, is_s3, parse_s3
 from edurise_backup.model.settings import RepositorySettings
 from edurise_backup.model.stores import PRIMARY, KnownStore
 from edurise_backup.operations.catalogs import Catalog
-from edurise_backup.operations.engine import Limits, open_repository
+from edurise_backup.operations.opening import Limits, open_repository
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.repository import Repository

@@ -22,8 +22,8 @@ from edurise_backup.model.stores import KnownStore
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.configured import repository_place
 from edurise_backup.operations.copy_contents import read_contents
-from edurise_backup.operations.engine import Limits
 from edurise_backup.operations.errands import Errand
+from edurise_backup.operations.opening import Limits
 from edurise_backup.operations.primary import told_of_primary
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.stores import known_stores, nearest_first, opened_store

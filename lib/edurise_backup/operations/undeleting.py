@@ -16,7 +16,7 @@ from edurise_backup.errors import (
     WrongPassphraseError,
 )
 from edurise_backup.model.location import S3Access, is_s3
-from edurise_backup.operations.engine import Limits, open_bucket, open_repository
+from edurise_backup.operations.opening import Limits, open_bucket, open_repository
 from edurise_backup.ports import Progress
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.removals import Removed, read_removed, take_away
