@@ -71,6 +71,10 @@ class ForbiddenError(InputError):
     """Whoever asked may not do this, or not alone; the hint says who may."""
 
 
+class AwaitingApprovalError(ForbiddenError):
+    """Another person must agree first: a request was made, and nothing is wrong."""
+
+
 class LockedError(InputError):
     """Somebody else holds the repository; the message says who, and since when."""
 

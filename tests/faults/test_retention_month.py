@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from edurise_backup.catalog.migrate import migrate
+from edurise_backup.catalog.presence import mark_forgotten
 from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.model.alarms import AlarmKind
 from edurise_backup.model.content import Node
@@ -208,3 +209,12 @@ def test_a_backup_that_was_forgotten_though_the_policy_keeps_it_is_an_alarm_unti
     bring_whole_back(operation.catalog, operation.opened(), operation.catalog.jobs.get(gone), SILENT)
     assert look_for_drift(operation.catalog, operation.clock.now)[0].differs is False
     assert operation.catalog.alarms.open() == ()
+
+
+def test_a_loss_that_two_people_have_accepted_is_no_drift(operation: Operation) -> None:
+    plant_schedule(operation.catalog, "hourly", retention=30)
+    gone = operation.back_up(b"wanted")
+    operation.clock.forward(DAY)
+    operation.back_up(b"newest")
+    mark_forgotten(operation.catalog.sessions, [gone], at=operation.clock.now, until=None)
+    assert look_for_drift(operation.catalog, operation.clock.now)[0].differs is False

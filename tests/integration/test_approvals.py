@@ -17,7 +17,7 @@ from edurise_backup.errors import BackupError, ConflictError, ForbiddenError
 from edurise_backup.model.alarms import AlarmKind
 from edurise_backup.model.approvals import STANDS, WAITS, Approval, ApprovalState
 from edurise_backup.model.audit import Outcome
-from edurise_backup.model.jobs import BackupJob
+from edurise_backup.model.jobs import BackupJob, JobStatus
 from edurise_backup.model.people import SYSTEM, Actor, Role, Via
 from edurise_backup.operations import accounts
 from edurise_backup.operations.approvals import authorise
@@ -207,6 +207,9 @@ def test_a_destructive_act_is_done_once_two_people_want_it(
     approve(product)
     act()
     assert asked(product).state(NOW) is ApprovalState.USED
+    with operations.open_catalog(product.settings) as catalog:
+        refused_jobs = [job for job in catalog.maintenance.newest(limit=10) if "second person" in str(job.error)]
+        assert {job.status for job in refused_jobs} <= {JobStatus.CANCELLED}, "it waits, and nothing is wrong"
 
 
 def test_more_than_was_approved_is_not_pruned(product: Product) -> None:

@@ -434,6 +434,17 @@ def test_nothing_begins_beside_another_job_on_its_source(place: Place) -> None:
     assert place.begin(schedule).admitted
 
 
+def test_a_copy_does_not_begin_beside_another_into_the_same_store(place: Place) -> None:
+    place.clock.now = datetime.now(UTC)
+    schedule = place.add(type="copy", frequency="every 10 seconds", options={"store": "offsite"})
+    for store, told in (("offsite", "copying into offsite"), ("elsewhere", "")):
+        tokens = place.catalog.leases.acquire([f"copy/{store}"], uuid4())
+        place.clock.now += timedelta(seconds=11)
+        admission = place.begin(schedule)
+        assert (admission.admitted, told in admission.reason) == (not told, True)
+        place.catalog.leases.release(tokens)
+
+
 def test_nothing_begins_in_a_blackout(place: Place) -> None:
     schedule = place.add(blackout=["13:05-13:30"])
     place.clock.pass_to(13, 6)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edurise_backup.catalog.audit import add_row
-from edurise_backup.errors import ForbiddenError, InputError
+from edurise_backup.errors import AwaitingApprovalError, ForbiddenError, InputError
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.approvals import WAITS, anonymous, plan_hash, plan_text
 from edurise_backup.model.audit import Outcome
@@ -40,7 +40,7 @@ def authorise(
         detail = {"plan_sha256": plan_hash(text)}
         catalog.audit.add(actor, act, outcome=Outcome.REFUSED, detail=detail)
         raise
-    raise ForbiddenError(
+    raise AwaitingApprovalError(
         f"{act} needs a second person: the approval {str(request.id)[:8]} was asked for",
         safe="nothing was done",
         hint=f"another person decides within {WAITS.total_seconds() / 3600:.0f} hours: "

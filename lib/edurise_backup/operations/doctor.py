@@ -9,7 +9,7 @@ from edurise_backup.config import Settings
 from edurise_backup.config.places import bucket_place
 from edurise_backup.errors import BackupError
 from edurise_backup.model.location import directory_of
-from edurise_backup.model.settings import DatabaseSettings
+from edurise_backup.model.settings import ConfigurationSettings, DatabaseSettings, FilesSettings
 from edurise_backup.operations.buckets import look_at_bucket
 from edurise_backup.operations.catalogs import catalog_is_there, open_catalog
 from edurise_backup.operations.configured import opened_repository
@@ -154,9 +154,16 @@ def _recovering(source: DatabaseSettings) -> Finding:
 
 
 def _files(settings: Settings) -> Iterator[Finding]:
-    for source in settings.files:
-        FilesSource(source.paths, exclude=source.exclude)
-        yield Finding(Level.FINE, source.name, f"{', '.join(source.paths)} can be read")
+    sources: tuple[FilesSettings | ConfigurationSettings, ...] = (*settings.files, *settings.configuration)
+    for source in sources:
+        if source.host not in ("", settings.host):
+            continue  # that host's doctor looks at it
+        try:
+            FilesSource(source.paths, exclude=source.exclude)
+        except BackupError as error:  # of one source: the others are looked at, too
+            yield Finding(Level.FAULT, source.name, error.message, error.hint)
+        else:
+            yield Finding(Level.FINE, source.name, f"{', '.join(source.paths)} can be read")
 
 
 def _buckets(settings: Settings) -> Iterator[Finding]:

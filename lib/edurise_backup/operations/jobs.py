@@ -12,7 +12,7 @@ from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.catalog.lifecycle import Jobs
 from edurise_backup.catalog.records import JobRecord, kind_of
 from edurise_backup.catalog.rows import RecordT
-from edurise_backup.errors import BackupError, CancelledError, ConflictError, ToolError
+from edurise_backup.errors import AwaitingApprovalError, BackupError, CancelledError, ConflictError, ToolError
 from edurise_backup.model.jobs import JobId, JobStatus, Phase
 from edurise_backup.monitoring.logs import LoggedProgress, log_event
 from edurise_backup.monitoring.redaction import REDACTOR
@@ -58,8 +58,7 @@ def run_job(
         keep(done)
     except BackupError as error:
         cause = _without_secrets(_cause(reporter, error))
-        status = JobStatus.CANCELLED if isinstance(cause, CancelledError) else JobStatus.FAILED
-        _end(jobs, reporter, _told(started, status, cause))
+        _end(jobs, reporter, _told(started, _status(cause), cause))
         if cause is error:
             raise
         raise cause from error
@@ -91,8 +90,13 @@ def told_in_row(jobs: Jobs[RecordT], job_id: JobId | None) -> Iterator[None]:
             with suppress(BackupError):  # the first error counts
                 queued = jobs.get(job_id)
                 if queued.status is JobStatus.QUEUED:
-                    jobs.finish(_told(queued, JobStatus.FAILED, error))
+                    jobs.finish(_told(queued, _status(error), error))
         raise
+
+
+def _status(error: BackupError) -> JobStatus:
+    """Return how a job ended; one that waits for a second person was not carried out, and nothing is wrong."""
+    return JobStatus.CANCELLED if isinstance(error, CancelledError | AwaitingApprovalError) else JobStatus.FAILED
 
 
 def storable(sentence: str) -> str:

@@ -79,6 +79,8 @@ def _unmeant(job: BackupJob, series: Series, schedules: Iterable[Schedule]) -> b
     """Whether a backup that is gone went without a word, or under the policy as it is now."""
     if job.forgotten_at is None:
         return True
+    if job.forgotten_until is None:
+        return False  # for good, or its loss was accepted: a second person agreed to that
     edits = [
         one.updated_at
         for one in schedules

@@ -13,11 +13,11 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from edurise_backup.catalog import expected_runs, schedules
-from edurise_backup.catalog.leases import Lease
+from edurise_backup.catalog.leases import COPIES, Lease
 from edurise_backup.catalog.sessions import Connection
 from edurise_backup.model.blackouts import blackout_at
 from edurise_backup.model.jobs import JobId
-from edurise_backup.model.schedules import ExpectedRun, RunOutcome, Schedule
+from edurise_backup.model.schedules import ExpectedRun, RunOutcome, Schedule, Work
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.judging import END_SETTLES, tell_alarms
 from edurise_backup.operations.planning import freeze, next_run_of, paused_at, rule_of
@@ -131,6 +131,10 @@ def _obstacle(connection: Connection, schedule: Schedule, in_use: tuple[Lease, .
     for lease in in_use:
         part, _, source = lease.name.partition("/")
         ours = schedule.type.backup is not None and part in [one.value for one in schedule.type.backup.parts]
+        if schedule.type is Work.COPY and lease.name.startswith(COPIES):
+            store = lease.name.removeprefix(COPIES)
+            if str(schedule.options.get("store", "")) in ("", store) and lease.expires_at > now:
+                return f"the job {lease.holder} is copying into {store}, which brings the same"
         if ours and schedule.source in ("", source) and lease.expires_at > now and _is_open(connection, lease.holder):
             return f"{lease.name} is being backed up by the job {lease.holder}"
     return ""
