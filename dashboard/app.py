@@ -6,13 +6,16 @@ Run by `streamlit run dashboard/app.py`; `make up` does so. A page is a file in
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from dashboard import frame, people, signing_in
 from dashboard.readings import show_error
 from edurise_backup.errors import BackupError
 
-st.set_page_config(page_title="EduRise Backup", page_icon=":material/settings_backup_restore:", layout="wide")
+ICON = Path(__file__).with_name("icon.svg")  # a named one would be fetched from somebody else's server
+st.set_page_config(page_title="EduRise Backup", page_icon=str(ICON), layout="wide")
 
 PAGES = {
     "Operate": [

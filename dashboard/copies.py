@@ -113,7 +113,10 @@ def show_verdict(status: CopyStatus) -> None:
     elif not status.points:
         st.info("Nothing was copied there yet.", icon=":material/content_copy:")
     else:
-        st.success(f"**It has everything that it should.** {alone_text(row)}", icon=":material/check_circle:")
+        held = "It has everything that it should."
+        if status.lag:
+            held = f"What it lacks, it may lack for {words.duration(status.objective)}."
+        st.success(f"**{held}** {alone_text(row)}", icon=":material/check_circle:")
 
 
 def show_actions(names: tuple[str, ...]) -> None:

@@ -112,6 +112,23 @@ def short_id(job_id: object) -> str:
     return str(job_id)[:8]
 
 
+def with_code(text: str) -> str:
+    """Return text from outside as `plain` does, but what stands between two backticks as code: commands to type."""
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:
+        return plain(text)
+    return "".join(
+        f"`{' '.join(piece.split())}`" if number % 2 and piece.strip() else plain_around(piece)
+        for number, piece in enumerate(pieces)
+    )
+
+
+def plain_around(text: str) -> str:
+    """Return a piece of a sentence as `plain` does, with the spaces at its ends."""
+    inside = plain(text)
+    return f"{' ' if text[:1].isspace() else ''}{inside}{' ' if inside and text[-1:].isspace() else ''}"
+
+
 def plain(text: str) -> str:
     """Return text from outside so that Markdown shows it as it is: names are data, never markup."""
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))

@@ -76,6 +76,7 @@ def choose_recovery(backups: tuple[BackupJob, ...]) -> None:
     chosen = st.selectbox(
         "Backup to recover",
         backups,
+        index=next((at for at, job in enumerate(backups) if job.type is BackupType.FULL), 0) if backups else None,
         format_func=backup_label,
         key="backup to recover",
         placeholder="No backup yet",

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import streamlit as st
 
-from dashboard.formatting import moment_text, plain
+from dashboard.formatting import moment_text, plain, with_code
 from edurise_backup.errors import BackupError
 from edurise_backup.monitoring.redaction import REDACTOR
 
@@ -68,5 +68,5 @@ def show_error(error: BackupError) -> None:
     if safe:
         parts.append(f"Safe: {plain(safe)}")
     if hint:
-        parts.append(f"To do: {plain(hint)}")
+        parts.append(f"To do: {with_code(hint)}")
     st.error("\n\n".join(parts), icon=":material/error:")

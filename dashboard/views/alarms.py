@@ -54,7 +54,7 @@ def show_alarm(row: AlarmRow) -> None:
         text, button = st.columns([5, 1])
         text.markdown(f"{ICONS[row.severity]} **{row.severity.value.upper()}** · {words.plain(row.message)}")
         if row.remedy:
-            text.markdown(f"To do: {words.plain(row.remedy)}")
+            text.markdown(f"To do: {words.with_code(row.remedy)}")
         text.caption(
             f"{words.plain(row.kind.value)} · {words.plain(row.subject)} · since {words.moment_text(row.raised_at)} · "
             f"last seen {words.moment_text(row.last_seen_at)} · {words.short_id(row.id)}"

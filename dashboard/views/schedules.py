@@ -127,7 +127,10 @@ def state_text(schedule: Schedule) -> str:
 
 
 def keeps(schedule: Schedule) -> str:
-    """Return how long the backups of a schedule are kept; pure."""
+    """Return how long the backups of a schedule are kept, or with what options other work runs; pure."""
+    if schedule.type.backup is None:
+        options = ", ".join(f"{name} {value}" for name, value in sorted(schedule.options.items()))
+        return f"Options: {options}" if options else "No options"
     rules = {name: getattr(schedule.keep, name) for name in ("last", "hourly", "daily", "weekly", "monthly", "yearly")}
     more = [f"{name} {'all' if number < 0 else number}" for name, number in rules.items() if number]
     more += [f"tag {tag}" for tag in schedule.keep.tags]

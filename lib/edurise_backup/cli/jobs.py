@@ -16,7 +16,7 @@ from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
     from edurise_backup.config import Settings
-    from edurise_backup.model.jobs import BackupJob, RecoveryJob, Verification
+    from edurise_backup.model.jobs import BackupJob, JobStatus, RecoveryJob, Verification
 
 BackupWord = Annotated[
     str,
@@ -85,14 +85,14 @@ def list_backups(
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
 ) -> None:
     """List backups, newest first."""
-    from edurise_backup.model.jobs import BackupFilters, JobStatus
+    from edurise_backup.model.jobs import BackupFilters
     from edurise_backup.operations import get_backups
     from edurise_backup.operations.backups import backup_type
 
     try:
         filters = BackupFilters(
             type=backup_type(type) if type else None,
-            status=JobStatus(status) if status else None,
+            status=_job_status(status) if status else None,
             source=source,
             since=since.replace(tzinfo=UTC) if since else None,
             until=until.replace(tzinfo=UTC) if until else None,
@@ -122,6 +122,14 @@ def list_backups(
     ]
     head = ["ID", "Type", "Status", "Started (UTC)", "Took", "Size", "Stored", "Verified"]
     product.output.result(jobs, table(head, rows) if rows else "no backup matches")
+
+
+def _job_status(word: str) -> JobStatus:
+    from edurise_backup.model.jobs import JobStatus
+
+    if word not in list(JobStatus):
+        raise InputError(f"there is no status {word!r}", safe="nothing was done", hint=f"choose {', '.join(JobStatus)}")
+    return JobStatus(word)
 
 
 def show(product: Product, backup: BackupWord) -> None:

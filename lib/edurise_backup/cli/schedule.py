@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edurise_backup.cli.command import Product, command
-from edurise_backup.cli.output import printable, table
+from edurise_backup.cli.output import printable
+from edurise_backup.cli.schedule_text import preview_text, schedules_text, sentence, status_text
 from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
-    from edurise_backup.model.schedules import ExpectedRun, KeepRules, Schedule
-    from edurise_backup.operations.schedules import PreviewedRun, ScheduleStatus
+    from edurise_backup.model.schedules import KeepRules
 
 app = typer.Typer(name="schedule", no_args_is_help=True, help="What is run again and again, and how that went.")
 
@@ -95,7 +95,7 @@ def add(
         type, every, retention, source, zone, incremental, tag, option, keep, jitter, grace, blackout, catch_up
     )
     schedule = schedule_backup({"name": name, **given}, settings=product.settings())
-    product.output.result(schedule, f"added: {_sentence(schedule)}")
+    product.output.result(schedule, f"added: {sentence(schedule)}")
 
 
 def edit(
@@ -123,7 +123,7 @@ def edit(
         type, every, retention, source, zone, incremental, tag, option, keep, jitter, grace, blackout, catch_up
     )
     changed = edit_schedule(schedule, ({"name": name} if name else {}) | given, settings=product.settings())
-    product.output.result(changed, f"changed: {_sentence(changed)}")
+    product.output.result(changed, f"changed: {sentence(changed)}")
 
 
 def list_(product: Product) -> None:
@@ -131,7 +131,7 @@ def list_(product: Product) -> None:
     from edurise_backup.operations import list_schedules
 
     found = list_schedules(settings=product.settings())
-    product.output.result(found, _schedules_text(found))
+    product.output.result(found, schedules_text(found))
 
 
 def pause(
@@ -150,7 +150,7 @@ def pause(
 
     end = until.replace(tzinfo=UTC) if until else None
     paused = pause_schedule(schedule, until=end, settings=product.settings())
-    product.output.result(paused, f"paused: {_sentence(paused)}")
+    product.output.result(paused, f"paused: {sentence(paused)}")
 
 
 def resume(product: Product, schedule: Word) -> None:
@@ -158,7 +158,7 @@ def resume(product: Product, schedule: Word) -> None:
     from edurise_backup.operations import resume_schedule
 
     resumed = resume_schedule(schedule, settings=product.settings())
-    product.output.result(resumed, f"resumed: {_sentence(resumed)}")
+    product.output.result(resumed, f"resumed: {sentence(resumed)}")
 
 
 def remove(product: Product, schedule: Word) -> None:
@@ -191,7 +191,7 @@ def preview(
         "preview", "metadata", every or "", zone=zone or "", jitter=jitter or "0", blackout=tuple(blackout or ())
     )
     found = preview_schedule(asked, count, settings=product.settings())
-    product.output.result(found, _preview_text(found))
+    product.output.result(found, preview_text(found))
 
 
 def status(
@@ -203,7 +203,7 @@ def status(
     from edurise_backup.operations import schedule_status
 
     found = schedule_status(schedule, runs=runs, settings=product.settings())
-    product.output.result(found, "\n\n".join(map(_status_text, found)) or "no schedule yet")
+    product.output.result(found, "\n\n".join(map(status_text, found)) or "no schedule yet")
 
 
 def _given(
@@ -275,59 +275,3 @@ def _keep(words: Sequence[str]) -> KeepRules:
                 hint="write last, hourly, daily, weekly, monthly, yearly with a number (-1: all), or tag=NAME",
             )
     return KeepRules(**numbers, tags=tuple(tags))
-
-
-def _sentence(schedule: Schedule) -> str:
-    from edurise_backup.operations.planning import local_time
-
-    said = f"{printable(schedule.name)} ({schedule.type.value}), {printable(schedule.frequency)}"
-    if not schedule.frequency.endswith(schedule.zone):
-        said += f" {schedule.zone}"
-    if not schedule.is_active:
-        until = f" until {local_time(schedule, schedule.paused_until)}" if schedule.paused_until else ""
-        said += f", paused{until}"
-    return said + (f"; next run {local_time(schedule, schedule.next_run)}" if schedule.next_run else "; no next run")
-
-
-def _schedules_text(found: Sequence[Schedule]) -> str:
-    if not found:
-        return 'no schedule yet: edurise-backup schedule add nightly --type full --every "every day at 02:00"'
-    rows = [
-        [
-            str(one.id)[:8],
-            one.name,
-            one.type.value,
-            one.source or "all",
-            one.frequency,
-            one.zone,
-            f"{one.retention} d",
-            "active" if one.is_active else "paused",
-            _time(one.next_run),
-            _time(one.last_run),
-        ]
-        for one in found
-    ]
-    heads = ["Id", "Name", "Type", "Source", "Frequency", "Zone", "Keep", "State", "Next run (UTC)", "Last run (UTC)"]
-    return table(heads, rows)
-
-
-def _preview_text(found: Sequence[PreviewedRun]) -> str:
-    return "\n".join(run.local + (f"  does not run: {run.left_out}" if run.left_out else "") for run in found)
-
-
-def _status_text(status: ScheduleStatus) -> str:
-    head = _sentence(status.schedule)
-    if not status.runs:
-        return f"{head}\nno run was due yet"
-    rows = [[_time(run.due_at), _outcome(run), str(run.job_id or "")[:8], run.reason] for run in status.runs]
-    return f"{head}\n{table(['Due (UTC)', 'Outcome', 'Job', 'Why'], rows)}"
-
-
-def _outcome(run: ExpectedRun) -> str:
-    if run.outcome is None:
-        return "under way" if run.begun_at else "waiting"
-    return run.outcome.value + (", made up for" if run.made_up_at else "")
-
-
-def _time(moment: datetime | None) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if moment else ""

@@ -17,6 +17,7 @@ from edurise_backup.model.maintenance import ForgetFigures, MaintenanceFigures, 
 from edurise_backup.model.people import Actor
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.model.stores import BackupCopy, CopyState
+from edurise_backup.model.words import span
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.copy_contents import follow_contents, read_contents
 from edurise_backup.operations.copy_holds import mirror_protections
@@ -49,7 +50,7 @@ def retain_copy(
 
     It judges the copy's own restore points: the newest one there stays, whatever the primary has by now.
     """
-    asked = f"grace {grace}, by the schedules' retention"
+    asked = f"grace {span(grace)}, by the schedules' retention"
     job = MaintenanceJob(
         JobId(uuid4()), MaintenanceKind.FORGET, JobStatus.QUEUED, dry_run=dry_run, store=store, asked=asked
     )

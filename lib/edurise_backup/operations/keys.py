@@ -196,7 +196,13 @@ def drill_recovery_key(settings: Settings, typed: Secret, *, actor: Actor) -> Dr
     """
     key = known(as_printed(typed.reveal()))
     with open_catalog(settings) as catalog, recorded(catalog, actor, DRILL) as told:
-        repository = open_repository(repository_place(settings), key.reveal(), access=s3_access(settings.repository))
+        try:
+            repository = open_repository(
+                repository_place(settings), key.reveal(), access=s3_access(settings.repository)
+            )
+        except WrongPassphraseError as error:
+            error.hint = "compare it with the printed one, group by group: is it of this repository? `key list` has all"
+            raise
         told["subject"] = repository.key_id
         if repository.key_file(repository.key_id).username != RECOVERY_USER:
             raise InputError(

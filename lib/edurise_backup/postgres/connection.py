@@ -181,7 +181,10 @@ _REASONS = (
 
 
 def _unreachable(address: Address, text: str) -> UnreachableError:
-    reason = text.strip().splitlines()[-1] if text.strip() else "no reason given"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said_so = [line for line in lines if "FATAL" in line or "failed" in line or "could not" in line]
+    # libpq ends with a question to its user ("Is the server running ...?"); why stands before it
+    reason = (said_so or lines or ["no reason given"])[-1]
     said, hint = next((said, hint) for sign, said, hint in _REASONS if re.search(sign, reason))
     host = f"{address.host}:{address.port}"
     message = said.format(user=address.user, host=host, database=address.database)

@@ -145,7 +145,8 @@ class BucketTarget:
             raise ConflictError(
                 f"{self.wire.place.address} is not empty",
                 safe="nothing was sent",
-                hint="choose a new folder or bucket, or say that what differs may be replaced",
+                hint="choose a new folder or bucket, or say what becomes of what is there: "
+                "`recover --buckets add` lets it stay, `repo restore --overwrite` replaces it",
             )
 
 
