@@ -91,7 +91,7 @@ def test_unknown_and_ambiguous_ids_sources_types_and_parts_are_refused(files_pro
         Case(("backup", "files", "--source", "nothing"), "there is no source named 'nothing'", "uploads"),
         Case(("recover", str(job.id), "--target", target, "--part", "tables"), "there is no backup type 'tables'"),
         Case(("recover", str(job.id), "--target", target, "--part", "database"), "does not hold database"),
-        Case(("list", "--status", "splendid"), "a filter is wrong"),
+        Case(("list", "--status", "splendid"), "there is no status 'splendid'", "completed_with_warnings"),
         Case(("list", "--set", "not-a-uuid"), "a filter is wrong"),
     )
     assert not Path(target).exists()

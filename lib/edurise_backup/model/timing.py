@@ -51,8 +51,13 @@ class Candidate:
 
 def next_times(rule: Rule, after: datetime, count: int) -> list[datetime]:
     """Return up to `count` due times after a moment, in UTC, ascending; fewer when the rule has no more."""
+    return _times(rule, after, count, after + HORIZON)
+
+
+def _times(rule: Rule, after: datetime, count: int, limit: datetime) -> list[datetime]:
+    """Return up to `count` due times in (after, limit]: none beyond is looked for, which may be years of a clock."""
     found: list[datetime] = []
-    start, steps, limit = after, 0, after + HORIZON
+    start, steps = after, 0
     zone = ZoneInfo(rule.zone)
     while len(found) < count and steps < _STEPS:
         for at in _jittered(rule, start, after, limit):
@@ -75,9 +80,9 @@ def times_until(rule: Rule, after: datetime, until: datetime, *, limit: int) -> 
     """Return the due times in (after, until], at most `limit`."""
     found: list[datetime] = []
     while len(found) < limit:
-        page = next_times(rule, after, min(500, limit - len(found)))
-        found += [at for at in page if at <= until]
-        if not page or page[-1] > until:
+        page = _times(rule, after, min(500, limit - len(found)), until)
+        found += page
+        if not page:
             break
         after = page[-1]
     return found
