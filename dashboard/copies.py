@@ -124,7 +124,9 @@ def show_actions(names: tuple[str, ...]) -> None:
     name = st.selectbox("Copy", names, key="copy")
     settings = queries.settings()
     copy, verify, probe = st.columns(3)
-    if copy.button("Copy now", key=ticketed("copy now"), icon=":material/content_copy:", type="primary"):
+    if people.button(
+        "Copy now", Permission.OPERATE, copy, key=ticketed("copy now"), icon=":material/content_copy:", type="primary"
+    ):
         launch(
             lambda actions: actions.start(
                 Permission.OPERATE,
@@ -134,7 +136,14 @@ def show_actions(names: tuple[str, ...]) -> None:
                 {"store": name},
             )
         )
-    if verify.button("Verify copy", key=ticketed("verify copy"), icon=":material/verified:", help="Its own bytes"):
+    if people.button(
+        "Verify copy",
+        Permission.OPERATE,
+        verify,
+        key=ticketed("verify copy"),
+        icon=":material/verified:",
+        help="Its own bytes",
+    ):
         launch(
             lambda actions: actions.start(
                 Permission.OPERATE,
@@ -151,7 +160,13 @@ def show_actions(names: tuple[str, ...]) -> None:
 def show_probe_button(name: str, words_of_it: str) -> None:
     """Let an operator have a store probed."""
     key = ticketed(f"probe {name}")
-    if st.button(words_of_it, key=key, icon=":material/network_check:", help="Opens it, and asks its server"):
+    if people.button(
+        words_of_it,
+        Permission.OPERATE,
+        key=key,
+        icon=":material/network_check:",
+        help="Opens it, and asks its server",
+    ):
         settings = queries.settings()
         launch(
             lambda actions: actions.start(

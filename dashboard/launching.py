@@ -12,11 +12,12 @@ from pathlib import PurePosixPath
 import streamlit as st
 
 from dashboard import formatting as words
-from dashboard import queries
+from dashboard import people, queries
 from dashboard.actions import Actions, Launched
 from dashboard.readings import read_or_stale, show_error
 from edurise_backup.errors import BackupError
 from edurise_backup.model.jobs import BackupJob, BackupType, BucketsTo, RecoveryTarget
+from edurise_backup.model.people import Permission
 
 KEPT = 5
 """Launched runs that stay on the page."""
@@ -48,7 +49,13 @@ def choose_backup() -> None:
     """Let a person pick a type and start its backup."""
     types = tuple(BackupType)
     chosen = st.selectbox("Type", types, format_func=words.type_text, key="backup type")
-    pressed = st.button("Back up now", key=ticketed("back up"), icon=":material/backup:", type="primary")
+    pressed = people.button(
+        "Back up now",
+        Permission.OPERATE,
+        key=ticketed("back up"),
+        icon=":material/backup:",
+        type="primary",
+    )
     if pressed and chosen is not None:
         launch(lambda actions: actions.back_up(chosen))
 
@@ -63,8 +70,13 @@ def choose_verification(backups: tuple[BackupJob, ...]) -> None:
         placeholder="No backup yet",
         disabled=not backups,
     )
-    pressed = st.button(
-        "Verify", key=ticketed("verify"), icon=":material/verified:", disabled=chosen is None, help="Reads it all back"
+    pressed = people.button(
+        "Verify",
+        Permission.OPERATE,
+        key=ticketed("verify"),
+        icon=":material/verified:",
+        disabled=chosen is None,
+        help="Reads it all back",
     )
     if pressed and chosen is not None:
         backup_id = chosen.id
@@ -82,7 +94,16 @@ def choose_recovery(backups: tuple[BackupJob, ...]) -> None:
         placeholder="No backup yet",
         disabled=not backups,
     )
-    if st.button("Recover …", key="recover", icon=":material/restore:", disabled=chosen is None) and chosen is not None:
+    if (
+        people.button(
+            "Recover …",
+            Permission.RESTORE,
+            key="recover",
+            icon=":material/restore:",
+            disabled=chosen is None,
+        )
+        and chosen is not None
+    ):
         confirm_recovery(chosen)
 
 

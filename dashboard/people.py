@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import queries
 from edurise_backup.config import load_settings
@@ -23,7 +24,7 @@ from edurise_backup.errors import BackupError, ForbiddenError
 from edurise_backup.model.accounts import Account
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.database import Secret
-from edurise_backup.model.people import Actor, Permission, Role, Via
+from edurise_backup.model.people import PERMITS, Actor, Permission, Role, Via
 from edurise_backup.model.sign_in import SignInSettings, actor_of_claims, claimed_name
 from edurise_backup.operations import accounts
 
@@ -97,6 +98,18 @@ def current_actor(*, touch: bool = False) -> Actor:
     if there.actor is None:
         raise ForbiddenError(there.why, safe="nothing was done", hint="sign in, then try again")
     return there.actor
+
+
+def button(label: str, permission: Permission, place: DeltaGenerator | None = None, **options: object) -> bool:
+    """Draw a button that is disabled, with the reason, for who may not do what it does; the action itself asks again.
+
+    Whose page it is was found when the page began (`admitted`).
+    """
+    last: tuple[Visitor, datetime] | None = st.session_state.get(_LAST)
+    if last is not None and last[0].actor is not None and not last[0].actor.may(permission):
+        roles = ", ".join(role.value for role in Role if permission in PERMITS[role])
+        options |= {"disabled": True, "help": f"Needs the role {roles}"}
+    return (place or st.container()).button(label, **options)  # type: ignore[arg-type]  # as `st.button` takes them
 
 
 def permitted(permission: Permission, action: str, subject: str = "") -> Actor:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard import alarming
+from dashboard import alarming, people
 from dashboard import formatting as words
 from dashboard.alarm_banner import ICONS, silent_text
 from dashboard.alarming import AlarmState
@@ -14,6 +14,7 @@ from dashboard.readings import read_or_stale, show_error
 from edurise_backup.errors import BackupError
 from edurise_backup.model.alarms import AlarmRow
 from edurise_backup.model.notices import Event, Notice
+from edurise_backup.model.people import Permission
 from edurise_backup.operations.telling import TargetState
 
 NO_TARGETS = """\
@@ -61,7 +62,9 @@ def show_alarm(row: AlarmRow) -> None:
         )
         if row.acknowledged_at is not None:
             button.caption(f"{words.plain(row.acknowledged_by or '')} looks after it")
-        elif button.button("I look after it", key=f"acknowledge {row.id}", icon=":material/back_hand:"):
+        elif people.button(
+            "I look after it", Permission.OPERATE, button, key=f"acknowledge {row.id}", icon=":material/back_hand:"
+        ):
             act(lambda: alarming.acknowledge(row.id), "You look after it now; nobody further is told.")
 
 
@@ -81,7 +84,7 @@ def show_target(target: TargetState) -> None:
     name.markdown(f"**{words.plain(target.settings.name)}**")
     routes.caption(words.plain(route_text(target)))
     last.caption(words.plain(last_text(target.last)))
-    if button.button("Test", key=f"test {target.settings.name}", icon=":material/send:"):
+    if people.button("Test", Permission.ADMINISTER, button, key=f"test {target.settings.name}", icon=":material/send:"):
         act(lambda: alarming.send_test(target.settings.name), "The watch sends a test message at its next round.")
 
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from dashboard import formatting as words
-from dashboard import queries, trends
+from dashboard import people, queries, trends
 from dashboard.actions import Launched
 from dashboard.readings import read_or_stale, show_error
 from edurise_backup.errors import BackupError
+from edurise_backup.model.people import Permission
 from edurise_backup.model.reports import ControlResult, ControlStatus, Report, ReportFile
 from reports import expected_sources, read_file
 from reports.periods import HINT, last_month
@@ -59,7 +60,13 @@ def show_form() -> None:
     chosen = source.selectbox("Source", names, format_func=lambda name: name or "All sources", key="report source")
     place = zone.text_input("Time zone", value="UTC", key="report zone")
     ticket = st.session_state.get(_TICKET, 0)  # a second click that was under way belongs to a button that is gone
-    if not st.button("Make report", key=f"make report {ticket}", type="primary", icon=":material/summarize:"):
+    if not people.button(
+        "Make report",
+        Permission.AUDIT,
+        key=f"make report {ticket}",
+        type="primary",
+        icon=":material/summarize:",
+    ):
         return
     try:
         launched = queries.actions().report(asked, chosen or ALL, place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import charts, queries
+from dashboard import charts, people, queries
 from dashboard import formatting as words
 from dashboard.launching import follow_launched, launch, ticketed
 from dashboard.pruning import confirm_prune, prune_sentences
@@ -12,6 +12,7 @@ from dashboard.queries import RepositoryState
 from dashboard.readings import read_or_stale
 from edurise_backup.model.jobs import BackupJob, JobStatus, Verdict
 from edurise_backup.model.maintenance import MaintenanceJob
+from edurise_backup.model.people import Permission
 from edurise_backup.model.stores import PRIMARY
 
 BUDGETS = {"5%": "5 % of all bytes", "20%": "20 % of all bytes", "100%": "Every byte", "": "Structure only"}
@@ -74,12 +75,18 @@ def show_buttons() -> None:
     check, prune = st.columns(2)
     with check:
         budget = st.selectbox("Bytes to prove", tuple(BUDGETS), format_func=BUDGETS.__getitem__, key="check budget")
-        pressed = st.button("Check now", key=ticketed("check"), icon=":material/fact_check:", type="primary")
+        pressed = people.button(
+            "Check now",
+            Permission.OPERATE,
+            key=ticketed("check"),
+            icon=":material/fact_check:",
+            type="primary",
+        )
         if pressed and budget is not None:
             launch(lambda actions: actions.check(budget))
     with prune:
         st.caption("Shows what the last dry run said before it starts anything.")
-        if st.button("Prune …", key="prune", icon=":material/cleaning_services:"):
+        if people.button("Prune …", Permission.OPERATE, key="prune", icon=":material/cleaning_services:"):
             confirm_prune()
 
 

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from dashboard import formatting as words
-from dashboard import queries
+from dashboard import people, queries
 from dashboard.queries import ScheduleState
 from dashboard.readings import read_or_stale
 from dashboard.retention import show_retention_simulator
 from dashboard.scheduling import act, edit_dialog, pause_dialog, remove_dialog
+from edurise_backup.model.people import Permission
 from edurise_backup.model.schedules import ExpectedRun, RunOutcome, Schedule
 
 EMPTY = """\
@@ -33,7 +34,13 @@ def main() -> None:
     """Draw the page from top to bottom."""
     st.title("Schedules and policies")
     show_table()
-    if st.button("New schedule …", key="new schedule", icon=":material/add:", type="primary"):
+    if people.button(
+        "New schedule …",
+        Permission.ADMINISTER,
+        key="new schedule",
+        icon=":material/add:",
+        type="primary",
+    ):
         edit_dialog(None)
     show_one()
     show_retention_simulator()
@@ -80,16 +87,16 @@ def show_one() -> None:
 def show_buttons(schedule: Schedule) -> None:
     """Show what can be done with a schedule."""
     edit, rest, remove = st.columns(3)
-    if edit.button("Edit …", key=f"edit {schedule.id}", icon=":material/edit:"):
+    if people.button("Edit …", Permission.ADMINISTER, edit, key=f"edit {schedule.id}", icon=":material/edit:"):
         edit_dialog(schedule)
     if schedule.is_active:
-        if rest.button("Pause …", key=f"pause {schedule.id}", icon=":material/pause:"):
+        if people.button("Pause …", Permission.OPERATE, rest, key=f"pause {schedule.id}", icon=":material/pause:"):
             pause_dialog(schedule)
-    elif rest.button("Resume", key=f"resume {schedule.id}", icon=":material/play_arrow:") and act(
-        lambda scheduling: scheduling.resume(schedule), "Resumed"
-    ):
+    elif people.button(
+        "Resume", Permission.OPERATE, rest, key=f"resume {schedule.id}", icon=":material/play_arrow:"
+    ) and act(lambda scheduling: scheduling.resume(schedule), "Resumed"):
         st.rerun()
-    if remove.button("Remove …", key=f"remove {schedule.id}", icon=":material/delete:"):
+    if people.button("Remove …", Permission.ADMINISTER, remove, key=f"remove {schedule.id}", icon=":material/delete:"):
         remove_dialog(schedule)
 
 

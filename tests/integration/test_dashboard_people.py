@@ -288,6 +288,13 @@ def test_a_session_that_has_ended_shows_the_sign_in_and_why(catalog: operations.
     assert IDLE in {row[0] for row in ended(catalog)}
 
 
+def test_buttons_that_a_role_does_not_permit_are_disabled_and_say_which_it_takes(catalog: operations.Catalog) -> None:
+    for role, allowed in ((Role.VIEWER, False), (Role.OPERATOR, True)):
+        shown = sign_in_to(app(), catalog, role.value, role).run()
+        (button,) = [one for one in shown.button if one.label == "Back up now"]
+        assert (button.disabled, "Needs the role operator, admin" in (button.help or "")) == (not allowed, not allowed)
+
+
 def ended(catalog: operations.Catalog) -> list[tuple[object, ...]]:
     with catalog.sessions.transaction() as connection:
         return connection.execute("SELECT end_reason FROM dashboard_sessions").fetchall()

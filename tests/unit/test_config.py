@@ -173,6 +173,8 @@ def test_a_file_is_found_by_option_then_variable_then_working_directory(
         ('[[files]]\nname = "f"\npaths = ["x"]\n\n[[files]]\nname = "g"\npath = ["x"]\n', "files[1].path", 7),
         ('[[files]]\nname = "f"\npaths = ["x", 5]\n', "files[0].paths[1]", 3),
         ('[[configuration]]\npaths = ["x"]\n', "configuration[0]", 1),
+        ('host = "h"\nrepository = { location = "x", compresion = "max" }\n', "repository.compresion", 2),
+        ('\ndatabase = [{ name = "x", url = "y", foo = 1 }]\n', "database[0].foo", 2),
         (
             '[[files]]\nname = "same"\npaths = ["x"]\n[[configuration]]\nname = "same"\npaths = ["x"]\n',
             "configuration[0].name",
@@ -268,6 +270,16 @@ def test_what_the_file_says_of_a_store_is_kept(tmp_path: Path) -> None:
     assert (found.lock_mode, found.lock_days, found.bandwidth[0].begin) == ("compliance", 30, "08:00")
     assert (found.prices.currency, found.prices.egress_gib) == ("EUR", 0.09)
     assert config.s3_access(found).lock.period.days == 30
+
+
+def test_a_name_that_is_none_is_told_in_words_and_not_as_a_pattern(tmp_path: Path) -> None:
+    for text, told in (
+        ('[[files]]\nname = "a b"\npaths = ["x"]\n', "a letter or digit first"),
+        ('[repository]\nlocation = "x"\ncompression = "best"\n', "or a level from 1 to 19"),
+    ):
+        with pytest.raises(ConfigError, match=told) as refused:
+            settings_of(tmp_path, text)
+        assert "regex" not in refused.value.message
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def list_backups(
             str(job.id)[:8],
             job.type.value,
             _standing(job),
-            _time(job.started_at),
+            _time(job.started_at or job.created_at),
             took(job),
             size(job.size) if job.size is not None else "",
             size(job.stored_bytes) if job.stored_bytes is not None else "",

@@ -48,8 +48,11 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    config: Annotated[str, typer.Option("--config", "-c", hidden=True)] = "",
 ) -> None:
     """Back up, prove, restore."""
+    if config:  # people put it before the command, too
+        os.environ["EDURISE_CONFIG"] = config
 
 
 def run() -> NoReturn:

@@ -13,9 +13,11 @@ from edurise_backup.config.places import bucket_place
 from edurise_backup.errors import ConfigError, InputError
 from edurise_backup.model.alarm_targets import AlarmTargetSettings, target_mistakes
 from edurise_backup.model.bandwidth import download_schedule, upload_schedule
+from edurise_backup.model.compression import WORDS
 from edurise_backup.model.object_lock import make_lock
 from edurise_backup.model.secrets import SecretPlace, trouble_with
 from edurise_backup.model.settings import (
+    NAME,
     BucketSettings,
     CatalogSettings,
     ConfigurationSettings,
@@ -53,6 +55,13 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     alarm_target: tuple[AlarmTargetSettings, ...] = ()
 
 
+_PATTERNS = {
+    NAME: "1 to 63 letters, digits, dots, dashes and underscores, a letter or digit first",
+    WORDS: "`auto`, `off`, `max`, or a level from 1 to 19",
+}
+"""What a person reads in the place of a pattern."""
+
+
 def parse(text: str, path: Path) -> Contents:
     """Return what the file holds; raises ConfigError."""
     try:
@@ -63,6 +72,7 @@ def parse(text: str, path: Path) -> Contents:
         found = msgspec.convert(tree, Contents, strict=True)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
+        what = next((f"Expected {said}" for pattern, said in _PATTERNS.items() if repr(pattern) in what), what)
         key = where.strip("`").removeprefix("$").removeprefix(".")
         unknown = re.search(r"unknown field `([^`]+)`", what)
         if unknown:
@@ -190,4 +200,7 @@ def _line_of(text: str, key: str) -> int | None:
             header = number if at in (table, key) else header
         elif at == table and assignment.match(line):
             return number
+    if header is None and tables:  # an inline table, whose keys have no lines of their own
+        top = re.compile(rf"\s*{re.escape(tables[0].partition('[')[0])}\s*=")
+        return next((number for number, line in enumerate(text.splitlines(), 1) if top.match(line)), None)
     return header
