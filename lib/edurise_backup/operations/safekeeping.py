@@ -26,7 +26,7 @@ _PAGE = "docs/operations/keys-and-secrets.md"
 def secrets_in_sight(settings: Settings) -> Iterator[Finding]:
     """Say which secrets stand in the configuration itself."""
     for source in settings.databases:
-        if urlsplit(source.url).password:
+        if any(urlsplit(url).password for url in (source.url, source.recovery.url)):
             yield Finding(
                 Level.WARNING,
                 "secrets",
