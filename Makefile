@@ -47,7 +47,7 @@ test: install tools  ## the tests, but the slow ones
 	@$(TESTS) -m "not slow and not nightly"
 
 test-slow: install tools
-	@$(TESTS) -m "slow and not crowded"; first=$$?; $(CROWDED) && exit $$first
+	@$(TESTS) -m "slow and not crowded and not nightly"; first=$$?; $(CROWDED) && exit $$first
 
 test-full: test test-slow  ## all tests
 

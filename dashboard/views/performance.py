@@ -97,8 +97,8 @@ def minutes(length: float | None) -> float | None:
 
 
 def throughput(rate: float | None) -> str:
-    """Return bytes a second in words; pure."""
-    return words.UNKNOWN if rate is None else f"{words.size(round(rate))}/s"
+    """Return bytes a second in words; a phase that moves none has no speed; pure."""
+    return f"{words.size(round(rate))}/s" if rate else words.UNKNOWN
 
 
 def work_row(work: WorkFigures, limits: dict[str, int]) -> dict[str, str | int]:

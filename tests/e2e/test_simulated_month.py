@@ -191,9 +191,9 @@ SCHEDULES: tuple[dict[str, object], ...] = (
 
 
 @pytest.fixture
-def month(files_product: Product, empty_database: Address) -> Iterator[Month]:
+def month(files_product: Product, catalog_database: Address) -> Iterator[Month]:
     """Yield a month that has passed."""
-    month = Month(files_product, empty_database)
+    month = Month(files_product, catalog_database)
     settings = month.settings
     files_product.put("essays/diary.txt", b"the beginning")
     first = operations.create_backup(settings=settings)

@@ -49,8 +49,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, empty_database: Address) -> Iterator[Place]:
-    settings = load_settings(configure(tmp_path, empty_database))
+def place(tmp_path: Path, catalog_database: Address) -> Iterator[Place]:
+    settings = load_settings(configure(tmp_path, catalog_database))
     with operations.open_catalog(settings) as catalog:
         for number in range(ROWS):
             catalog.audit.add(SYSTEM, "test.add", f"number {number}")
@@ -168,11 +168,11 @@ def test_an_anchor_twice_of_the_same_moment_is_one_more_row_and_no_harm(place: P
 
 
 def test_a_catalog_that_was_lost_and_rebuilt_says_which_trail_it_follows(
-    place: Place, tmp_path: Path, empty_database: Address
+    place: Place, tmp_path: Path, catalog_database: Address
 ) -> None:
     place.catalog.close()
-    drop_database(empty_database.with_database("postgres"), empty_database.database)
-    execute(empty_database.with_database("postgres"), f'CREATE DATABASE "{empty_database.database}"')
+    drop_database(catalog_database.with_database("postgres"), catalog_database.database)
+    execute(catalog_database.with_database("postgres"), f'CREATE DATABASE "{catalog_database.database}"')
     with operations.open_catalog(place.settings) as catalog:
         catalog.audit.add(SYSTEM, "test.add")
         (finding,) = verify_audit(catalog, place.repository).findings

@@ -79,10 +79,10 @@ def may_mount() -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not may_mount(), reason="this machine lets nobody mount a small disk in a namespace of their own")
 def test_a_disk_without_a_free_byte_fails_the_job_and_nothing_else(
-    files_product: Product, tmp_path: Path, empty_database: Address
+    files_product: Product, tmp_path: Path, catalog_database: Address
 ) -> None:
     # in a namespace of its own not even root enters the folder of the server's socket
-    files_product.configure(f"host={empty_database.host} ", "host=127.0.0.1 ")
+    files_product.configure(f"host={catalog_database.host} ", "host=127.0.0.1 ")
     before = operations.create_backup("files", settings=files_product.settings)
     for number in range(8):
         files_product.put(f"media/new {number}.bin", os.urandom(600_000))

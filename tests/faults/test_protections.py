@@ -41,8 +41,8 @@ SILENT = SilentProgress()
 
 
 @pytest.fixture
-def catalog(empty_database: Address) -> Iterator[Catalog]:
-    sessions = Sessions.to(empty_database)
+def catalog(catalog_database: Address) -> Iterator[Catalog]:
+    sessions = Sessions.to(catalog_database)
     migrate(sessions)
     with ExitStack() as held:
         held.callback(sessions.close)

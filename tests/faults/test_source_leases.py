@@ -71,13 +71,13 @@ def test_a_backup_whose_lease_went_to_somebody_else_publishes_nothing(files_prod
         assert [lease.name for lease in catalog.leases.held()] == ["files/uploads"]  # the other's is left alone
 
 
-def test_a_catalog_that_is_away_does_not_cost_the_lease_until_it_has_run_out(empty_database: Address) -> None:
+def test_a_catalog_that_is_away_does_not_cost_the_lease_until_it_has_run_out(catalog_database: Address) -> None:
     there, seconds = [True], [0.0]
 
     def open_connection() -> Connection:
         if not there[0]:
             raise UnreachableError("the catalog does not answer")
-        return connect(empty_database, application_name="tests")
+        return connect(catalog_database, application_name="tests")
 
     with Sessions(open_connection, patience=timedelta(0)) as sessions:
         migrate(sessions)

@@ -30,8 +30,8 @@ LIMITS = SignInSettings()
 
 
 @pytest.fixture
-def catalog(tmp_path: Path, empty_database: Address) -> Iterator[operations.Catalog]:
-    with operations.open_catalog(load_settings(configure(tmp_path, empty_database))) as opened:
+def catalog(tmp_path: Path, catalog_database: Address) -> Iterator[operations.Catalog]:
+    with operations.open_catalog(load_settings(configure(tmp_path, catalog_database))) as opened:
         yield opened
 
 

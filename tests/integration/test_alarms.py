@@ -48,9 +48,9 @@ VIEWER = Actor("vera", Via.DASHBOARD, frozenset({Role.VIEWER}))
 
 
 @pytest.fixture
-def catalog(empty_database: Address) -> Iterator[Catalog]:
+def catalog(catalog_database: Address) -> Iterator[Catalog]:
     with ExitStack() as stack:
-        sessions = stack.enter_context(Sessions.to(empty_database))
+        sessions = stack.enter_context(Sessions.to(catalog_database))
         migrate(sessions)
         yield Catalog(sessions, stack)
 

@@ -91,9 +91,9 @@ def test_a_wrong_wish_is_told(files_product: Product, words: tuple[str, ...], to
 
 
 def test_the_anchor_flow_seals_and_fails_for_a_broken_trail(
-    prefect_server: None, tmp_path: Path, empty_database: Address
+    prefect_server: None, tmp_path: Path, catalog_database: Address
 ) -> None:
-    path = configure(tmp_path, empty_database)
+    path = configure(tmp_path, catalog_database)
     settings = load_settings(path)
     operations.create_backup("files", settings=settings)
     assert str(anchor(config_path=path)).startswith("audit/")

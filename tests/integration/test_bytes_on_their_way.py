@@ -16,8 +16,8 @@ from tests.support.product import configure
 
 
 @pytest.fixture
-def settings_path(tmp_path: Path, empty_database: Address) -> Path:
-    return configure(tmp_path, empty_database)
+def settings_path(tmp_path: Path, catalog_database: Address) -> Path:
+    return configure(tmp_path, catalog_database)
 
 
 def test_a_backup_records_what_was_new_and_what_became_of_it(settings_path: Path) -> None:

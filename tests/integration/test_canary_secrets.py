@@ -66,10 +66,10 @@ class Canary:
 
 
 @pytest.fixture
-def canary(tmp_path: Path, school: Address, empty_database: Address) -> Canary:
-    product = configure(tmp_path / "product", catalog=empty_database, database=school)
+def canary(tmp_path: Path, school: Address, catalog_database: Address) -> Canary:
+    product = configure(tmp_path / "product", catalog=catalog_database, database=school)
     assert school.password
-    assert empty_database.password
+    assert catalog_database.password
     home = product.home
     (home / "database.password").unlink()
     product.configure('password_file = "database.password"', f'password_env = "{VARIABLE}"')
@@ -82,13 +82,13 @@ def canary(tmp_path: Path, school: Address, empty_database: Address) -> Canary:
         "new passphrase": NEW,
         "added passphrase": ADDED,
         "database password": school.password.reveal(),
-        "catalog password": empty_database.password.reveal(),
+        "catalog password": catalog_database.password.reveal(),
         "wrong password": WRONG,
         "recovery key": recovery,
     }
     for name, text in (("new", NEW), ("added", ADDED), ("printed", recovery)):
         write_private(home / name, text + "\n")
-    return Canary(product, empty_database, secrets)
+    return Canary(product, catalog_database, secrets)
 
 
 def do_everything(canary: Canary, target: Path) -> None:

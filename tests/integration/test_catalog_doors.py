@@ -36,8 +36,8 @@ class SetClock:
 
 
 @pytest.fixture
-def sessions(empty_database: Address) -> Iterator[Sessions]:
-    with Sessions.to(empty_database) as sessions:
+def sessions(catalog_database: Address) -> Iterator[Sessions]:
+    with Sessions.to(catalog_database) as sessions:
         migrate(sessions)
         yield sessions
 

@@ -65,8 +65,8 @@ class Listener:
 
 
 @pytest.fixture
-def door(empty_database: Address) -> Door:
-    return Door(empty_database)
+def door(catalog_database: Address) -> Door:
+    return Door(catalog_database)
 
 
 @pytest.fixture
@@ -288,9 +288,9 @@ def test_idle_connections_are_used_again(door: Door, sessions: Sessions) -> None
     assert door.opened == opened
 
 
-def test_names_are_looked_up_in_public_alone(empty_database: Address) -> None:
-    execute(empty_database, "CREATE SCHEMA postgres")  # of the role's own name: first on the default path
-    with Sessions.to(empty_database) as sessions:
+def test_names_are_looked_up_in_public_alone(catalog_database: Address) -> None:
+    execute(catalog_database, "CREATE SCHEMA postgres")  # of the role's own name: first on the default path
+    with Sessions.to(catalog_database) as sessions:
         migrate(sessions)
         place = sessions.run(
             lambda connection: connection.execute("SELECT current_schemas(false), to_regclass('backup_jobs')::text")

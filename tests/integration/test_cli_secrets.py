@@ -69,9 +69,9 @@ def logs(school_server: Server, cluster: Server) -> list[Path]:
 
 
 def test_no_secret_leaves_its_file_during_backup_verification_and_recovery(
-    product: Product, empty_database: Address, logs: list[Path], tmp_path: Path
+    product: Product, catalog_database: Address, logs: list[Path], tmp_path: Path
 ) -> None:
-    secrets = secrets_of(product, empty_database)
+    secrets = secrets_of(product, catalog_database)
     watch = Watch(secrets)
     said: list[subprocess.CompletedProcess[str]] = []
     with watch.watching():
@@ -84,14 +84,14 @@ def test_no_secret_leaves_its_file_during_backup_verification_and_recovery(
     assert watch.found == []
     assert {"pg_dump", "pg_restore"} <= watch.seen, "nothing was seen: the watch was too slow to prove anything"
     places = [done.stdout + done.stderr for done in said]
-    places += [everything_in(empty_database), *(log.read_text() for log in logs)]
+    places += [everything_in(catalog_database), *(log.read_text() for log in logs)]
     for secret in secrets:
         assert [text for text in places if secret in text] == []
 
 
 @pytest.mark.slow
-def test_no_secret_is_in_the_text_of_an_error(product: Product, empty_database: Address) -> None:
-    secrets = [*secrets_of(product, empty_database), "a wrong and secret word"]
+def test_no_secret_is_in_the_text_of_an_error(product: Product, catalog_database: Address) -> None:
+    secrets = [*secrets_of(product, catalog_database), "a wrong and secret word"]
     said = []
     for file in ("database.password", "catalog.password", "passphrase"):
         right = (product.home / file).read_text()
@@ -104,6 +104,6 @@ def test_no_secret_is_in_the_text_of_an_error(product: Product, empty_database: 
     said.append(run(product, "backup", "database").stderr)
     product.configure("password_file", "#", after="[[database]]")
     said.append(run(product, "backup", "database").stderr)
-    said.append(everything_in(empty_database))
+    said.append(everything_in(catalog_database))
     for secret in secrets:
         assert [text for text in said if secret in text] == []

@@ -53,11 +53,11 @@ FROM generate_series(1, 20000) n
 
 
 @pytest.fixture
-def sessions(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:
+def sessions(catalog_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:
     """Point the page at an empty catalog, and at a Prefect server that is not there."""
-    configure_pages(empty_database, tmp_path, monkeypatch, '[[files]]\nname = "uploads"\npaths = ["uploads"]\n')
+    configure_pages(catalog_database, tmp_path, monkeypatch, '[[files]]\nname = "uploads"\npaths = ["uploads"]\n')
     (tmp_path / "uploads").mkdir()
-    with Sessions.to(empty_database) as opened:
+    with Sessions.to(catalog_database) as opened:
         migrate(opened)
         yield opened
 

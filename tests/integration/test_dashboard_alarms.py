@@ -41,14 +41,14 @@ quiet_hours = "22:00-06:00"
 
 
 @pytest.fixture
-def configured(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def configured(catalog_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point the product at an empty catalog; one alarm target, whose URL nobody may read here."""
-    return configure_pages(empty_database, tmp_path, monkeypatch, TARGET)
+    return configure_pages(catalog_database, tmp_path, monkeypatch, TARGET)
 
 
 @pytest.fixture
-def sessions(empty_database: Address, configured: Path) -> Iterator[Sessions]:
-    with Sessions.to(empty_database) as sessions:
+def sessions(catalog_database: Address, configured: Path) -> Iterator[Sessions]:
+    with Sessions.to(catalog_database) as sessions:
         migrate(sessions)
         yield sessions
 

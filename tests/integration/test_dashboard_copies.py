@@ -28,11 +28,11 @@ COPY = '[[copy]]\nname = "offsite"\nlocation = "/nowhere/at/all"\npassword_file 
 
 
 @pytest.fixture
-def catalog(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
+def catalog(catalog_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
     """Point the page at a catalog that knows one copy, whose place does not exist."""
     from edurise_backup.config import load_settings
 
-    settings = load_settings(configure_pages(empty_database, tmp_path, monkeypatch, COPY))
+    settings = load_settings(configure_pages(catalog_database, tmp_path, monkeypatch, COPY))
     with operations.open_catalog(settings) as opened:
         known_copies(settings, opened)
         yield opened
@@ -56,9 +56,9 @@ def seen(catalog: Catalog, **changes: bool) -> None:
 
 
 def test_without_a_copy_the_page_says_what_that_costs_and_how_to_begin(
-    empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    catalog_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configure_pages(empty_database, tmp_path, monkeypatch)
+    configure_pages(catalog_database, tmp_path, monkeypatch)
     assert any("There is no copy of the repository" in info.value for info in page().info)
 
 

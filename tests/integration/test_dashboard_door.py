@@ -18,8 +18,8 @@ from tests.support.product import configure
 
 
 @pytest.fixture
-def settings_path(tmp_path: Path, empty_database: Address) -> Path:
-    return configure(tmp_path, empty_database)
+def settings_path(tmp_path: Path, catalog_database: Address) -> Path:
+    return configure(tmp_path, catalog_database)
 
 
 @pytest.fixture

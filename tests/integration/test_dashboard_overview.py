@@ -41,15 +41,15 @@ HOSTILE = "<script>alert(1)</script> **bold** [link](javascript:alert(1))"
 
 
 @pytest.fixture
-def configured(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def configured(catalog_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point the product at an empty catalog and at a Prefect server that is not there; returns the settings file."""
-    return configure_pages(empty_database, tmp_path, monkeypatch)
+    return configure_pages(catalog_database, tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def jobs(empty_database: Address, configured: Path) -> Iterator[BackupJobs]:
+def jobs(catalog_database: Address, configured: Path) -> Iterator[BackupJobs]:
     """Yield the catalog's backup rows, to plant some."""
-    with Sessions.to(empty_database) as sessions:
+    with Sessions.to(catalog_database) as sessions:
         migrate(sessions)
         yield BackupJobs(sessions)
 
@@ -155,10 +155,10 @@ def test_texts_from_the_catalog_are_data_and_never_markup(jobs: BackupJobs) -> N
     assert not any(element.allow_html for element in app.markdown)
 
 
-def test_figures_stay_with_their_time_when_the_catalog_goes_away(jobs: BackupJobs, empty_database: Address) -> None:
+def test_figures_stay_with_their_time_when_the_catalog_goes_away(jobs: BackupJobs, catalog_database: Address) -> None:
     plant(jobs)
     app = page()
-    drop_database(replace(empty_database, database="postgres"), empty_database.database)
+    drop_database(replace(catalog_database, database="postgres"), catalog_database.database)
     st.cache_data.clear()
     app.run()
     assert any("Not up to date: shown as of" in warning.value for warning in app.warning)

@@ -58,9 +58,9 @@ def waiting() -> UUID:
 
 
 @pytest.fixture(autouse=True)
-def fresh(tmp_path: Path, empty_database: Address, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh(tmp_path: Path, catalog_database: Address, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test is a server of its own, with an empty catalog, and a Prefect server that is not there."""
-    path = configure(tmp_path, empty_database)
+    path = configure(tmp_path, catalog_database)
     path.write_text(path.read_text() + f'[prefect]\napi_url = "http://{LOOPBACK}:{free_port()}/api"\n')
     monkeypatch.setenv("EDURISE_CONFIG", str(path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)

@@ -56,8 +56,8 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, empty_database: Address) -> Iterator[Site]:
-    settings_path = configure(tmp_path, empty_database)
+def site(tmp_path: Path, catalog_database: Address) -> Iterator[Site]:
+    settings_path = configure(tmp_path, catalog_database)
     settings_path.write_text(settings_path.read_text() + GRANTS)
     port = free_port()
     back_to = f"http://{LOOPBACK}:{port}/oauth2callback"
@@ -176,8 +176,8 @@ def test_a_cookie_that_was_altered_or_is_sent_from_elsewhere_names_nobody(site: 
     assert shown_to(elsewhere) == SIGN_IN
 
 
-def test_without_the_providers_secrets_the_page_says_what_is_missing(tmp_path: Path, empty_database: Address) -> None:
-    settings_path = configure(tmp_path, empty_database)
+def test_without_the_providers_secrets_the_page_says_what_is_missing(tmp_path: Path, catalog_database: Address) -> None:
+    settings_path = configure(tmp_path, catalog_database)
     settings_path.write_text(settings_path.read_text() + GRANTS)
     port = free_port()
     with dashboard(port, settings_path, tmp_path / "log", ["--secrets.files", str(tmp_path / "none.toml")]):

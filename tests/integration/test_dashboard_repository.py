@@ -37,10 +37,10 @@ MIB = 1024**2
 
 
 @pytest.fixture
-def sessions(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:
+def sessions(catalog_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:
     """Point the page at an empty catalog, and at a Prefect server that is not there."""
-    configure_pages(empty_database, tmp_path, monkeypatch)
-    with Sessions.to(empty_database) as opened:
+    configure_pages(catalog_database, tmp_path, monkeypatch)
+    with Sessions.to(catalog_database) as opened:
         migrate(opened)
         yield opened
 
@@ -192,10 +192,10 @@ def test_without_prefect_no_check_is_queued_and_the_page_says_what_to_do(session
     assert MaintenanceJobs(sessions).newest() == ()
 
 
-def test_figures_stay_with_their_time_when_the_catalog_goes_away(sessions: Sessions, empty_database: Address) -> None:
+def test_figures_stay_with_their_time_when_the_catalog_goes_away(sessions: Sessions, catalog_database: Address) -> None:
     plant(sessions, MaintenanceKind.CHECK)
     app = page()
-    drop_database(replace(empty_database, database="postgres"), empty_database.database)
+    drop_database(replace(catalog_database, database="postgres"), catalog_database.database)
     st.cache_data.clear()
     app.run()
     assert any("Not up to date: shown as of" in warning.value for warning in app.warning)

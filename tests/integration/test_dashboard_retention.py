@@ -28,9 +28,9 @@ HOSTILE = "<script>alert(1)</script> **bold** [link](javascript:alert(1))"
 
 
 @pytest.fixture
-def catalog(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
+def catalog(catalog_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
     """Point the page at an empty catalog, and at a Prefect server that is not there."""
-    configure_pages(empty_database, tmp_path, monkeypatch)
+    configure_pages(catalog_database, tmp_path, monkeypatch)
     with open_catalog(load_settings()) as opened:
         yield opened
 

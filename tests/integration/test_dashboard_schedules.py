@@ -223,10 +223,10 @@ def test_the_acts_check_the_role_and_an_edit_in_between(product: Product) -> Non
     assert schedules(product)[0].retention == 7
 
 
-def test_a_catalog_that_goes_away_is_shown_as_stale(product: Product, empty_database: Address) -> None:
+def test_a_catalog_that_goes_away_is_shown_as_stale(product: Product, catalog_database: Address) -> None:
     add(product)
     app = page()
-    drop_database(replace(empty_database, database="postgres"), empty_database.database)
+    drop_database(replace(catalog_database, database="postgres"), catalog_database.database)
     st.cache_data.clear()
     app.run()
     assert any("Not up to date: shown as of" in warning.value for warning in app.warning)

@@ -62,12 +62,12 @@ PROBE = Probe(
 
 
 @pytest.fixture
-def configure(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+def configure(catalog_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """Give what opens the catalog of a product with these settings."""
     opened: list[Catalog] = []
 
     def make(more: str) -> Catalog:
-        path = configure_pages(empty_database, tmp_path, monkeypatch, more)
+        path = configure_pages(catalog_database, tmp_path, monkeypatch, more)
         opened.append(operations.open_catalog(load_settings(path)))
         return opened[-1]
 

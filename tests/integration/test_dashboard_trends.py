@@ -34,9 +34,9 @@ GIB = 1024**3
 
 
 @pytest.fixture
-def configured(empty_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def configured(catalog_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return configure_pages(
-        empty_database,
+        catalog_database,
         tmp_path,
         monkeypatch,
         '[repository]\nlocation = "repository"\n[[files]]\nname = "uploads"\npaths = ["uploads"]\n',
@@ -175,10 +175,10 @@ def test_performance_counts_jobs_against_their_objectives(catalog: Catalog) -> N
     assert HOSTILE not in everything_on(app)
 
 
-def test_figures_stay_with_their_time_when_the_catalog_goes_away(catalog: Catalog, empty_database: Address) -> None:
+def test_figures_stay_with_their_time_when_the_catalog_goes_away(catalog: Catalog, catalog_database: Address) -> None:
     plant_days(catalog)
     app = page("performance")
-    drop_database(replace(empty_database, database="postgres"), empty_database.database)
+    drop_database(replace(catalog_database, database="postgres"), catalog_database.database)
     st.cache_data.clear()
     app.run()
     assert any("Not up to date: shown as of" in warning.value for warning in app.warning)

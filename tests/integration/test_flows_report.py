@@ -21,8 +21,8 @@ from tests.support.product import configure
 
 
 @pytest.fixture
-def settings_path(prefect_server: None, tmp_path: Path, empty_database: Address) -> Path:
-    return configure(tmp_path, empty_database)
+def settings_path(prefect_server: None, tmp_path: Path, catalog_database: Address) -> Path:
+    return configure(tmp_path, catalog_database)
 
 
 def test_a_run_makes_last_months_report_and_shows_its_digests(settings_path: Path) -> None:

@@ -32,8 +32,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def settings_path(prefect_server: None, tmp_path: Path, empty_database: Address) -> Path:
-    return configure(tmp_path, empty_database)
+def settings_path(prefect_server: None, tmp_path: Path, catalog_database: Address) -> Path:
+    return configure(tmp_path, catalog_database)
 
 
 def run_id_of(state: State[str]) -> UUID:

@@ -20,8 +20,8 @@ SECRET = "canary-of-a-job-5e1d"
 
 
 @pytest.fixture
-def jobs(empty_database: Address) -> Iterator[BackupJobs]:
-    with Sessions.to(empty_database) as sessions:
+def jobs(catalog_database: Address) -> Iterator[BackupJobs]:
+    with Sessions.to(catalog_database) as sessions:
         migrate(sessions)
         yield BackupJobs(sessions)
 

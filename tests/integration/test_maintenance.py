@@ -364,7 +364,7 @@ def test_a_cancelled_prune_removes_nothing_and_is_told_as_cancelled(files_produc
 
 
 def test_s13_a_prune_goes_on_while_the_catalog_drops_its_connections(
-    files_product: Product, empty_database: Address
+    files_product: Product, catalog_database: Address
 ) -> None:
     """S-13: the lock does not live in the catalog, and neither does the prune."""
     first, _ = two_backups(files_product)
@@ -372,9 +372,9 @@ def test_s13_a_prune_goes_on_while_the_catalog_drops_its_connections(
 
     def cut() -> None:
         execute(
-            empty_database.with_database("postgres"),
+            catalog_database.with_database("postgres"),
             sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}").format(
-                sql.Literal(empty_database.database)
+                sql.Literal(catalog_database.database)
             ),
         )
 
@@ -426,7 +426,7 @@ def replace_ticks(process: Process) -> Process:
 
 
 def test_the_history_of_maintenance_comes_back_with_the_catalog_and_dry_runs_do_not(
-    files_product: Product, empty_database: Address
+    files_product: Product, catalog_database: Address
 ) -> None:
     settings = files_product.settings
     first, _ = two_backups(files_product)
@@ -436,9 +436,9 @@ def test_the_history_of_maintenance_comes_back_with_the_catalog_and_dry_runs_do_
     with opened(files_product) as catalog:
         before = {job.id: job for job in catalog.maintenance.newest()}
     forgotten = row_of(files_product, first.id)
-    drop_database(empty_database.with_database("postgres"), empty_database.database)
-    name = sql.Identifier(empty_database.database)
-    execute(empty_database.with_database("postgres"), sql.SQL("CREATE DATABASE {}").format(name))
+    drop_database(catalog_database.with_database("postgres"), catalog_database.database)
+    name = sql.Identifier(catalog_database.database)
+    execute(catalog_database.with_database("postgres"), sql.SQL("CREATE DATABASE {}").format(name))
     rebuilt = operations.rebuild_catalog(settings=settings)
     assert rebuilt.remarks == ()
     with opened(files_product) as catalog:
@@ -464,8 +464,8 @@ def test_an_export_with_maintenance_comes_back_as_it_was(files_product: Product)
             assert list(export(connection)) == lines
 
 
-def test_phases_of_jobs_before_this_release_keep_their_job(empty_database: Address) -> None:
-    with Sessions.to(empty_database) as sessions:
+def test_phases_of_jobs_before_this_release_keep_their_job(catalog_database: Address) -> None:
+    with Sessions.to(catalog_database) as sessions:
         migrate(sessions, packaged_migrations()[:2])
         backup = uuid4()
         with sessions.transaction() as connection:

@@ -121,12 +121,12 @@ def test_a_second_database_whose_name_is_taken_is_refused_before_the_first_is_ma
         execute(product.database, "ALTER DATABASE school_x IS_TEMPLATE false")
 
 
-def test_a_servers_dumps_lie_in_the_folder_that_it_is_given(empty_database: Address, tools: Tools) -> None:
+def test_a_servers_dumps_lie_in_the_folder_that_it_is_given(catalog_database: Address, tools: Tools) -> None:
     with DatabaseSource(
-        empty_database, name="x", tools=tools, folder="/a/deep/place", databases=[empty_database.database]
+        catalog_database, name="x", tools=tools, folder="/a/deep/place", databases=[catalog_database.database]
     ) as source:
         found = set(capture(source).files)
-    assert f"/a/deep/place/{empty_database.database}/archive.pgdump" in found
+    assert f"/a/deep/place/{catalog_database.database}/archive.pgdump" in found
     assert all(path.startswith("/a/deep/place/") for path in found)
 
 

@@ -44,9 +44,9 @@ GRAFANA = ROOT / "docs" / "operations" / "grafana.json"
 
 
 @pytest.fixture
-def catalog(empty_database: Address) -> Iterator[Catalog]:
+def catalog(catalog_database: Address) -> Iterator[Catalog]:
     with ExitStack() as stack:
-        sessions = stack.enter_context(Sessions.to(empty_database))
+        sessions = stack.enter_context(Sessions.to(catalog_database))
         migrate(sessions)
         yield Catalog(sessions, stack)
 

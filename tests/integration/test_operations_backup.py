@@ -314,12 +314,14 @@ def test_a_locked_table_is_a_transient_fault_and_nothing_is_published(product: P
     assert back_up(product, BackupType.DATABASE).status is JobStatus.COMPLETED
 
 
-def test_a_catalog_that_drops_its_connections_does_not_stop_a_backup(product: Product, empty_database: Address) -> None:
+def test_a_catalog_that_drops_its_connections_does_not_stop_a_backup(
+    product: Product, catalog_database: Address
+) -> None:
     def drop() -> None:
         execute(
-            empty_database.with_database("postgres"),
+            catalog_database.with_database("postgres"),
             sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}").format(
-                empty_database.database
+                catalog_database.database
             ),
         )
 

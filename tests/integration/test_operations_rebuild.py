@@ -36,7 +36,7 @@ def exported(product: Product) -> list[object]:
 
 
 def test_s07_every_kept_job_comes_back_exactly_as_it_was(
-    product: Product, empty_database: Address, tmp_path: Path
+    product: Product, catalog_database: Address, tmp_path: Path
 ) -> None:
     settings = product.settings
     full = operations.create_backup(settings=settings, tags=("term",))
@@ -46,7 +46,7 @@ def test_s07_every_kept_job_comes_back_exactly_as_it_was(
         full.id, RecoveryTarget(str(tmp_path / "back"), parts=(BackupType.FILES,)), settings=settings
     )
     before = exported(product)
-    lose_catalog(empty_database)
+    lose_catalog(catalog_database)
     rebuilt = operations.rebuild_catalog(settings=settings)
     assert (rebuilt.written, rebuilt.kept, rebuilt.from_snapshots, rebuilt.remarks) == (4, 0, 0, ())
     assert exported(product) == before
@@ -55,7 +55,7 @@ def test_s07_every_kept_job_comes_back_exactly_as_it_was(
     assert exported(product) == before
 
 
-def test_what_no_job_tells_comes_from_the_newest_metadata(files_product: Product, empty_database: Address) -> None:
+def test_what_no_job_tells_comes_from_the_newest_metadata(files_product: Product, catalog_database: Address) -> None:
     settings = files_product.settings
     with opened(files_product) as catalog:
         catalog.audit.add(SYSTEM, "test.add", "first", detail={"grüße": [1, None]})
@@ -67,7 +67,7 @@ def test_what_no_job_tells_comes_from_the_newest_metadata(files_product: Product
         operations.create_backup("files", settings=settings, flow_run_id=uuid4())
     storage.rename(files_product.storage)
     operations.create_backup("metadata", settings=settings)
-    lose_catalog(empty_database)
+    lose_catalog(catalog_database)
     assert operations.rebuild_catalog(settings=settings).remarks == ()
     with opened(files_product) as catalog:
         assert list(catalog.audit.rows())[: len(audited)] == audited
@@ -77,13 +77,13 @@ def test_what_no_job_tells_comes_from_the_newest_metadata(files_product: Product
 
 
 def test_an_audit_trail_that_has_begun_anew_is_not_mixed_with_the_lost_one(
-    files_product: Product, empty_database: Address
+    files_product: Product, catalog_database: Address
 ) -> None:
     settings = files_product.settings
     with opened(files_product) as catalog:
         catalog.audit.add(SYSTEM, "test.add", "before the loss")
     operations.create_backup("metadata", settings=settings)
-    lose_catalog(empty_database)
+    lose_catalog(catalog_database)
     with opened(files_product) as catalog:
         catalog.audit.add(SYSTEM, "test.add", "after the loss")
     remarks = operations.rebuild_catalog(settings=settings).remarks
@@ -95,10 +95,10 @@ def test_an_audit_trail_that_has_begun_anew_is_not_mixed_with_the_lost_one(
 
 @pytest.mark.slow
 def test_a_rebuilt_catalog_is_enough_to_verify_and_recover(
-    product: Product, empty_database: Address, tmp_path: Path
+    product: Product, catalog_database: Address, tmp_path: Path
 ) -> None:
     full = operations.create_backup(settings=product.settings)
-    lose_catalog(empty_database)
+    lose_catalog(catalog_database)
     operations.rebuild_catalog(settings=product.settings)
     assert operations.verify_backup(full.id, settings=product.settings).verification_status is Verdict.PASSED
     done = operations.initiate_recovery("latest", RecoveryTarget(str(tmp_path / "restored")), settings=product.settings)
@@ -128,26 +128,26 @@ def test_snapshots_of_the_engine_and_of_stock_restic_become_backups_that_can_be_
         assert list(target.rglob("film.bin"))
 
 
-def test_a_forgotten_set_is_remarked_and_not_listed(product: Product, empty_database: Address) -> None:
+def test_a_forgotten_set_is_remarked_and_not_listed(product: Product, catalog_database: Address) -> None:
     settings = product.settings
     first = operations.create_backup(settings=settings)
     second = operations.create_backup(settings=settings)
     operations.verify_backup(first.id, settings=settings)
     for part in first.parts:
         (product.repository / "snapshots" / part.snapshot_id).unlink()
-    lose_catalog(empty_database)
+    lose_catalog(catalog_database)
     rebuilt = operations.rebuild_catalog(settings=settings)
     assert f"the backup {first.id} was forgotten: its snapshots are gone" in rebuilt.remarks
     assert [job.id for job in operations.get_backups(settings=settings)] == [second.id]
 
 
 def test_a_set_that_was_cut_short_is_listed_by_its_parts_with_a_warning(
-    product: Product, empty_database: Address
+    product: Product, catalog_database: Address
 ) -> None:
     product.configure('paths = ["storage"]', 'paths = ["storage"]\npre_hook = ["false"]')
     with pytest.raises(BackupError):
         operations.create_backup(settings=product.settings)
-    lose_catalog(empty_database)
+    lose_catalog(catalog_database)
     rebuilt = operations.rebuild_catalog(settings=product.settings)
     assert (rebuilt.written, rebuilt.from_snapshots) == (1, 1)
     (job,) = operations.get_backups(settings=product.settings)

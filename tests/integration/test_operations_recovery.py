@@ -210,11 +210,11 @@ def test_a_missing_snapshot_is_named_and_cannot_be_recovered(product: Product, t
         recover(product, job, tmp_path / "restored", parts=(BackupType.FILES,))
 
 
-def test_a_row_that_was_changed_does_not_pass_verification(product: Product, empty_database: Address) -> None:
+def test_a_row_that_was_changed_does_not_pass_verification(product: Product, catalog_database: Address) -> None:
     job = back_up(product)
     older = back_up(product, BackupType.FILES)
     execute(
-        empty_database,
+        catalog_database,
         f"UPDATE backup_parts SET snapshot_id = '{older.parts[0].snapshot_id}'"
         f" WHERE backup_id = '{job.id}' AND part = 'files'",
     )

@@ -40,15 +40,15 @@ HOSTILE = "<b>&amp;</b> <para> =1+1 नमस्ते 中文 \u202e " + "long" 
 
 
 @pytest.fixture
-def settings(empty_database: Address, tmp_path: Path) -> Settings:
+def settings(catalog_database: Address, tmp_path: Path) -> Settings:
     """Return settings with a source of each kind and an empty catalog."""
-    assert empty_database.password
-    (tmp_path / "password").write_text(empty_database.password.reveal())
+    assert catalog_database.password
+    (tmp_path / "password").write_text(catalog_database.password.reveal())
     path = tmp_path / "edurise-backup.toml"
     path.write_text(
         f"""data_directory = "data"
 [catalog]
-url = "{quote_address(empty_database)}"
+url = "{quote_address(catalog_database)}"
 password_file = "password"
 [[database]]
 name = "school"

@@ -38,8 +38,8 @@ from tests.support.trees import describe, differences, write
 
 
 @pytest.fixture
-def settings(tmp_path: Path, empty_database: Address) -> Settings:
-    path = configure(tmp_path, empty_database)
+def settings(tmp_path: Path, catalog_database: Address) -> Settings:
+    path = configure(tmp_path, catalog_database)
     path.write_text(path.read_text().replace('paths = ["platform"]\n', 'paths = ["platform"]\nshards = 3\n'))
     rng = random.Random(1)
     for number in range(40):

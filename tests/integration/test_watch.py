@@ -49,9 +49,9 @@ class SetClock:
 
 
 @pytest.fixture
-def catalog(empty_database: Address) -> Iterator[Catalog]:
+def catalog(catalog_database: Address) -> Iterator[Catalog]:
     with ExitStack() as stack:
-        sessions = stack.enter_context(Sessions.to(empty_database))
+        sessions = stack.enter_context(Sessions.to(catalog_database))
         migrate(sessions)
         yield Catalog(sessions, stack)
 
@@ -77,13 +77,13 @@ def settings_for(folder: Path, address: Address | None, hook: str = "") -> Setti
 
 
 def test_a_round_ends_the_dead_tells_people_and_says_that_it_works(
-    catalog: Catalog, empty_database: Address, tmp_path: Path
+    catalog: Catalog, catalog_database: Address, tmp_path: Path
 ) -> None:
     dead = BackupJob(id=JobId(uuid4()), type=BackupType.FILES, status=JobStatus.QUEUED, source="uploads")
     catalog.jobs.create(dead)
     catalog.sessions.run(lambda c: c.execute("UPDATE backup_jobs SET created_at = now() - interval '7 hours'"))
     with http_receiver() as hook:
-        settings = settings_for(tmp_path, empty_database, hook.url)
+        settings = settings_for(tmp_path, catalog_database, hook.url)
         done = watch_catalog(settings, catalog)
         again = watch_catalog(settings, catalog)
     assert [job.id for job in done.dead] == [dead.id]
@@ -95,9 +95,9 @@ def test_a_round_ends_the_dead_tells_people_and_says_that_it_works(
 
 
 def test_a_watch_that_starts_after_a_gap_tells_of_the_gap(
-    catalog: Catalog, empty_database: Address, tmp_path: Path
+    catalog: Catalog, catalog_database: Address, tmp_path: Path
 ) -> None:
-    clock, settings = SetClock(), settings_for(tmp_path, empty_database)
+    clock, settings = SetClock(), settings_for(tmp_path, catalog_database)
     watch_catalog(settings, catalog, clock=clock)
     clock.now += timedelta(hours=2)
     done = watch_catalog(settings, catalog, clock=clock)
@@ -123,7 +123,9 @@ def test_a_catalog_that_stays_away_is_told_of_without_it_once(tmp_path: Path) ->
     assert told["severity"] == "critical"
 
 
-def test_a_catalog_that_comes_back_is_watched_again(catalog: Catalog, empty_database: Address, tmp_path: Path) -> None:
+def test_a_catalog_that_comes_back_is_watched_again(
+    catalog: Catalog, catalog_database: Address, tmp_path: Path
+) -> None:
     answers = iter((UnreachableError("away"), None))
 
     def opener(settings: Settings) -> Catalog:
@@ -131,14 +133,14 @@ def test_a_catalog_that_comes_back_is_watched_again(catalog: Catalog, empty_data
             raise answer
         return Catalog(catalog.sessions, ExitStack())
 
-    watch = Watch(settings_for(tmp_path, empty_database), opener=opener)
+    watch = Watch(settings_for(tmp_path, catalog_database), opener=opener)
     assert isinstance(watch.round(), BackupError)
     assert not isinstance(watch.round(), BackupError)
     watch.close()
 
 
-def test_one_round_needs_nothing_but_the_settings(empty_database: Address, tmp_path: Path) -> None:
-    done = watch_once(settings_for(tmp_path, empty_database))
+def test_one_round_needs_nothing_but_the_settings(catalog_database: Address, tmp_path: Path) -> None:
+    done = watch_once(settings_for(tmp_path, catalog_database))
     assert {alarm.kind for alarm in done.raised} == {AlarmKind.NO_GOOD_BACKUP}
 
 
@@ -257,9 +259,9 @@ def test_without_jobs_prefect_is_not_asked(catalog: Catalog) -> None:
 
 
 def test_the_watch_does_its_rounds_while_prefect_is_away_and_notes_it_when_it_answers(
-    catalog: Catalog, empty_database: Address, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    catalog: Catalog, catalog_database: Address, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    watch = Watch(settings_for(tmp_path, empty_database))
+    watch = Watch(settings_for(tmp_path, catalog_database))
     try:
         with prefect() as server, PrefectApi(server.url) as api:
             server.healthy = False
@@ -290,7 +292,7 @@ def test_the_command_watches_lists_and_acknowledges(files_product: Product, tmp_
     assert (again.returncode, "looks after it" in again.stdout) == (0, True)
 
 
-def test_the_command_watches_until_it_is_told_to_end(files_product: Product, empty_database: Address) -> None:
+def test_the_command_watches_until_it_is_told_to_end(files_product: Product, catalog_database: Address) -> None:
     watch = subprocess.Popen(
         command_line("watch", "--every", "1"),
         env=environment(files_product.settings_path),

@@ -148,7 +148,7 @@ def test_r6_whatever_is_forgotten_pruned_and_crashed_what_is_listed_or_waits_res
     live(seed, 12)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_r6_long_lives() -> None:
     for seed in range(int(os.environ.get("EDURISE_LIVES", "40"))):
         live(seed, 60)

@@ -154,8 +154,9 @@ def test_r1_every_snapshot_of_a_random_life_restores_to_what_it_was_made_of(seed
     try_life(seed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=pytest.mark.nightly if part else pytest.mark.slow) for part in range(4)]
+)
 def test_r1_three_hundred_random_lives(part: int) -> None:
     for seed in range(part * 75, part * 75 + 75):
         try_life(seed + 10**6)

@@ -83,7 +83,7 @@ def first_moment(local: datetime, zone: ZoneInfo) -> datetime:
     return moment
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(cron=CRONS, place=MOMENTS, back=st.integers(0, 36 * 60))
 def test_due_times_are_those_that_a_look_at_every_minute_finds(
     cron: str, place: tuple[str, datetime], back: int

@@ -235,15 +235,15 @@ def school(school_server: Server) -> Iterator[Address]:
 
 
 @pytest.fixture
-def product(tmp_path: Path, school: Address, empty_database: Address) -> Product:
+def product(tmp_path: Path, school: Address, catalog_database: Address) -> Product:
     """Give a product that protects a small database, files and configuration, with a catalog of its own."""
-    return configure(tmp_path / "product", catalog=empty_database, database=school)
+    return configure(tmp_path / "product", catalog=catalog_database, database=school)
 
 
 @pytest.fixture
-def files_product(tmp_path: Path, empty_database: Address) -> Product:
+def files_product(tmp_path: Path, catalog_database: Address) -> Product:
     """Give a product without a database source."""
-    return configure(tmp_path / "product", catalog=empty_database, database=None)
+    return configure(tmp_path / "product", catalog=catalog_database, database=None)
 
 
 @pytest.fixture(scope="session")
@@ -290,10 +290,10 @@ paths = ["{platform.configuration}"]
 
 
 @pytest.fixture
-def demonstration(tmp_path: Path, platform: Platform, empty_database: Address) -> Iterator[Product]:
+def demonstration(tmp_path: Path, platform: Platform, catalog_database: Address) -> Iterator[Product]:
     """Yield a product around the demonstration platform; databases that were restored beside it are dropped."""
     before = databases_of(platform.address)
-    yield platform_product(tmp_path / "product", platform, empty_database)
+    yield platform_product(tmp_path / "product", platform, catalog_database)
     for name in databases_of(platform.address) - before:
         drop_database(platform.address, name)
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 import pytest
 from psycopg import sql
 
+from edurise_backup.catalog.migrate import migrate
+from edurise_backup.catalog.sessions import Sessions
 from edurise_backup.model.database import DatabaseRecord, Globals, Secret, decode_record, folder_name
 from edurise_backup.ports import Entry, Source
 from edurise_backup.postgres.connection import Address, connect
@@ -46,6 +48,26 @@ def empty_database(cluster: Server) -> Iterator[Address]:
     """Yield the superuser's address of a new database, which is dropped afterwards."""
     name = f"test_{secrets.token_hex(6)}"
     execute(cluster.address, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield replace(cluster.address, database=name)
+    drop_database(cluster.address, name)
+
+
+@pytest.fixture(scope="session")
+def catalog_template(cluster: Server) -> str:
+    """Return the name of a database with the tables of an empty catalog: a copy is made in half the time."""
+    execute(cluster.address, "CREATE DATABASE catalog_template")
+    sessions = Sessions.to(replace(cluster.address, database="catalog_template"))
+    migrate(sessions)
+    sessions.close()
+    return "catalog_template"
+
+
+@pytest.fixture
+def catalog_database(cluster: Server, catalog_template: str) -> Iterator[Address]:
+    """Yield the superuser's address of a new database for a catalog, which is dropped afterwards."""
+    name = f"test_{secrets.token_hex(6)}"
+    query = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    execute(cluster.address, query.format(sql.Identifier(name), sql.Identifier(catalog_template)))
     yield replace(cluster.address, database=name)
     drop_database(cluster.address, name)
 
