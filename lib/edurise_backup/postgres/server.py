@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +39,7 @@ from edurise_backup.postgres.tools import ServerBinaries
 
 _START_SECONDS = 300  # a server that replays a long log after a crash is not dead
 _STOP_SECONDS = 120
+_REAP_SECONDS = 5.0
 _SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "100",
@@ -136,6 +137,9 @@ class Server:
                 if time.monotonic() > deadline:
                     raise ToolError(f"the server on {self.data_directory} did not stop in {_STOP_SECONDS} s")
                 time.sleep(0.02)
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):  # one that was killed may be dying: until it is reaped,
+                self._process.wait(_REAP_SECONDS)  # the next server takes it for alive
         self._reap()
         shutil.rmtree(socket_folder(self.data_directory, self._account()), ignore_errors=True)
 
