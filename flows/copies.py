@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from edurise_backup import operations
 from edurise_backup.config import load_settings
-from edurise_backup.errors import BackupError, CancelledError, DamageError
+from edurise_backup.errors import BackupError, CancelledError, DamageError, UnderWayError
 from edurise_backup.model.jobs import Verdict
 from edurise_backup.model.maintenance import MaintenanceJob
 from edurise_backup.operations.copies import copy_names
@@ -30,21 +30,30 @@ def copy(store: str = "", job_id: UUID | None = None, config_path: Path | None =
 
 
 def copy_each(names: tuple[str, ...], job_id: UUID | None, config_path: Path | None) -> MaintenanceJob:
-    """Copy into each of these; one that fails does not keep the others from theirs. Raises the first failure."""
+    """Copy into each of these; one that fails does not keep the others from theirs. Raises the first failure.
+
+    One that another job copies into just now is left to that.
+    """
     failed: BackupError | None = None
+    busy: UnderWayError | None = None
     done: MaintenanceJob | None = None
     for name in names:
         try:
             done = bring_new(name, job_id if len(names) == 1 else None, config_path)
         except CancelledError:
             raise
+        except UnderWayError as error:
+            busy = error
+            continue
         except BackupError as error:
             failed = failed or error
             continue
         create_markdown_artifact(maintenance_markdown(done), key="copy", description=f"Copy {done.id} into {name}")
     if failed is not None:
         raise failed
-    assert done is not None
+    if done is None:
+        assert busy is not None
+        raise busy
     return done
 
 

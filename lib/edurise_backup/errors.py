@@ -79,6 +79,10 @@ class LockedError(InputError):
     """Somebody else holds the repository; the message says who, and since when."""
 
 
+class UnderWayError(ConflictError):
+    """Another job does the same now: nothing is wrong, and this one was not started."""
+
+
 class SpaceError(BackupError):
     """A disk is full, or would be: checked before the work where that is possible."""
 

@@ -20,6 +20,7 @@ from edurise_backup.model.jobs import JobId
 from edurise_backup.model.people import SYSTEM
 from edurise_backup.model.settings import ObjectivesSettings
 from edurise_backup.monitoring.progress import SilentProgress
+from edurise_backup.operations.audited import ACCEPT_GONE, record_backup
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.forgetting import bring_whole_back, forget_whole
 from edurise_backup.operations.presence import look_for_backups
@@ -217,4 +218,7 @@ def test_a_loss_that_two_people_have_accepted_is_no_drift(operation: Operation) 
     operation.clock.forward(DAY)
     operation.back_up(b"newest")
     mark_forgotten(operation.catalog.sessions, [gone], at=operation.clock.now, until=None)
+    drift = look_for_drift(operation.catalog, operation.clock.now)[0]
+    assert drift.too_few == (gone,), "that its grace is over is nobody's consent"
+    record_backup(operation.catalog, operation.opened(), SYSTEM, ACCEPT_GONE, operation.catalog.jobs.get(gone))
     assert look_for_drift(operation.catalog, operation.clock.now)[0].differs is False

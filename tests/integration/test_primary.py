@@ -66,6 +66,9 @@ def test_nobody_is_led_to_make_another_one_in_its_place(files_product: Product) 
     alone = run(files_product, "recover", "latest", "--dry-run", "--from", "primary")
     assert (alone.returncode, "do not make a new one there" in alone.stderr) == (2, True)
     primary, copy = operations.list_stores(settings=files_product.settings)
+    assert (primary.trouble, copy.trouble) == ("", ""), "what fails here is told by the job"
+    alarms(files_product, later=timedelta(minutes=20))
+    primary, copy = operations.list_stores(settings=files_product.settings)
     assert "no repository" in primary.trouble
     assert copy.trouble == ""
 
@@ -82,10 +85,14 @@ def test_another_repository_in_its_place_is_refused_until_an_admin_says_that_it_
         lambda settings: operations.create_backup(settings=settings, flow_run_id=None, type="files"),
         operations.prune_repository,
         operations.check_repository,
+        operations.anchor_audit,
+        operations.list_protections,
+        operations.plan_retention,
+        lambda settings: operations.probe_store("primary", settings=settings),
     ):
         with pytest.raises(ConflictError, match="lies another repository than the one that backups went to"):
             attempt(settings=settings)
-    assert AlarmKind.PRIMARY_LOST in alarms(files_product)
+    assert AlarmKind.PRIMARY_LOST in alarms(files_product, later=timedelta(minutes=20))
     assert "store adopt" in run(files_product, "backup").stderr
     done = run(files_product, "store", "adopt")
     assert (done.returncode, "primary is the repository" in done.stdout) == (0, True)
@@ -103,9 +110,39 @@ def test_a_copy_may_take_its_place(files_product: Product) -> None:
     files_product.settings_path.write_text(files_product.settings_path.read_text().partition("\n[[copy]]")[0])
     files_product.configure('location = "repository"', f'location = "{folder}"')
     files_product.configure('password_file = "passphrase"', 'password_file = "offsite.passphrase"')
+    with pytest.raises(ConflictError, match="lies another repository"):
+        operations.create_backup(settings=files_product.settings)
+    operations.adopt_store(settings=files_product.settings)
     operations.rebuild_catalog(settings=files_product.settings)
     assert operations.create_backup(settings=files_product.settings).status.good
     assert operations.create_backup(settings=files_product.settings).status.good
+
+
+def test_a_look_at_a_copy_changes_nobodys_identity(files_product: Product) -> None:
+    folder = add_copy(files_product)
+    settings = files_product.settings
+    operations.create_backup(settings=settings)
+    operations.copy_backups("offsite", settings=settings)
+    elsewhere = {
+        "EDURISE_REPOSITORY": str(folder),
+        "EDURISE_PASSWORD_FILE": str(files_product.home / "offsite.passphrase"),
+    }
+    for words in (("doctor",), ("check",), ("store", "probe", "primary"), ("store", "adopt")):
+        run(files_product, *words, extra=elsewhere)
+    assert operations.create_backup(settings=settings).status.good
+    operations.adopt_store("offsite", settings=settings)  # it is the one that is known: nothing is forgotten
+    (status,) = operations.get_copies(settings=settings)
+    assert len(status.points) == 1
+    operations.copy_backups("offsite", settings=settings)
+    lose(files_product)
+    assert "from the directory" in run(files_product, "recover", "latest", "--dry-run").stdout
+
+
+def test_a_place_that_is_no_folder_any_more_is_told_too(files_product: Product) -> None:
+    operations.create_backup(settings=files_product.settings)
+    lose(files_product)
+    files_product.repository.write_text("a file where the folder was")
+    assert AlarmKind.PRIMARY_LOST in alarms(files_product, later=timedelta(minutes=20))
 
 
 def test_a_copy_that_the_configuration_names_is_not_removed_with_what_is_known_of_it(files_product: Product) -> None:
@@ -124,7 +161,9 @@ def test_a_copy_that_the_configuration_names_is_not_removed_with_what_is_known_o
     assert operations.make_copy("offsite", settings=settings).replaces
     with pytest.raises(ConflictError, match="lies another repository than before"):
         operations.copy_backups("offsite", settings=settings)
-    operations.adopt_store("offsite", settings=settings)
+    lose(files_product)
+    operations.adopt_store("offsite", settings=settings)  # the primary is not asked for that
+    bring_back(files_product)
     (status,) = operations.get_copies(settings=settings)
     assert status.points == ()
     operations.copy_backups("offsite", settings=settings)

@@ -14,6 +14,7 @@ from edurise_backup.model.jobs import BackupType, JobStatus, RecoveryJob, Recove
 from edurise_backup.operations.doctor import examine
 from edurise_backup.operations.findings import Level
 from edurise_backup.postgres.connection import Address, connect
+from edurise_backup.postgres.server import Server
 from tests.support.catalog import Acting, Product, quote_address, run, write_private
 from tests.support.documents import blocks, page, section
 from tests.support.postgres import databases_of, drop_database, execute
@@ -98,6 +99,37 @@ def test_a_role_that_is_no_superuser_brings_back_what_belongs_to_it(documented: 
     finally:
         drop_database(documented.database, "school_restored")
         execute(server, "DROP ROLE recovery")
+
+
+def test_on_an_empty_server_the_roles_that_it_makes_get_their_objects_back(
+    product: Product, cluster: Server, tmp_path: Path
+) -> None:
+    assert product.database
+    server = product.database.with_database("postgres")
+    execute(server, "CREATE ROLE teacher NOLOGIN")
+    product.execute("ALTER TABLE visits OWNER TO teacher", "ALTER SCHEMA public OWNER TO teacher")
+    operations.create_backup(BackupType.DATABASE, settings=product.settings)
+    execute(cluster.address, *(one.replace("'…'", "'secret'") for one in statements("Who recovers")))
+    write_private(product.home / "recovery.password", "secret")
+    url = quote_address(replace(cluster.address, user="recovery", database="postgres"))
+    product.configure(
+        "large_table_mib = 1",
+        f'large_table_mib = 1\nrecovery = {{ url = "{url}", password_file = "recovery.password" }}',
+    )
+    try:
+        with pytest.raises(ForbiddenError, match="membership in postgres"):
+            recovered(product, tmp_path / "refused")
+        execute(cluster.address, "GRANT postgres TO recovery")
+        done = recovered(product, tmp_path / "whole")
+        assert (done.status, done.findings) == (JobStatus.COMPLETED, ())
+        with connect(cluster.address, database="school_restored") as connection:
+            query = "SELECT tableowner FROM pg_tables WHERE tablename = 'visits'"
+            assert connection.execute(query).fetchone() == ("teacher",)
+    finally:
+        drop_database(cluster.address, "school_restored")
+        execute(cluster.address, "DROP ROLE IF EXISTS teacher", "DROP ROLE recovery")
+        drop_database(server, "school")
+        execute(server, "DROP ROLE teacher")
 
 
 def test_a_database_that_fails_keeps_nothing_else_back(product: Product, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from psycopg.rows import dict_row
 
 from edurise_backup.catalog.clocks import present
 from edurise_backup.catalog.sessions import Connection, Sessions
-from edurise_backup.errors import ConflictError
+from edurise_backup.errors import ConflictError, UnderWayError
 from edurise_backup.model.words import span
 from edurise_backup.ports import Clock, utc_now
 
@@ -126,7 +126,7 @@ class Leases:
             tokens[name] = int(str(row[0]))
         return tokens
 
-    def _taken(self, connection: Connection, name: str) -> ConflictError:
+    def _taken(self, connection: Connection, name: str) -> UnderWayError:
         row = connection.execute(
             "SELECT holder, host, pid, acquired_at FROM leases WHERE name = %s", (name,)
         ).fetchone()
@@ -134,7 +134,7 @@ class Leases:
             f"the job {row[0]} (process {row[2]} on {row[1]}, since {row[3]:%Y-%m-%d %H:%M:%S} UTC)" if row else "a job"
         )
         work = "copied into" if name.startswith(COPIES) else "backed up"
-        return ConflictError(
+        return UnderWayError(
             f"{name.removeprefix(COPIES)} is being {work} by {who}",
             safe="nothing was started; what is under way goes on",
             hint=f"wait for it; a process that died lets go after {span(self.length)}, "

@@ -58,6 +58,11 @@ class Notices:
         self._sessions.run(lambda c: c.execute(f"{_INSERT} ON CONFLICT (id) DO NOTHING".encode(), values))
         return row_id
 
+    def add_sent_test(self, target: str, now: datetime) -> None:
+        """Write down a test message that was sent."""
+        values = (uuid4(), None, target, Event.TEST.value, Severity.INFO.value, now, now, now)
+        self._sessions.run(lambda c: c.execute(_INSERT_SENT.encode(), values) and None)
+
     def claim(self, targets: Collection[str], now: datetime, *, limit: int = 50) -> tuple[Notice, ...]:
         """Take messages that are due, oldest first; nobody else takes them for `CLAIM`."""
         query = """UPDATE notifications SET next_try_at = %(end)s, tries = tries + 1 WHERE id IN (
@@ -115,6 +120,8 @@ class Notices:
 
 _INSERT = """INSERT INTO notifications (id, alarm_id, target, event, severity, created_at, next_try_at)
              VALUES (%s, %s, %s, %s, %s, %s, %s)"""
+_INSERT_SENT = """INSERT INTO notifications (id, alarm_id, target, event, severity, created_at, next_try_at, sent_at)
+                  VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"""
 
 
 def _read(connection: Connection, query: str, parameters: dict[str, object], kind: type[T]) -> tuple[T, ...]:

@@ -164,6 +164,8 @@ class Stores:
                 """SELECT repository_id, location FROM stores WHERE name = %s FOR UPDATE""", (name,)
             ).fetchone()
             assert before is not None
+            if before[0] == repository_id:
+                return  # it is the one that is known
             connection.execute("DELETE FROM backup_copies WHERE store = %s", (name,))
             connection.execute("UPDATE stores SET repository_id = %s WHERE name = %s", (repository_id, name))
             detail = {"before": before[0], "now": repository_id, "location": before[1]}
@@ -172,19 +174,32 @@ class Stores:
         self._sessions.run(work)
 
     def note_seen(self, name: str, seen: Seen) -> None:
-        """Note that a store opened, and what is there; what is not known now stays as it was."""
-        query = """UPDATE stores SET repository_id = %s, snapshots = %s, bytes = coalesce(%s, bytes),
-                       own_key = coalesce(%s, own_key), own_place = coalesce(%s, own_place), seen_at = %s,
+        """Note that a store opened, and what is there; what is not known now stays as it was.
+
+        Which repository is whose is noted once: only `adopt` changes it, and of another one nothing is noted.
+        """
+        query = """UPDATE stores SET repository_id = %(id)s, snapshots = %(snapshots)s,
+                       bytes = coalesce(%(bytes)s, bytes), own_key = coalesce(%(own_key)s, own_key),
+                       own_place = coalesce(%(own_place)s, own_place), seen_at = %(at)s,
                        trouble = '', unreachable_since = NULL
-                   WHERE name = %s"""
-        values = (seen.repository_id, seen.snapshots, seen.bytes, seen.own_key, seen.own_place, self._clock(), name)
+                   WHERE name = %(name)s AND repository_id IN ('', %(id)s)"""
+        values = {
+            "id": seen.repository_id,
+            "snapshots": seen.snapshots,
+            "bytes": seen.bytes,
+            "own_key": seen.own_key,
+            "own_place": seen.own_place,
+            "at": self._clock(),
+            "name": name,
+        }
         self._sessions.run(lambda connection: connection.execute(query, values) and None)
 
     def note_opened(self, name: str, repository_id: str) -> None:
         """Note which repository a store opened as; what it holds was not looked at."""
-        query = """UPDATE stores SET repository_id = %s, seen_at = %s, trouble = '', unreachable_since = NULL
-                   WHERE name = %s"""
-        self._sessions.run(lambda c: c.execute(query, (repository_id, self._clock(), name)) and None)
+        query = """UPDATE stores SET repository_id = %(id)s, seen_at = %(at)s, trouble = '', unreachable_since = NULL
+                   WHERE name = %(name)s AND repository_id IN ('', %(id)s)"""
+        values = {"id": repository_id, "at": self._clock(), "name": name}
+        self._sessions.run(lambda connection: connection.execute(query, values) and None)
 
     def note_size(self, name: str, size: int) -> None:
         """Note how many bytes a store's packs have, as the job that has just ended knows it."""

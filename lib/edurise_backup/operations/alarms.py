@@ -25,7 +25,6 @@ from edurise_backup.model.workers import Worker
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import choose_sources
 from edurise_backup.operations.copy_status import copy_facts
-from edurise_backup.operations.places import readable_sources
 from edurise_backup.operations.planning import ALARM_SUBJECT
 from edurise_backup.operations.stores import known_copies, known_stores
 from edurise_backup.ports import Clock
@@ -54,7 +53,7 @@ def gather(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock 
     return replace(
         facts,
         aims=aims_of(settings),
-        expected=with_other_hosts(expected_sources(settings), readable_sources(settings), facts.workers),
+        expected=with_other_hosts(expected_sources(settings), facts.workers),
         store=_store(settings, catalog, now),
         clock_offset=clock_offset(catalog.sessions, clock or settings.around.clock),
         primary=_primary(catalog),
@@ -80,14 +79,12 @@ def expected_sources(settings: Settings) -> tuple[tuple[str, str], ...]:
     return (FULL, *((part.value, name) for part, name in choose_sources(settings, BackupType.FULL, None)))
 
 
-def with_other_hosts(
-    expected: tuple[tuple[str, str], ...], here: Collection[str], workers: Collection[Worker]
-) -> tuple[tuple[str, str], ...]:
+def with_other_hosts(expected: tuple[tuple[str, str], ...], workers: Collection[Worker]) -> tuple[tuple[str, str], ...]:
     """Add what other hosts read: whichever host looks, it must not settle what another one has found; pure.
 
-    `here`: what this host reads, as PART/NAME. Where nobody reads everything there can be no full set.
+    Where no host with a worker reads everything there can be no full set.
     """
-    hosts = [frozenset(here), *(frozenset(worker.sources) for worker in workers)]
+    hosts = [frozenset(worker.sources) for worker in workers]
     everything = frozenset[str]().union(*hosts)
     others = {(part, name) for part, _, name in [source.partition("/") for source in everything]}
     found = (*expected, *sorted(others - set(expected)))

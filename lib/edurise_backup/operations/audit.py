@@ -24,8 +24,8 @@ from edurise_backup.model.audit_chain import Anchor, AuditFinding, Chain, Fault,
 from edurise_backup.model.people import SYSTEM, Actor
 from edurise_backup.operations.audited import note_forgotten_elsewhere, vanished_snapshots
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.people import local_actor
+from edurise_backup.operations.primary import opened_primary
 from edurise_backup.repository.repository import Repository
 
 FOLDER = "audit"
@@ -117,8 +117,8 @@ def anchor_audit(*, settings: Settings | None = None, actor: Actor | None = None
     broken: what is wrong is never sealed as if it were right.
     """
     settings = settings or load_settings()
-    repository = opened_repository(settings)
     with open_catalog(settings) as catalog:
+        repository = opened_primary(settings, catalog)
         note_forgotten_elsewhere(catalog, repository)
         report = verify_and_tell(catalog, repository)
         if report.findings:

@@ -6,7 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -79,6 +79,8 @@ class Catalog:
         self.stores = Stores(sessions, clock=clock)
         self.copies = BackupCopies(sessions)
         self.store_use = StoreUse(sessions)
+        self.primary_looked_at: datetime | None = None
+        """When whoever holds this catalog open last looked whether the primary is there."""
         self._held = held
 
     def reconcile(self) -> tuple[EndedJob, ...]:

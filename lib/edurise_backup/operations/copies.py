@@ -69,12 +69,13 @@ def copy_backups(
             known = find_copy(settings, catalog, store)
             with holding(catalog, [f"{COPIES}{store}"], job.id) as held:
                 errand = Errand(settings, progress=progress, stop=stop)
+                source = opened_primary(settings, catalog, errand)  # what is wrong with it is no trouble of the copy
                 return run_on_copy(
                     settings,
                     catalog,
                     job,
                     lambda repository, reporter, started: _CopyRun(
-                        settings, catalog, known, repository, reporter, held, errand
+                        settings, catalog, known, source, repository, reporter, held
                     ).run(started),
                     flow_run_id=flow_run_id,
                     progress=progress,
@@ -125,16 +126,16 @@ class _CopyRun:
         settings: Settings,
         catalog: Catalog,
         store: KnownStore,
+        source: Repository,
         destination: Repository,
         progress: Progress,
         held: HeldLeases,
-        errand: Errand,
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._settings = settings
         self._primary = KnownStore(PRIMARY, settings.repository)
-        self._source = opened_primary(settings, catalog, errand)
+        self._source = source
         self._destination = destination
         self._progress = progress
         self._held = held

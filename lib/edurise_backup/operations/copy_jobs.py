@@ -13,7 +13,7 @@ from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, CancelledError
 from edurise_backup.model.jobs import JobId
 from edurise_backup.model.maintenance import MaintenanceJob
-from edurise_backup.model.stores import PRIMARY, KnownStore
+from edurise_backup.model.stores import KnownStore
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
@@ -84,6 +84,4 @@ def _keep(repository: Repository, job: MaintenanceJob) -> None:
 
 def _note_trouble(catalog: Catalog, store: KnownStore, error: BackupError) -> None:
     with suppress(BackupError):  # the job's own row says it, too
-        if catalog.stores.get(PRIMARY).trouble:
-            return  # that is why, and no fault of the copy
         catalog.stores.note_trouble(store.name, storable(error.message), unreachable=False)

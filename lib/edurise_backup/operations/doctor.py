@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from edurise_backup.config import Settings
 from edurise_backup.config.places import bucket_place
-from edurise_backup.errors import BackupError
+from edurise_backup.errors import BackupError, UnreachableError
 from edurise_backup.model.location import directory_of
 from edurise_backup.model.settings import ConfigurationSettings, DatabaseSettings, FilesSettings
 from edurise_backup.operations.buckets import look_at_bucket
@@ -22,10 +22,10 @@ from edurise_backup.operations.primary import opened_primary
 from edurise_backup.operations.probing import last_probe
 from edurise_backup.operations.readiness import data_directory, embedded_server, from_catalog, secret_files
 from edurise_backup.operations.safekeeping import drills, prefect_findings, secrets_in_sight
-from edurise_backup.operations.servers import database_address, database_tools, recovery_address
+from edurise_backup.operations.servers import database_address, database_tools, list_databases, recovery_address
 from edurise_backup.postgres.connection import connect
 from edurise_backup.postgres.roles import read_globals
-from edurise_backup.recovery.database_rights import lacking_rights, owners_on
+from edurise_backup.recovery.database_rights import extensions_in, lacking_rights, owners_on
 from edurise_backup.repository.keys import RECOVERY_USER
 from edurise_backup.repository.locks import read_locks
 from edurise_backup.repository.repository import Repository
@@ -114,6 +114,8 @@ def _bucket(repository: Repository) -> Iterator[Finding]:
 
 def _databases(settings: Settings) -> Iterator[Finding]:
     for source in settings.databases:
+        if source.host not in ("", settings.host):
+            continue  # that host's doctor looks at it
         try:
             yield _database(source)
             yield _recovering(source)
@@ -137,12 +139,22 @@ def _database(source: DatabaseSettings) -> Finding:
 
 def _recovering(source: DatabaseSettings) -> Finding:
     """Say whether the role that recovers could bring back what the server has now."""
-    with connect(database_address(source), autocommit=True) as connection:
-        owners = owners_on(connection)
-        roles = read_globals(connection)
+    here = database_address(source)
+    with connect(here, autocommit=True) as connection:
+        owners, roles = owners_on(connection), read_globals(connection)
+    extensions = set[str]()
+    for name in list_databases(here, source.exclude):
+        with connect(here, database=name, autocommit=True) as connection:
+            extensions |= extensions_in(connection)
     address = recovery_address(source)
-    with connect(address, autocommit=True) as connection:
-        lacking = lacking_rights(connection, owners, wanted=roles)
+    try:
+        with connect(address, autocommit=True) as connection:
+            lacking = lacking_rights(connection, owners, wanted=roles, extensions=extensions)
+    except UnreachableError as error:
+        if not source.recovery.url:
+            raise
+        said = f"where its databases would be brought back does not answer now: {error.message}"
+        return Finding(Level.WARNING, source.name, said, error.hint)
     if not lacking:
         return Finding(Level.FINE, source.name, f"{address} may bring its databases back")
     return Finding(

@@ -12,7 +12,14 @@ from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.catalog.lifecycle import Jobs
 from edurise_backup.catalog.records import JobRecord, kind_of
 from edurise_backup.catalog.rows import RecordT
-from edurise_backup.errors import AwaitingApprovalError, BackupError, CancelledError, ConflictError, ToolError
+from edurise_backup.errors import (
+    AwaitingApprovalError,
+    BackupError,
+    CancelledError,
+    ConflictError,
+    ToolError,
+    UnderWayError,
+)
 from edurise_backup.model.jobs import JobId, JobStatus, Phase
 from edurise_backup.monitoring.logs import LoggedProgress, log_event
 from edurise_backup.monitoring.redaction import REDACTOR
@@ -95,8 +102,9 @@ def told_in_row(jobs: Jobs[RecordT], job_id: JobId | None) -> Iterator[None]:
 
 
 def _status(error: BackupError) -> JobStatus:
-    """Return how a job ended; one that waits for a second person was not carried out, and nothing is wrong."""
-    return JobStatus.CANCELLED if isinstance(error, CancelledError | AwaitingApprovalError) else JobStatus.FAILED
+    """Return how a job ended: one that waits for a person, or that another job does, was not begun."""
+    not_begun = CancelledError | AwaitingApprovalError | UnderWayError
+    return JobStatus.CANCELLED if isinstance(error, not_begun) else JobStatus.FAILED
 
 
 def storable(sentence: str) -> str:

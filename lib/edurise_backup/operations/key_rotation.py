@@ -22,6 +22,7 @@ from edurise_backup.model.people import Actor, Permission
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.keys import add_proved, key_opened_by, recorded, refuse_weak
+from edurise_backup.operations.primary import accept_primary
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.repository.keys import RECOVERY_USER
 
@@ -58,6 +59,7 @@ def rotate_key(settings: Settings, new: Secret, *, actor: Actor, name: str = "")
             hint="choose another; after a rotation that was cut off, `key remove` takes the older key away",
         )
     with open_catalog(settings) as catalog, recorded(catalog, actor, "key.rotate", old_id) as told:
+        accept_primary(settings, catalog, repository)
         catalog.audit.add(actor, "key.rotate", old_id, detail={"step": "begins"})
         new_id = opened or add_proved(repository, new, name=name or (None if old_name == RECOVERY_USER else old_name))
         told |= {"new": new_id}

@@ -33,6 +33,7 @@ from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.configured import opened_repository, repository_place
 from edurise_backup.operations.guarding import authorise_key_removal
 from edurise_backup.operations.opening import open_repository
+from edurise_backup.operations.primary import accept_primary
 from edurise_backup.operations.safekeeping import DRILL
 from edurise_backup.operations.secrets import known
 from edurise_backup.repository.keys import RECOVERY_USER, KeyFile, new_recovery_key
@@ -126,6 +127,7 @@ def add_key(settings: Settings, new: Secret, *, actor: Actor, name: str = "") ->
             f"this passphrase opens the key {opened[:8]} already", safe="nothing was changed", hint="choose another one"
         )
     with open_catalog(settings) as catalog, recorded(catalog, actor, "key.add") as told:
+        accept_primary(settings, catalog, repository)
         key_id = add_proved(repository, new, name=name or None)
         told |= {"subject": key_id, "name": name}
         note_keys(catalog, repository)
@@ -138,6 +140,7 @@ def add_recovery_key(settings: Settings, *, actor: Actor) -> tuple[Key, str]:
     repository = opened_repository(settings)
     text = new_recovery_key()
     with open_catalog(settings) as catalog, recorded(catalog, actor, "key.add") as told:
+        accept_primary(settings, catalog, repository)
         key_id = add_proved(repository, Secret(text), name=RECOVERY_USER)
         told |= {"subject": key_id, "name": RECOVERY_USER}
         note_keys(catalog, repository)
@@ -153,6 +156,7 @@ def remove_key(settings: Settings, word: str, *, actor: Actor, current: bool = F
     plan = plan_removal(repository, word)
     told = {"name": plan.name, "left": plan.left}
     with open_catalog(settings) as catalog, recorded(catalog, actor, "key.remove", plan.key_id, told):
+        accept_primary(settings, catalog, repository)
         actor.require(Permission.ADMINISTER)
         refuse_removal(plan, current=current)
         authorise_key_removal(catalog, settings, actor, repository, plan.key_id)

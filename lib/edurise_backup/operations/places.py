@@ -107,7 +107,8 @@ class Places:
             raise ConflictError(
                 f"no host reads everything that a backup of the type {kind.value} holds: {hosts}",
                 safe="nothing was changed",
-                hint="make a schedule for each source: --type files --source NAME, and so on",
+                hint="make a schedule for each source: --type files --source NAME, and so on; a host that is gone for "
+                "good: `edurise-backup worker remove HOST`",
             )
 
     def _needed(self, kind: BackupType, source: str | None) -> frozenset[str]:

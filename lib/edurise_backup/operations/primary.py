@@ -13,15 +13,7 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from edurise_backup.config import Settings
-from edurise_backup.errors import (
-    BackupError,
-    ConflictError,
-    DamageError,
-    NotARepositoryError,
-    TransientError,
-    UnreachableError,
-    WrongPassphraseError,
-)
+from edurise_backup.errors import BackupError, ConfigError, ConflictError, NotARepositoryError
 from edurise_backup.model.location import directory_of
 from edurise_backup.model.stores import PRIMARY, CopyState
 from edurise_backup.operations.catalogs import Catalog, catalog_is_there, open_catalog
@@ -31,12 +23,13 @@ from edurise_backup.operations.jobs import storable
 from edurise_backup.operations.stores import configured_stores, opened_store
 from edurise_backup.repository.repository import Repository
 
-_LOST = (NotARepositoryError, UnreachableError, TransientError, DamageError, WrongPassphraseError)
-"""What says that the repository is not there any more, or not as it was."""
 LOOK_EVERY = timedelta(minutes=15)
 """The watch looks so often whether a directory still holds the repository."""
 ASK_EVERY = timedelta(hours=6)
 """A bucket is asked less often: each time costs requests."""
+AGAIN = timedelta(minutes=5)
+ASK_AGAIN = timedelta(minutes=30)
+"""While it is away a process looks again so often: of a directory, and of a bucket."""
 _PATIENCE = 20.0
 """Seconds that a store may be ill while the watch looks."""
 _PAGE = "docs/operations/copies.md, The primary is lost"
@@ -45,7 +38,7 @@ _PAGE = "docs/operations/copies.md, The primary is lost"
 def opened_primary(settings: Settings, catalog: Catalog, errand: Errand | None = None) -> Repository:
     """Open the configured repository for a catalog that knows it.
 
-    Raises what opening raises, told in the register, and ConflictError for another repository than before.
+    Raises what opening raises, and ConflictError for another repository than before.
     """
     with told_of_primary(settings, catalog):
         repository = opened_repository(settings, errand)
@@ -56,19 +49,17 @@ def opened_primary(settings: Settings, catalog: Catalog, errand: Errand | None =
 def accept_primary(settings: Settings, catalog: Catalog, repository: Repository) -> None:
     """Note that the primary opened; raises ConflictError where another repository lies than before.
 
-    One that was a copy may take its place: it has the same restore points.
+    Also one that was a copy of it: that it is the primary from now on is an admin's word (`adopt_store`).
     """
     catalog.stores.note_configured(configured_stores(settings))
-    known = {row.name: row.repository_id for row in catalog.stores.all()}
-    if known[PRIMARY] and repository.config.id not in known.values():
-        trouble = ConflictError(
+    before = catalog.stores.get(PRIMARY).repository_id
+    if before and before != repository.config.id:
+        raise ConflictError(
             f"at {settings.repository.location} lies another repository than the one that backups went to",
             safe="nothing was done there, and the catalog still knows what was in the other one",
-            hint=f"bring that one back to its place (a mount, a bucket), or go on from a copy ({_PAGE}); when a new "
-            "one is meant: `edurise-backup store adopt`",
+            hint=f"bring that one back to its place (a mount, a bucket); when this one is meant, a copy that takes its "
+            f"place or a new one: `edurise-backup store adopt` ({_PAGE})",
         )
-        catalog.stores.note_trouble(PRIMARY, trouble.message, unreachable=True)
-        raise trouble
     catalog.stores.note_opened(PRIMARY, repository.config.id)
 
 
@@ -81,18 +72,18 @@ def note_primary_size(catalog: Catalog, repository: Repository, measured: int | 
 
 @contextmanager
 def told_of_primary(settings: Settings, catalog: Catalog | None = None) -> Iterator[None]:
-    """Have a failure to open the primary told in the register, with what to do where it is known to have existed.
+    """Have nobody led to make a new repository where one is known to have been.
 
     Without `catalog` the configured one is opened for that, when it is there.
     """
     try:
         yield
-    except _LOST as error:
+    except NotARepositoryError as error:
         with suppress(BackupError):  # the first error counts
             if catalog is not None or catalog_is_there(settings):
                 with nullcontext(catalog) if catalog else open_catalog(settings) as opened:
                     assert opened is not None
-                    _tell(settings, opened, error)
+                    _explain(opened, error)
         raise
 
 
@@ -105,27 +96,33 @@ def look_at_primary(settings: Settings, catalog: Catalog, now: datetime) -> None
     if not location or not settings.repository.password("repository"):
         return
     catalog.stores.note_configured(configured_stores(settings))
-    row = catalog.stores.get(PRIMARY)
-    every = LOOK_EVERY if directory_of(location) is not None else ASK_EVERY
-    if row.seen_at is not None and not row.trouble and timedelta(0) <= now - row.seen_at < every:
+    if not _due(catalog, now, local=directory_of(location) is not None):
         return
+    catalog.primary_looked_at = now
     errand = Errand(settings)
     try:
-        with told_of_primary(settings, catalog):
-            limits = replace(errand.limits, silence=_PATIENCE)
-            repository = opened_store(settings, configured_stores(settings)[0], limits)
-        accept_primary(settings, catalog, repository)
-    except BackupError:  # what is about this machine alone (no passphrase here) is no trouble of the store
-        pass
+        limits = replace(errand.limits, silence=_PATIENCE)
+        accept_primary(settings, catalog, opened_store(settings, configured_stores(settings)[0], limits))
+    except ConfigError:
+        return  # about this machine alone: no passphrase here
+    except BackupError as error:
+        catalog.stores.note_trouble(PRIMARY, storable(error.message), unreachable=True)
     finally:
         if (traffic := errand.traffic()).operations:
             catalog.store_use.add_traffic(uuid4(), "watch", now, traffic)
 
 
-def _tell(settings: Settings, catalog: Catalog, error: BackupError) -> None:
-    catalog.stores.note_configured(configured_stores(settings))
-    catalog.stores.note_trouble(PRIMARY, storable(error.message), unreachable=True)
-    if not catalog.stores.get(PRIMARY).repository_id or not isinstance(error, NotARepositoryError):
+def _due(catalog: Catalog, now: datetime, *, local: bool) -> bool:
+    """Whether it is time to look: when nobody has seen the primary lately, and this process did not just try."""
+    row, own = catalog.stores.get(PRIMARY), catalog.primary_looked_at
+    every, again = (LOOK_EVERY, AGAIN) if local else (ASK_EVERY, ASK_AGAIN)
+    if row.trouble:
+        return own is None or not timedelta(0) <= now - own < again
+    return row.seen_at is None or not timedelta(0) <= now - row.seen_at < every
+
+
+def _explain(catalog: Catalog, error: NotARepositoryError) -> None:
+    if not catalog.stores.get(PRIMARY).repository_id:
         return
     copies = sorted({row.store for row in catalog.copies.all() if row.state is CopyState.WHOLE})
     error.hint = (

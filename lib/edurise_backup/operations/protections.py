@@ -20,8 +20,8 @@ from edurise_backup.model.people import SYSTEM, Actor, Permission
 from edurise_backup.model.protections import Protection, ProtectionKind, checked_reason, protected_snapshots
 from edurise_backup.operations.backups import find_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.guarding import authorise_release
+from edurise_backup.operations.primary import opened_primary
 from edurise_backup.repository.forgetting import read_forgotten
 from edurise_backup.repository.holds import drop_protection, read_protections, save_protection
 from edurise_backup.repository.layout import Kind
@@ -71,8 +71,8 @@ def list_protections(
 ) -> tuple[ProtectionRow, ...]:
     """Return the pins, the holds or both, newest first, as the repository says now."""
     settings = settings or load_settings()
-    repository = opened_repository(settings)
     with open_catalog(settings) as catalog:
+        repository = opened_primary(settings, catalog)
         look_for_protections(catalog, repository)
         return tuple(row for row in catalog.protections.all() if kind is None or row.kind is kind)
 
@@ -138,7 +138,7 @@ def _protect(
     with open_catalog(settings) as catalog:
         backup = find_backup(catalog, word)
         snapshots = _snapshots(backup)
-        repository = opened_repository(settings)
+        repository = opened_primary(settings, catalog)
         made = Protection(uuid4(), kind, backup.id, snapshots, said, actor.name, catalog.clock(), until)
         with repository.lock() as lock:  # no prune is between its last look at holds and what it removes
             _refuse_gone(repository, backup, snapshots)
@@ -178,8 +178,8 @@ def _refuse_gone(repository: Repository, backup: BackupJob, snapshots: Iterable[
 def _release(kind: ProtectionKind, word: UUID | str, actor: Actor, settings: Settings | None) -> Protection:
     actor.require(Permission.ADMINISTER)
     settings = settings or load_settings()
-    repository = opened_repository(settings)
     with open_catalog(settings) as catalog:
+        repository = opened_primary(settings, catalog)
         look_for_protections(catalog, repository)
         rows = [row.protection for row in catalog.protections.all() if row.kind is kind]
         chosen = _chosen(kind, str(word).strip().lower(), rows)

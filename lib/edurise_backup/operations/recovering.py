@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edurise_backup.config import Settings
-from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError
+from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError, UnreachableError
 from edurise_backup.model.database import DatabaseRecord, Globals, decode_record
 from edurise_backup.model.jobs import BackupType, BucketsTo, JobStatus, PartResult, RecoveryJob, RecoveryTarget, Verdict
 from edurise_backup.model.settings import DatabaseSettings
@@ -30,7 +30,7 @@ from edurise_backup.operations.sharding import ShardedJob
 from edurise_backup.operations.shared_sources import shared_source
 from edurise_backup.operations.supply import Supply
 from edurise_backup.ports import Progress
-from edurise_backup.postgres.connection import connect
+from edurise_backup.postgres.connection import Address, connect
 from edurise_backup.recovery.database import restore_database
 from edurise_backup.recovery.database_proof import prove_database
 from edurise_backup.recovery.database_rights import refuse_without_rights
@@ -84,11 +84,22 @@ class Recovery:
     def _new_databases(self, part: PartResult) -> list[NewDatabase]:
         server, files = self._server(part), self._files(part)
         address, records = recovery_address(server), self._records(part, files)
-        with connect(address, autocommit=True) as connection:
-            refuse_without_rights(connection, server.name, self._globals(part, files), records)
+        with suppress(DamageError):  # of the roles' record: the names are checked all the same
+            self._refuse_without_rights(server, address, self._globals(part, files), records)
         return [
             NewDatabase(record, record.name + self._target.database_suffix, server.name, address) for record in records
         ]
+
+    @staticmethod
+    def _refuse_without_rights(
+        server: DatabaseSettings, address: Address, roles: Globals, records: list[DatabaseRecord]
+    ) -> None:
+        try:
+            with connect(address, autocommit=True) as connection:
+                refuse_without_rights(connection, server.name, roles, records)
+        except UnreachableError as error:
+            error.hint = f"{error.hint}; --part brings the other parts back now"
+            raise
 
     def run(self, progress: Progress, job: RecoveryJob, shared: ShardedJob | None) -> RecoveryJob:
         """Restore part after part, each proved right after it is there."""
@@ -97,10 +108,15 @@ class Recovery:
                 if part.part is BackupType.DATABASE:
                     with self._failing_alone(f"the databases of {part.source}", progress):
                         self._databases(part, progress)
-                elif self._goes_back(part):
-                    self._bucket(part, progress)
-                else:
-                    self._tree(part, progress, shared)
+                    continue
+                try:
+                    if self._goes_back(part):
+                        self._bucket(part, progress)
+                    else:
+                        self._tree(part, progress, shared)
+                except BackupError as error:
+                    error.message = ". ".join([error.message, *(f"{what} failed, too" for what, _ in self._failures)])
+                    raise
         if self._failures and not self._done:
             raise self._failures[0][1]
         return self._ended(job)
@@ -123,7 +139,9 @@ class Recovery:
         hint = "verify the backup, then recover into another fresh target"
         if self._failures:
             lost = ", ".join(what for what, _ in self._failures)
-            error = f"{lost} could not be brought back; everything else is there: {self._failures[0][1].message}"
+            differs = len(self._findings) - len(self._failures)
+            rest = f"what else is there differs in {differs} places" if differs else "everything else is there"
+            error = f"{lost} could not be brought back; {rest}: {self._failures[0][1].message}"
             hint = self._failures[0][1].hint or "mend that, then recover it alone with --part database"
         return replace(
             job,
@@ -147,6 +165,7 @@ class Recovery:
         tools = database_tools(settings, address)
         files = self._files(part)
         server_globals = self._globals(part, files)
+        failed, done = len(self._failures), self._done
         for record in self._records(part, files):
             name = record.name + self._target.database_suffix
             with self._failing_alone(f"the database {name}", progress):
@@ -169,10 +188,10 @@ class Recovery:
                 self._checks += [f"{name}: {check}" for check in proof.checks]
                 self._findings += [f"{name}: {finding}" for finding in proof.findings]
                 self._done += 1
-        if not self._failures:
+        if len(self._failures) == failed:
             self._bytes += part.source_bytes
         backed_up = database_address(settings)
-        if self._done and (address.host, address.port) == (backed_up.host, backed_up.port):
+        if self._done > done and (address.host, address.port) == (backed_up.host, backed_up.port):
             self._checks.append(f"{settings.name} backs up what was recovered, too, until it is dropped there")
 
     def _tree(self, part: PartResult, progress: Progress, shared: ShardedJob | None) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from edurise_backup.catalog.stores import StoreRow
 from edurise_backup.config import Settings, load_settings, s3_access
-from edurise_backup.errors import BackupError, InputError, NotARepositoryError
+from edurise_backup.errors import BackupError, ConflictError, InputError, NotARepositoryError
 from edurise_backup.model.jobs import JobId, JobStatus
 from edurise_backup.model.location import is_s3
 from edurise_backup.model.maintenance import MaintenanceFigures, MaintenanceJob, MaintenanceKind
@@ -20,10 +20,12 @@ from edurise_backup.model.settings import CopySettings
 from edurise_backup.model.stores import PRIMARY, KnownStore, Origin
 from edurise_backup.operations.alarms import allowed
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.copy_contents import follow_contents, read_contents
 from edurise_backup.operations.copy_jobs import begin_row
-from edurise_backup.operations.jobs import run_job, told_in_row
+from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.opening import create_repository
 from edurise_backup.operations.people import acting
+from edurise_backup.operations.primary import accept_primary
 from edurise_backup.operations.probing import keep_probe, probe_location
 from edurise_backup.operations.store_refusals import refuse_name, refuse_place, refuse_primary, refuse_store
 from edurise_backup.operations.stores import (
@@ -31,6 +33,7 @@ from edurise_backup.operations.stores import (
     find_copy,
     known_stores,
     note_opened,
+    opened_copy,
     opened_store,
     passphrase_of,
 )
@@ -179,9 +182,13 @@ def probe_store(
                 progress.phase("probe")
                 try:
                     probe = _probe(store, progress.raise_if_cancelled, refuse=False)
-                    repository = opened_store(settings, store)
+                    if store.primary:
+                        repository = opened_store(settings, store)
+                        accept_primary(settings, catalog, repository)
+                    else:
+                        repository = opened_copy(settings, catalog, store)
                 except BackupError as error:
-                    catalog.stores.note_trouble(name, error.message, unreachable=True)
+                    catalog.stores.note_trouble(name, storable(error.message), unreachable=True)
                     raise
                 note_opened(settings, catalog, store, repository)
                 if probe is not None:
@@ -206,7 +213,8 @@ def adopt_store(name: str = PRIMARY, *, settings: Settings | None = None, actor:
 
     What was in the primary before is noted as missing when somebody looks; of a
     copy what was in the other one is forgotten. Raises NotFoundError,
-    ForbiddenError, and what opening raises.
+    ForbiddenError, ConflictError for the repository of another store, and what
+    opening raises. Nothing happens where it is the one that is known.
     """
     settings = settings or load_settings()
     who = actor or acting(None)
@@ -214,11 +222,26 @@ def adopt_store(name: str = PRIMARY, *, settings: Settings | None = None, actor:
         allowed(catalog, who, Permission.ADMINISTER, "store.adopt", name)
         store = _find(settings, catalog, name)
         repository = opened_store(settings, store)
-        if not store.primary:
-            refuse_primary(settings, repository)
+        _refuse_shared(settings, catalog, name, repository.config.id)
         catalog.stores.adopt(name, repository.config.id, who)
         note_opened(settings, catalog, store, repository)
+        if not store.primary:
+            follow_contents(catalog, name, read_contents(repository), catalog.clock())
         return catalog.stores.get(name)
+
+
+def _refuse_shared(settings: Settings, catalog: Catalog, name: str, repository_id: str) -> None:
+    """Raise ConflictError where the repository is another store's; no other store is opened for that."""
+    in_use = {store.name for store in known_stores(settings, catalog)} - {name}
+    for row in catalog.stores.all():
+        if row.name in in_use and row.repository_id == repository_id:
+            raise ConflictError(
+                f"the repository in the place of {name} is the one of {row.name}",
+                safe="nothing was changed",
+                hint=f"take [[copy]] {row.name} out of the configuration when it is to be the primary"
+                if name == PRIMARY
+                else "a copy needs a repository of its own",
+            )
 
 
 def remove_store(name: str, *, settings: Settings | None = None, actor: Actor | None = None) -> StoreRow:

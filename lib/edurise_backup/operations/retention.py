@@ -20,13 +20,13 @@ from edurise_backup.model.jobs import JobId, JobStatus
 from edurise_backup.model.maintenance import ForgetFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.people import SYSTEM, Actor, Permission
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.copy_retention import retain_copy
 from edurise_backup.operations.forgetting import forget_whole
 from edurise_backup.operations.guarding import authorise_forgetting
 from edurise_backup.operations.jobs import storable
 from edurise_backup.operations.maintenance import run_maintenance
 from edurise_backup.operations.people import acting
+from edurise_backup.operations.primary import opened_primary
 from edurise_backup.operations.protections import look_for_protections
 from edurise_backup.operations.pruning import parse_duration
 from edurise_backup.operations.retention_drift import look_for_drift
@@ -47,8 +47,8 @@ def plan_retention(settings: Settings | None = None) -> RetentionPlan:
     for a policy that would keep nothing.
     """
     settings = settings or load_settings()
-    repository = opened_repository(settings)
     with open_catalog(settings) as catalog:
+        repository = opened_primary(settings, catalog)
         return make_plan(catalog, repository, settings.objectives, catalog.clock())
 
 

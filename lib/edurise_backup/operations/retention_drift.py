@@ -20,6 +20,7 @@ from edurise_backup.model.policy import Dated, reasons_to_keep
 from edurise_backup.model.protections import protected_snapshots
 from edurise_backup.model.retention import RestorePoint, Series, SeriesPolicy, judge
 from edurise_backup.model.schedules import Schedule
+from edurise_backup.operations.audited import ACCEPT_GONE
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.retention_plan import policies_of, restore_point
 
@@ -59,7 +60,12 @@ def look_for_drift(catalog: Catalog, now: datetime, *, patience: timedelta = PAT
     policies = policies_of(points.values(), schedules)
     there = [points[job.id] for job in jobs if job.restorable]
     too_many = _too_many(there, policies, now, patience)
-    gone = [job for job in jobs if not job.restorable and _unmeant(job, points[job.id].series, schedules)]
+    accepted = catalog.audit.subjects_of([ACCEPT_GONE])  # two people have agreed that they are lost
+    gone = [
+        job
+        for job in jobs
+        if not job.restorable and str(job.id) not in accepted and _unmeant(job, points[job.id].series, schedules)
+    ]
     too_few = _too_few(there, [points[job.id] for job in gone], policies, now)
     found = tuple(_drift(series, policies[series], there, too_many, too_few) for series in sorted(policies))
     catalog.alarms.replace([AlarmKind.RETENTION_DRIFT], [_alarm(one) for one in found if one.differs])
@@ -79,8 +85,6 @@ def _unmeant(job: BackupJob, series: Series, schedules: Iterable[Schedule]) -> b
     """Whether a backup that is gone went without a word, or under the policy as it is now."""
     if job.forgotten_at is None:
         return True
-    if job.forgotten_until is None:
-        return False  # for good, or its loss was accepted: a second person agreed to that
     edits = [
         one.updated_at
         for one in schedules

@@ -17,7 +17,7 @@ from edurise_backup.model.retention import RestorePoint, Series, policy_of
 from edurise_backup.model.schedules import Schedule
 from edurise_backup.model.settings import ObjectivesSettings
 from edurise_backup.model.simulation import DAYS, LONGEST, MOST_RUNS, Objectives, Simulation, Wish, simulate
-from edurise_backup.model.timing import preview
+from edurise_backup.model.timing import times_until
 from edurise_backup.operations.backups import backup_type
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.planning import rule_of
@@ -110,8 +110,7 @@ def _runs(
 ) -> list[datetime]:
     if question.schedule and question.every is None:
         schedule = next(one for one in schedules if str(one.id) == series.schedule)
-        times = preview(rule_of(schedule), now, MOST_RUNS + 1)
-        return [one.at for one in times if one.blackout is None and one.at <= now + timedelta(days=question.days)]
+        return times_until(rule_of(schedule), now, now + timedelta(days=question.days), limit=MOST_RUNS + 1)
     own = sorted({point.moment for point in alike if point.series == series and point.moment <= now + FUTURE})
     every = question.every
     if every is None and len(own) > 1:

@@ -26,13 +26,14 @@ _PAGE = "docs/operations/keys-and-secrets.md"
 def secrets_in_sight(settings: Settings) -> Iterator[Finding]:
     """Say which secrets stand in the configuration itself."""
     for source in settings.databases:
-        if any(urlsplit(url).password for url in (source.url, source.recovery.url)):
-            yield Finding(
-                Level.WARNING,
-                "secrets",
-                f"the configuration holds the password of the database source {source.name}",
-                f"move it into a file and name that as password_file: {_PAGE}",
-            )
+        for url, key in ((source.url, "password_file"), (source.recovery.url, "recovery.password_file")):
+            if urlsplit(url).password:
+                yield Finding(
+                    Level.WARNING,
+                    "secrets",
+                    f"the configuration holds the password of the database source {source.name}",
+                    f"move it into a file and name that as {key}: {_PAGE}",
+                )
 
 
 def drills(settings: Settings) -> Iterator[Finding]:

@@ -133,7 +133,7 @@ def _obstacle(connection: Connection, schedule: Schedule, in_use: tuple[Lease, .
         ours = schedule.type.backup is not None and part in [one.value for one in schedule.type.backup.parts]
         if schedule.type is Work.COPY and lease.name.startswith(COPIES):
             store = lease.name.removeprefix(COPIES)
-            if str(schedule.options.get("store", "")) in ("", store) and lease.expires_at > now:
+            if schedule.options.get("store") == store and lease.expires_at > now:
                 return f"the job {lease.holder} is copying into {store}, which brings the same"
         if ours and schedule.source in ("", source) and lease.expires_at > now and _is_open(connection, lease.holder):
             return f"{lease.name} is being backed up by the job {lease.holder}"

@@ -107,9 +107,7 @@ def try_target(
     target = find_target(settings, name)
     catalog.audit.add(actor, "alarm_target.test", name)
     send_message(opened_target(target, environment), message_of(Event.TEST, None, Severity.INFO, settings.host))
-    notices, now = Notices(catalog.sessions), catalog.clock()
-    if (told := notices.get(notices.queue_test(name, now))) is not None:
-        notices.note_sent(told, now)
+    Notices(catalog.sessions).add_sent_test(name, catalog.clock())
     catalog.alarms.settle(AlarmKind.TARGET_UNREACHABLE, name)
 
 

@@ -43,7 +43,8 @@ def refuse_without_rights(
         owner
         for record in records
         for one in record.objects
-        if (one.kind, one.name) != ("schema", "public")  # template0 has it, and pg_dump leaves its owner alone
+        # before 15 it belongs to the first superuser, and pg_dump leaves it alone
+        if (one.kind, one.name) != ("schema", "public") or record.server_major >= 15
         for owner in _OWNER.findall(one.state)
     }
     extensions = {one.name for record in records for one in record.extensions}
@@ -88,6 +89,14 @@ def lacking_rights(
     if foreign:
         lacking.append(f"membership in {_some(foreign)} (to give objects to their owners)")
     return lacking
+
+
+def extensions_in(connection: Connection) -> set[str]:
+    """Return the extensions of the session's database; raises UnreachableError, SourceError."""
+    try:
+        return {str(name) for (name,) in fetch(connection, "SELECT extname::text FROM pg_catalog.pg_extension")}
+    except psycopg.Error as error:
+        raise translated(error, "the extensions") from error
 
 
 def owners_on(connection: Connection) -> set[str]:

@@ -49,7 +49,9 @@ def ensure_roles(connection: Connection, wanted: Globals) -> EnsuredRoles:
             superuser = fetch(connection, "SELECT pg_catalog.current_setting('is_superuser') = 'on'")[0][0]
             for name, value in _QUIET if superuser and statements else ():
                 connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", [name, value])
-            for statement in statements:
+            # whoever makes a role may give objects to it only as its member (since 16 not even that by itself)
+            own = [] if superuser else [_own_membership(role.name, since_16=version >= 160000) for role in new]
+            for statement in [*statements, *own]:
                 connection.execute(statement.encode())
     except psycopg.Error as error:
         # the chained error would show the statement, and with it a verifier
@@ -85,6 +87,10 @@ def _role(role: Role) -> Iterator[str]:
         yield role_setting_statement(role.name, setting)
     if role.comment is not None:
         yield f"COMMENT ON ROLE {name} IS {quote_text(role.comment)}"
+
+
+def _own_membership(name: str, *, since_16: bool) -> str:
+    return f"GRANT {quote_name(name)} TO CURRENT_USER" + (" WITH SET TRUE, INHERIT TRUE" if since_16 else "")
 
 
 def _membership(one: Membership, *, since_16: bool) -> str:

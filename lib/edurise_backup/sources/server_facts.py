@@ -126,9 +126,18 @@ class _Session:
         self.problems: list[str] = []
 
     def rows(
-        self, what: str, query: str, parameters: Sequence[object] = (), *, hint: str = "grant pg_read_all_data"
+        self,
+        what: str,
+        query: str,
+        parameters: Sequence[object] = (),
+        *,
+        hint: str = "grant pg_read_all_data",
+        foreign: bool = False,
     ) -> Rows:
-        """Return the rows by column name; none without the right to read them."""
+        """Return the rows by column name; none without the right to read them.
+
+        `foreign`: the tables may be somebody else's, whatever their names are.
+        """
         try:
             with self._connection.transaction():  # a savepoint: the session goes on after what is refused
                 cursor = self._connection.execute(query.encode(), parameters or None)
@@ -139,11 +148,11 @@ class _Session:
             said = error.diag.message_primary
             self.problems.append(f"{role} may not read {what} ({said}): {hint}")
             return []
-        except OTHER_SHAPE as error:  # the table is in the dump like any other
-            said = error.diag.message_primary
-            self.problems.append(f"{what} could not be listed ({said}): they have another shape than Supabase's")
-            return []
         except psycopg.Error as error:
+            if foreign and isinstance(error, OTHER_SHAPE):  # the table is in the dump like any other
+                said = error.diag.message_primary
+                self.problems.append(f"{what} could not be listed ({said}): they have another shape than Supabase's")
+                return []
             raise translated(error, what) from error
 
 
@@ -151,4 +160,4 @@ def _buckets(session: _Session, database: str) -> Rows:
     what = f"the storage's buckets of {database}"
     there = session.rows(what, _HAS_BUCKETS)
     hint = "grant pg_read_all_data and BYPASSRLS"
-    return session.rows(what, _BUCKETS, hint=hint) if there and there[0]["there"] else []
+    return session.rows(what, _BUCKETS, hint=hint, foreign=True) if there and there[0]["there"] else []
