@@ -176,6 +176,7 @@ def test_a_copy_becomes_the_new_primary_with_the_same_restore_points(copied: Pro
     text = copied.settings_path.read_text().partition("\n[[copy]]")[0]
     copied.settings_path.write_text(text.replace('"repository"', f'"{folder_of(copied)}"', 1))
     (copied.home / "passphrase").write_text(COPY_PASSPHRASE)
+    operations.adopt_store(settings=copied.settings)
     operations.rebuild_catalog(settings=copied.settings)
     (found,) = operations.get_backups(settings=copied.settings)
     assert (found.id, found.missing_since) == (backup.id, None)

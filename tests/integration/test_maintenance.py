@@ -464,8 +464,8 @@ def test_an_export_with_maintenance_comes_back_as_it_was(files_product: Product)
             assert list(export(connection)) == lines
 
 
-def test_phases_of_jobs_before_this_release_keep_their_job(catalog_database: Address) -> None:
-    with Sessions.to(catalog_database) as sessions:
+def test_phases_of_jobs_before_this_release_keep_their_job(empty_database: Address) -> None:
+    with Sessions.to(empty_database) as sessions:
         migrate(sessions, packaged_migrations()[:2])
         backup = uuid4()
         with sessions.transaction() as connection:
