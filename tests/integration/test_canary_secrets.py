@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from edurise_backup.operations.secrets import credential_path
 from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.server import Server
 from flows.local import local_prefect, run_deployment
-from tests.support.catalog import PASSPHRASE, Product, configure, run, write_private
+from tests.support.catalog import PASSPHRASE, Product, configure, quote_address, run, write_private
 from tests.support.postgres import execute
 from tests.support.sweeping import (
     DOCUMENTED,
@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 VARIABLE = "SCHOOL_DATABASE_PW"
 WRONG = "canary-wrong-6d1f0b52"
 NEW = "canary-new-passphrase-0be1"
+RESTORER = "canary-recovering-role-3ac9"
 ADDED = "canary-added-passphrase-77c2"
 LOOKED_AT = {"pg_dump", "pg_restore", "sh", "flows.serve"}
 """What must be among the processes whose arguments and environments were read."""
@@ -61,12 +62,12 @@ class Canary:
     def kept(self) -> list[Path]:
         """The files that hold the secrets, and are meant to."""
         home = self.product.home
-        named = ["passphrase", "catalog.password", "new", "added", "printed"]
+        named = ["passphrase", "catalog.password", "recovery.password", "new", "added", "printed"]
         return [*(home / name for name in named), credential_path(home / "data")]
 
 
 @pytest.fixture
-def canary(tmp_path: Path, school: Address, catalog_database: Address) -> Canary:
+def canary(tmp_path: Path, school: Address, catalog_database: Address) -> Iterator[Canary]:
     product = configure(tmp_path / "product", catalog=catalog_database, database=school)
     assert school.password
     assert catalog_database.password
@@ -76,19 +77,29 @@ def canary(tmp_path: Path, school: Address, catalog_database: Address) -> Canary
     product.configure(
         'password_file = "catalog.password"', f'password_command = ["cat", "{home / "catalog.password"}"]'
     )
+    server = school.with_database("postgres")
+    execute(server, f"CREATE ROLE restorer LOGIN SUPERUSER PASSWORD '{RESTORER}'")
+    write_private(home / "recovery.password", RESTORER)
+    url = quote_address(replace(server, user="restorer"))
+    product.configure(
+        "large_table_mib = 1",
+        f'large_table_mib = 1\nrecovery = {{ url = "{url}", password_file = "recovery.password" }}',
+    )
     _, recovery = add_recovery_key(product.settings, actor=ADMIN)
     secrets = {
         "passphrase": PASSPHRASE,
         "new passphrase": NEW,
         "added passphrase": ADDED,
         "database password": school.password.reveal(),
+        "recovering role's password": RESTORER,
         "catalog password": catalog_database.password.reveal(),
         "wrong password": WRONG,
         "recovery key": recovery,
     }
     for name, text in (("new", NEW), ("added", ADDED), ("printed", recovery)):
         write_private(home / name, text + "\n")
-    return Canary(product, catalog_database, secrets)
+    yield Canary(product, catalog_database, secrets)
+    execute(server, "DROP ROLE restorer")
 
 
 def do_everything(canary: Canary, target: Path) -> None:
