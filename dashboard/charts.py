@@ -15,12 +15,16 @@ _HEIGHT = 300
 def lines(rows: Rows, when: str, values: Sequence[str], unit: str, *, alt: str) -> None:
     """Draw a line for each of the named values; `when` names the moment of a row, `alt` says what is to be seen."""
     mode = "lines+markers" if len(rows) < 40 else "lines"
-    _draw([plots.Scatter(**_series(rows, when, name), mode=mode) for name in values], when, unit, alt)
+    traces = [plots.Scatter(**_series(rows, when, name), mode=mode) for name in values]
+    _draw(traces, {"title": f"{when} (UTC)", "type": "date", "hoverformat": "%Y-%m-%d %H:%M"}, unit, alt)
 
 
 def bars(rows: Rows, when: str, values: Sequence[str], unit: str, *, alt: str) -> None:
-    """Draw a bar for each of the named values, side by side."""
-    _draw([plots.Bar(**_series(rows, when, name)) for name in values], when, unit, alt)
+    """Draw a bar for each of the named values, side by side; `when` names a row's day."""
+    days = [{**row, when: _utc(row[when])[:10]} for row in rows]
+    traces = [plots.Bar(**_series(days, when, name)) for name in values]
+    # a day is a word here: on an axis of time a single one would be milliseconds wide
+    _draw(traces, {"title": f"{when} (UTC)", "type": "category", "nticks": 15}, unit, alt)
 
 
 def _series(rows: Rows, when: str, name: str) -> dict[str, object]:
@@ -28,7 +32,7 @@ def _series(rows: Rows, when: str, name: str) -> dict[str, object]:
     return {"x": [_utc(row[when]) for row in known], "y": [row[name] for row in known], "name": name}
 
 
-def _draw(traces: Sequence[object], when: str, unit: str, alt: str) -> None:
+def _draw(traces: Sequence[object], across: Mapping[str, object], unit: str, alt: str) -> None:
     figure = plots.Figure(data=traces)
     figure.update_layout(
         height=_HEIGHT,
@@ -36,7 +40,7 @@ def _draw(traces: Sequence[object], when: str, unit: str, alt: str) -> None:
         hovermode="x unified",
         showlegend=len(traces) > 1,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0.0},
-        xaxis={"title": f"{when} (UTC)", "type": "date", "hoverformat": "%Y-%m-%d %H:%M"},
+        xaxis=across,
         yaxis={"title": unit, "rangemode": "tozero"},
     )
     st.plotly_chart(figure, width="stretch", alt=alt, config={"displaylogo": False})
@@ -44,6 +48,8 @@ def _draw(traces: Sequence[object], when: str, unit: str, alt: str) -> None:
 
 def _utc(moment: object) -> str:
     """Return a day, or a moment in UTC without a zone: what has one would be drawn in the browser's."""
+    if isinstance(moment, str):
+        return moment
     if isinstance(moment, datetime):
         return moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
     assert isinstance(moment, date)
