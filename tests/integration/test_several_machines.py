@@ -135,7 +135,7 @@ def test_two_backups_of_one_source_at_once_one_works_and_the_other_is_told_who_d
     assert refused.state_type == "FAILED"
     assert f"files/shared is being backed up by the job {the_job(hosts, working).id}" in refused.message
     assert f" on {host.name}, since " in refused.message
-    assert the_job(hosts, refused).status is JobStatus.FAILED
+    assert the_job(hosts, refused).status is JobStatus.CANCELLED
     assert ended(hosts, working).state_type == "COMPLETED"
 
 
