@@ -118,12 +118,12 @@ def with_code(text: str) -> str:
     if len(pieces) % 2 == 0:
         return plain(text)
     return "".join(
-        f"`{' '.join(piece.split())}`" if number % 2 and piece.strip() else plain_around(piece)
+        f"`{' '.join(piece.split())}`" if number % 2 and piece.strip() else _plain_around(piece)
         for number, piece in enumerate(pieces)
     )
 
 
-def plain_around(text: str) -> str:
+def _plain_around(text: str) -> str:
     """Return a piece of a sentence as `plain` does, with the spaces at its ends."""
     inside = plain(text)
     return f"{' ' if text[:1].isspace() else ''}{inside}{' ' if inside and text[-1:].isspace() else ''}"

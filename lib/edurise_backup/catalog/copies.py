@@ -109,6 +109,10 @@ class BackupCopies:
         rows = self._sessions.run(lambda connection: connection.execute(query, (CopyState.WHOLE.value,)).fetchall())
         return frozenset(UUID(str(row[0])) for row in rows)
 
+    def serving(self) -> tuple[str, ...]:
+        """Return the copies that hold a whole restore point, as far as is known, by name."""
+        return tuple(sorted({row.store for row in self.all() if row.state is CopyState.WHOLE}))
+
     def _read(self, query: str, parameters: Mapping[str, object], kind: type[T]) -> tuple[T, ...]:
         def read(connection: Connection) -> tuple[T, ...]:
             with connection.cursor(row_factory=dict_row) as cursor:

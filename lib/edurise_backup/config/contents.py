@@ -81,6 +81,7 @@ def parse(text: str, path: Path) -> Contents:
     _check_names(found, path, text)
     _check_copies(found, path, text)
     _check_secrets(found, path, text)
+    _check_recovery(found, path, text)
     _check_buckets(found, path, text)
     for table, store in (("repository", found.repository), *((f"copy[{at}]", it) for at, it in enumerate(found.copy))):
         _check_store(store, table, path, text)
@@ -119,6 +120,10 @@ def _check_secrets(found: Contents, path: Path, text: str) -> None:
     for key, place in owners:
         if trouble := trouble_with(place):
             raise _mistake(path, text, f"{key}_{trouble[0]}", trouble[1])
+
+
+def _check_recovery(found: Contents, path: Path, text: str) -> None:
+    """Raise ConfigError for a recovering role that is given a password and not named."""
     for number, one in enumerate(found.database):
         if not one.recovery.url and one.recovery != RecoveryRoleSettings():
             raise _mistake(path, text, f"database[{number}].recovery.url", "the role that recovers is named by a URL")

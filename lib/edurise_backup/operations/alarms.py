@@ -20,7 +20,7 @@ from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.location import SCHEME
 from edurise_backup.model.maintenance import MaintenanceKind
 from edurise_backup.model.people import Actor, Permission
-from edurise_backup.model.stores import PRIMARY, CopyState
+from edurise_backup.model.stores import PRIMARY
 from edurise_backup.model.workers import Worker
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import choose_sources
@@ -162,8 +162,7 @@ def _primary(catalog: Catalog) -> PrimaryFacts | None:
     row = next((row for row in catalog.stores.all() if row.name == PRIMARY), None)
     if row is None or row.unreachable_since is None:
         return None
-    copies = {copy.store for copy in catalog.copies.all() if copy.state is CopyState.WHOLE}
-    return PrimaryFacts(row.location, row.unreachable_since, row.trouble, tuple(sorted(copies)))
+    return PrimaryFacts(row.location, row.unreachable_since, row.trouble, catalog.copies.serving())
 
 
 def _store(settings: Settings, catalog: Catalog, now: datetime) -> Store | None:

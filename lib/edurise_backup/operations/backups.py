@@ -17,6 +17,7 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
+from edurise_backup.model.stores import PRIMARY
 from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.collection import Collected, Collector, check_paths, choose_sources
@@ -28,11 +29,12 @@ from edurise_backup.operations.object_rows import held_objects
 from edurise_backup.operations.opening import locked
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository, refuse_partial
-from edurise_backup.operations.primary import accept_primary, note_primary_size, told_of_primary
+from edurise_backup.operations.primary import accept_primary, told_of_primary
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.sharding import ShardedJob, saving
 from edurise_backup.operations.shared_sources import shared_source
 from edurise_backup.operations.space import note_space
+from edurise_backup.operations.stores import packs_of
 from edurise_backup.ports import Progress, Workers
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
@@ -118,7 +120,7 @@ def create_backup(
                     errand=errand,
                 )
             note_space(catalog.sessions, settings, catalog.clock())
-            note_primary_size(catalog, repository)
+            catalog.stores.note_size(PRIMARY, sum(packs_of(repository)))
             record_backup(catalog, repository, acting(flow_run_id), COMPLETE, done)
             return done
 

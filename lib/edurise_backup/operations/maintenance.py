@@ -18,6 +18,7 @@ from edurise_backup.errors import ConflictError, InputError
 from edurise_backup.model.jobs import JobId, JobStatus, Verdict
 from edurise_backup.model.maintenance import MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.people import Actor
+from edurise_backup.model.stores import PRIMARY
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.figures import checked_figures, planned_figures, pruned_figures
@@ -27,7 +28,7 @@ from edurise_backup.operations.keys import note_keys
 from edurise_backup.operations.people import acting
 from edurise_backup.operations.places import refuse_other_repository
 from edurise_backup.operations.presence import Presence, look_for_backups
-from edurise_backup.operations.primary import note_primary_size, opened_primary
+from edurise_backup.operations.primary import opened_primary
 from edurise_backup.operations.protections import look_for_protections, refuse_vanished
 from edurise_backup.operations.pruning import (
     PruneWish,
@@ -198,7 +199,7 @@ def run_maintenance(
         )
         note_space(catalog.sessions, settings, catalog.clock())
         if done.figures is not None and done.figures.bytes is not None:
-            note_primary_size(catalog, repository, done.figures.bytes)
+            catalog.stores.note_size(PRIMARY, done.figures.bytes)
         return done
 
 

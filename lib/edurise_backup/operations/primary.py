@@ -15,7 +15,7 @@ from uuid import uuid4
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, ConfigError, ConflictError, NotARepositoryError
 from edurise_backup.model.location import directory_of
-from edurise_backup.model.stores import PRIMARY, CopyState
+from edurise_backup.model.stores import PRIMARY
 from edurise_backup.operations.catalogs import Catalog, catalog_is_there, open_catalog
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.errands import Errand
@@ -61,13 +61,6 @@ def accept_primary(settings: Settings, catalog: Catalog, repository: Repository)
             f"place or a new one: `edurise-backup store adopt` ({_PAGE})",
         )
     catalog.stores.note_opened(PRIMARY, repository.config.id)
-
-
-def note_primary_size(catalog: Catalog, repository: Repository, measured: int | None = None) -> None:
-    """Note how large the repository is after a job: as that has measured it, else as its index says."""
-    if measured is not None or len(repository.index):
-        size = sum(size for _, size in repository.index.sizes()) if measured is None else measured
-        catalog.stores.note_size(PRIMARY, size)
 
 
 @contextmanager
@@ -124,7 +117,7 @@ def _due(catalog: Catalog, now: datetime, *, local: bool) -> bool:
 def _explain(catalog: Catalog, error: NotARepositoryError) -> None:
     if not catalog.stores.get(PRIMARY).repository_id:
         return
-    copies = sorted({row.store for row in catalog.copies.all() if row.state is CopyState.WHOLE})
+    copies = catalog.copies.serving()
     error.hint = (
         "bring it back to its place (a mount, a bucket); do not make a new one there. "
         + (f"`edurise-backup recover` works meanwhile, from {', '.join(copies)}; " if copies else "")

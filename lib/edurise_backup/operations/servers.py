@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from edurise_backup.model.settings import DatabaseSettings
+from edurise_backup.model.settings import DatabaseSettings, RecoveryRoleSettings
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.postgres.connection import Address, connect, parse_address
 from edurise_backup.postgres.session import fetch, translated
@@ -26,19 +26,20 @@ _PLACE = """
 
 def database_address(source: DatabaseSettings) -> Address:
     """Return where a configured server is; raises ConfigError."""
-    place = source.password(f"database {source.name}")
-    password = read_secret(place, spaces_count=True) if place else None
-    return parse_address(source.url, password=password, allow_plaintext=source.allow_plaintext)
+    return _address(source, f"database {source.name}")
 
 
 def recovery_address(source: DatabaseSettings) -> Address:
     """Return where databases of this source are brought back, and as which role; raises ConfigError."""
-    role = source.recovery
-    if not role.url:
+    if not source.recovery.url:
         return database_address(source)
-    place = role.password(f"database {source.name}, recovery")
+    return _address(source.recovery, f"database {source.name}, recovery")
+
+
+def _address(table: DatabaseSettings | RecoveryRoleSettings, owner: str) -> Address:
+    place = table.password(owner)
     password = read_secret(place, spaces_count=True) if place else None
-    return parse_address(role.url, password=password, allow_plaintext=role.allow_plaintext)
+    return parse_address(table.url, password=password, allow_plaintext=table.allow_plaintext)
 
 
 def database_tools(source: DatabaseSettings, address: Address) -> Tools:
