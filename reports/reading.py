@@ -129,10 +129,16 @@ def _sources(rows: list[Row], expected: Expected, source: str) -> tuple[SourceFa
     found = {(row["part"], row["name"]): msgspec.convert(row, SourceFacts) for row in rows}
     wanted = [(part, name) for part, name in expected if source in ("", name)]
     names = [*wanted, *((facts.part, facts.name) for facts in found.values() if facts.backups or source)]
-    missing = set(BackupType.FULL.parts) - {part for part, _ in names} if not source else set[BackupType]()
-    names += [(part, "") for part in missing]
+    missing = set[BackupType]() if source else _uncovered({part for part, _ in names})
+    names += [(part, "") for part in sorted(missing)]
     order = {part: place for place, part in enumerate(BackupType.FULL.parts)}
     return tuple(
         found.get((part.value, name)) or SourceFacts(part, name, 0, None, None, 0, 0)
         for part, name in sorted(set(names), key=lambda pair: (order[pair[0]], pair[1]))
     )
+
+
+def _uncovered(parts: set[BackupType]) -> set[BackupType]:
+    """Return the kinds of data that no source is of; a base backup of a cluster holds its databases, too."""
+    wanted = set(BackupType.FULL.parts) - {BackupType.CLUSTER}
+    return wanted - parts - ({BackupType.DATABASE} if BackupType.CLUSTER in parts else set())

@@ -105,6 +105,10 @@ class SourceError(BackupError):
     """What is to be protected could not be read whole."""
 
 
+class VanishedError(SourceError):
+    """What was to be read is not there any more."""
+
+
 class ToolError(BackupError):
     """An external program (`pg_dump`, a hook) failed; the message carries its last words."""
 

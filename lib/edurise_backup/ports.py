@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from edurise_backup.model.content import BlobId, BlobKind, Node, name_bytes
 from edurise_backup.model.object_lock import ObjectLock, Version
+from edurise_backup.model.paging import Paged
 from edurise_backup.model.shards import NameRange
 from edurise_backup.model.status import Status
 
@@ -193,10 +194,16 @@ class Entry:
     `kept` says of something else that can be opened whether the parent snapshot's node still
     describes it: then it is not read, and that node stays. `ordered`: a directory's children come
     in the order of their names' bytes; of others the archiver makes it so. `within` lists the
-    children of a range of names, where that is cheaper than listing all.
+    children of a range of names, where that is cheaper than listing all. `paged`: it may change while
+    it is read, and `damaged` hears of pages with a wrong checksum. `last`: it is read when all that was
+    offered before has been, and until then nothing more is asked for.
     """
 
     __slots__ = ("_describe", "_node", "children", "kept", "name", "open", "ordered", "path", "status", "within")
+
+    paged: Paged | None = None
+    damaged: Callable[[list[int]], None] | None = None
+    last: bool = False
 
     def __init__(
         self,
@@ -223,7 +230,7 @@ class Entry:
     @classmethod
     def of_file(
         cls, name: str, path: str, status: Status, *, describe: Callable[[Status], Node], opener: Callable[[], Content]
-    ) -> Entry:
+    ) -> Self:
         """Return a regular file of this machine, whose node is made only when somebody asks for it."""
         entry = cls.__new__(cls)
         entry._node, entry._describe = None, describe
@@ -292,7 +299,11 @@ class StoredFile(NamedTuple):
     size: int
     """Bytes that were read."""
     trouble: str
-    """Why it could not be read, or that what was read is not one state of it; empty when all is well."""
+    """Why it could not be read, or that what was read is not one state of it; empty when all is well.
+
+    A paged file is without a status and without trouble when it has vanished."""
+    damaged: Sequence[int] = ()
+    """Of a paged file: the numbers of its pages with a wrong checksum."""
 
 
 CHANGED = "changed while it was read"
@@ -313,10 +324,10 @@ class BlobSink(Protocol):
         None stands for a file that could not be read or is not in that state any more: somebody else must read it.
         """
 
-    def store_file(self, path: str, advance: Callable[[int], None]) -> StoredFile | None:
+    def store_file(self, path: str, advance: Callable[[int], None], paged: Paged | None = None) -> StoredFile | None:
         """Read a large file of this machine and store it; returns when it is stored. None: the caller must read it.
 
-        `advance` hears of bytes as they are read, and may raise to end it.
+        `advance` hears of bytes as they are read, and may raise to end it; `paged` as of an `Entry`.
         """
 
 

@@ -14,6 +14,7 @@ import pytest
 from edurise_backup.machine.crew import Member
 from edurise_backup.model.compression import AUTO
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
+from edurise_backup.model.paging import Paged
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.pipeline.archiver import archive
 from edurise_backup.pipeline.chunker import ChunkSizes
@@ -137,7 +138,7 @@ class RestlessSink:
     def store_files(self, files: Sequence[FileState]) -> list[BlobId | None]:
         raise AssertionError("there are no small files")
 
-    def store_file(self, path: str, advance: Callable[[int], None]) -> StoredFile | None:
+    def store_file(self, path: str, advance: Callable[[int], None], paged: Paged | None = None) -> StoredFile | None:
         self.reads += 1
         source = FilesSource([path])._entry(path)
         assert source is not None

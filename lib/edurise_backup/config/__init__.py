@@ -32,6 +32,7 @@ from edurise_backup.model.settings import (
     ONE_MACHINE,
     BucketSettings,
     CatalogSettings,
+    ClusterSettings,
     ConfigurationSettings,
     CopySettings,
     DaskSettings,
@@ -71,6 +72,7 @@ class Settings:
     dashboard_port: int
     buckets: tuple[BucketSettings, ...] = ()
     alarm_targets: tuple[AlarmTargetSettings, ...] = ()
+    clusters: tuple[ClusterSettings, ...] = ()
     copies: tuple[CopySettings, ...] = ()
     """Further repositories; the register in the catalog may name more."""
     dask: DaskSettings = ONE_MACHINE
@@ -88,6 +90,7 @@ class Settings:
             *(place for copy in self.copies for place in _key_places(f"copy {copy.name}", copy)),
             *(source.password(f"database {source.name}") for source in self.databases),
             *(source.recovery.password(f"database {source.name}, recovery") for source in self.databases),
+            *(source.password(f"cluster {source.name}") for source in self.clusters),
             *(SecretPlace(f"bucket {source.name}.access_key", file=source.access_key_file) for source in self.buckets),
             *(SecretPlace(f"bucket {source.name}.secret_key", file=source.secret_key_file) for source in self.buckets),
         )
@@ -169,6 +172,14 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
         files=tuple(msgspec.structs.replace(files, paths=tuple(map(whole, files.paths))) for files in found.files),
         configuration=tuple(
             msgspec.structs.replace(source, paths=tuple(map(whole, source.paths))) for source in found.configuration
+        ),
+        clusters=tuple(
+            msgspec.structs.replace(
+                with_password(cluster, base),
+                data_directory=whole(cluster.data_directory),
+                bindir=whole(cluster.bindir),
+            )
+            for cluster in found.cluster
         ),
         buckets=tuple(_with_access(bucket, base, environment) for bucket in found.bucket),
         objectives=found.objectives,

@@ -20,6 +20,7 @@ from edurise_backup.model.settings import (
     NAME,
     BucketSettings,
     CatalogSettings,
+    ClusterSettings,
     ConfigurationSettings,
     CopySettings,
     DaskSettings,
@@ -49,6 +50,7 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     sign_in: SignInSettings = SignInSettings()
     approvals: ApprovalSettings = ApprovalSettings()
     database: tuple[DatabaseSettings, ...] = ()
+    cluster: tuple[ClusterSettings, ...] = ()
     files: tuple[FilesSettings, ...] = ()
     bucket: tuple[BucketSettings, ...] = ()
     configuration: tuple[ConfigurationSettings, ...] = ()
@@ -115,6 +117,7 @@ def _check_secrets(found: Contents, path: Path, text: str) -> None:
             (f"database[{number}].recovery.password", one.recovery.password(f"{one.name}, recovery"))
             for number, one in enumerate(found.database)
         ),
+        *((f"cluster[{number}].password", one.password(one.name)) for number, one in enumerate(found.cluster)),
         *((f"copy[{number}].password", one.password(one.name)) for number, one in enumerate(found.copy)),
     ]
     for key, place in owners:
@@ -133,6 +136,7 @@ def _check_names(found: Contents, path: Path, text: str) -> None:
     seen: set[str] = set()
     groups = {
         "database": [source.name for source in found.database],
+        "cluster": [source.name for source in found.cluster],
         "files": [source.name for source in found.files],
         "bucket": [source.name for source in found.bucket],
         "configuration": [source.name for source in found.configuration],

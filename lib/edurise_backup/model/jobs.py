@@ -12,10 +12,14 @@ JobId = NewType("JobId", UUID)
 
 
 class BackupType(StrEnum):
-    """What a backup holds; `full` is a recovery set of all four parts."""
+    """What a backup holds; `full` is a recovery set of everything that is configured.
+
+    `database` is a dump of each database of a server, `cluster` a server's whole data directory.
+    """
 
     FULL = "full"
     DATABASE = "database"
+    CLUSTER = "cluster"
     FILES = "files"
     CONFIGURATION = "configuration"
     METADATA = "metadata"
@@ -23,8 +27,7 @@ class BackupType(StrEnum):
     @property
     def parts(self) -> tuple[BackupType, ...]:
         """The parts to collect, in the order in which they must be read (files after the database)."""
-        everything = (BackupType.DATABASE, BackupType.FILES, BackupType.CONFIGURATION, BackupType.METADATA)
-        return everything if self is BackupType.FULL else (self,)
+        return tuple(kind for kind in BackupType if kind is not self) if self is BackupType.FULL else (self,)
 
 
 class JobStatus(StrEnum):

@@ -16,6 +16,7 @@ class Work(StrEnum):
 
     FULL = "full"
     DATABASE = "database"
+    CLUSTER = "cluster"
     FILES = "files"
     CONFIGURATION = "configuration"
     METADATA = "metadata"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -136,6 +136,42 @@ class DatabaseSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True
     host: Host = ""
     recovery: RecoveryRoleSettings = RecoveryRoleSettings()
     """A recovery needs more rights than a backup: its own role, and its own server where that is wanted."""
+
+
+class WalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the cluster's write-ahead log comes into the repository."""
+
+    method: Literal["stream", "archive", "off"] = "stream"
+    """`stream`: received over a replication slot as it is written; `archive`: handed over by archive_command."""
+    slot: str = ""
+    """The replication slot; else `edurise_backup_` and the source's name."""
+    ship_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
+    """What was received is in the repository at most so much later."""
+    heartbeat_seconds: Annotated[int, msgspec.Meta(ge=0, le=86400)] = 60
+    """A row is written so often, which proves the whole way; 0: none is."""
+    spool_mib: Positive = 16384
+    """An alarm is raised when so much waits on this machine because the repository cannot be reached."""
+
+
+class ClusterSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A PostgreSQL cluster of which base backups are taken, with its WAL."""
+
+    name: Name
+    url: str
+    """A role with REPLICATION, and a database that it may connect to."""
+    allow_plaintext: bool = False
+    method: Literal["auto", "local", "protocol"] = "auto"
+    """`local` reads the data directory of a server on this machine, `protocol` asks the server for it."""
+    data_directory: str = ""
+    """Where this machine reads it; else where the server says that it is."""
+    checkpoint: Literal["fast", "spread"] = "fast"
+    """A base backup begins with a checkpoint: at once, or spread over time, which is easier on a busy server."""
+    cut_kib: Literal[8, 16, 32, 64, 128, 256] = 64
+    """KiB of a chunk of its files."""
+    bindir: str = ""
+    """The folder of the server's programs, for recoveries; found by themselves otherwise."""
+    host: Host = ""
+    wal: WalSettings = WalSettings()
 
 
 class FilesSettings(msgspec.Struct, Shared, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -20,6 +20,7 @@ from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobI
 from edurise_backup.model.stores import PRIMARY
 from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.clusters import record_in
 from edurise_backup.operations.collection import Collected, Collector, check_paths, choose_sources
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.errands import Errand
@@ -38,8 +39,9 @@ from edurise_backup.operations.stores import packs_of
 from edurise_backup.ports import Progress, Workers
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.saving import Label, Saved
+from edurise_backup.repository.saving import Label, Saved, find_parent
 from edurise_backup.repository.writer import WriterSettings
+from edurise_backup.sources.cluster.source import ClusterSource
 
 _SHOWN_WARNINGS = 1000
 
@@ -254,6 +256,8 @@ class _Backup:
 
     def _save(self, collected: Collected, lock: Lock, *, read_everything: bool) -> None:
         label = Label(collected.paths, self._settings.host, self._tags(collected), collected.exclude)
+        if collected.cluster is not None and not read_everything:
+            read_everything = bool(self._why_full(collected.cluster, label))
         save = saving(self._settings, self._sharded, collected, self._job.id)
         saved = save(
             self._repository,
@@ -270,6 +274,12 @@ class _Backup:
         self._parts.append(_result(collected, saved))
         if collected.part is BackupType.FILES:
             self._count_files(collected, saved)
+
+    def _why_full(self, cluster: ClusterSource, label: Label) -> str:
+        """Return why a cluster's files are all read, although an earlier backup has some of them; or nothing."""
+        before = find_parent(self._repository, label.paths, label.host)
+        record = None if before is None else record_in(self._repository, before[1].tree, cluster.name)
+        return "" if record is None else cluster.why_full(record)
 
     def _tags(self, collected: Collected) -> list[str]:
         tags = ["edurise", f"type={collected.part.value}", f"source={collected.name}", f"job={self._job.id}"]
@@ -305,7 +315,7 @@ class _Backup:
 
 
 def _result(collected: Collected, saved: Saved) -> PartResult:
-    database = collected.database
+    lsn, moment = _position(collected)
     return PartResult(
         part=collected.part,
         snapshot_id=saved.id,
@@ -314,8 +324,16 @@ def _result(collected: Collected, saved: Saved) -> PartResult:
         stored_bytes=saved.added.sent_bytes,
         read_bytes=saved.archived.stats.read_bytes,
         files=saved.archived.stats.files,
-        lsn=database.lsn if database else None,
-        snapshot_time=database.snapshot_time if database else None,
+        lsn=lsn,
+        snapshot_time=moment,
         new_bytes=saved.added.plain_bytes,
         compressed_bytes=saved.added.stored_bytes,
     )
+
+
+def _position(collected: Collected) -> tuple[str | None, datetime | None]:
+    """Return what instant a part shows: of a dump its snapshot's, of a cluster the one at which it is consistent."""
+    if collected.cluster is not None and collected.cluster.record is not None:
+        return collected.cluster.record.stop_lsn, collected.cluster.record.stop_time
+    database = collected.database
+    return (database.lsn, database.snapshot_time) if database else (None, None)

@@ -15,23 +15,32 @@ from edurise_backup import __version__
 from edurise_backup.catalog.export import export
 from edurise_backup.config import Settings
 from edurise_backup.errors import ConfigError, InputError, NotFoundError, SourceError
+from edurise_backup.model.cluster import folder_of
 from edurise_backup.model.jobs import BackupType
-from edurise_backup.model.settings import BucketSettings, ConfigurationSettings, DatabaseSettings, FilesSettings
+from edurise_backup.model.settings import (
+    BucketSettings,
+    ClusterSettings,
+    ConfigurationSettings,
+    DatabaseSettings,
+    FilesSettings,
+)
 from edurise_backup.operations.buckets import look_at_bucket, open_bucket_source, refuse_repository
 from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.clusters import open_cluster
 from edurise_backup.operations.engine import refuse_nested
 from edurise_backup.operations.hooks import hooked
 from edurise_backup.operations.secrets import child_environment
 from edurise_backup.operations.servers import database_address, database_tools, list_databases
 from edurise_backup.ports import Progress, Source
 from edurise_backup.sources.bucket import READERS
+from edurise_backup.sources.cluster.source import ClusterSource
 from edurise_backup.sources.database import FOLDER, DatabaseSource
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.sources.generated import GeneratedSource, JoinedSource, Produce
 from edurise_backup.sources.server_facts import read_configuration, read_inventory, to_json
 from edurise_backup.sources.stored_objects import StoredObject, read_stored_objects
 
-NamedT = TypeVar("NamedT", DatabaseSettings, FilesSettings, BucketSettings)
+NamedT = TypeVar("NamedT", DatabaseSettings, ClusterSettings, FilesSettings, BucketSettings)
 VAULT_KEYS = ("/etc/postgresql-custom/pgsodium_root.key",)
 """Without this key nothing in a Supabase vault can be read again."""
 SERVERS = "/.edurise/servers"
@@ -49,6 +58,7 @@ class Collected:
     paths: tuple[str, ...]
     exclude: tuple[str, ...] = ()
     database: DatabaseSource | None = None
+    cluster: ClusterSource | None = None
     readers: int = 0
     """Files that are read at once; 0: as many as this machine can work on."""
 
@@ -77,7 +87,7 @@ def choose_sources(settings: Settings, kind: BackupType, wanted: str | None) -> 
     if kind is not BackupType.METADATA and all(part is BackupType.METADATA for part, _ in found):
         raise ConfigError(
             f"nothing is configured to back up as {kind.value}",
-            hint="name sources in the configuration: [[database]], [[files]], [[bucket]], [[configuration]]",
+            hint="name sources in it: [[database]], [[cluster]], [[files]], [[bucket]], [[configuration]]",
         )
     chosen = [(part, name) for part, name in found if wanted in (None, name)]
     if not chosen:
@@ -109,8 +119,9 @@ def check_paths(settings: Settings, chosen: Sequence[tuple[BackupType, str]]) ->
 
 def host_of(settings: Settings, part: BackupType, name: str) -> str:
     """Return the one host that can read a source; empty: every host that lists it."""
-    kinds: dict[BackupType, Sequence[DatabaseSettings | FilesSettings | ConfigurationSettings]] = {
+    kinds: dict[BackupType, Sequence[DatabaseSettings | ClusterSettings | FilesSettings | ConfigurationSettings]] = {
         BackupType.DATABASE: settings.databases,
+        BackupType.CLUSTER: settings.clusters,
         BackupType.FILES: settings.files,
         BackupType.CONFIGURATION: settings.configuration,
     }
@@ -126,6 +137,8 @@ def _names(settings: Settings, part: BackupType) -> list[str]:
     match part:
         case BackupType.DATABASE:
             return [source.name for source in settings.databases]
+        case BackupType.CLUSTER:
+            return [source.name for source in settings.clusters]
         case BackupType.FILES:
             return [source.name for source in settings.files] + [source.name for source in settings.buckets]
         case BackupType.CONFIGURATION:
@@ -152,6 +165,9 @@ class Collector:
             case BackupType.DATABASE:
                 with self._database(_named(self._settings.databases, name)) as collected:
                     yield collected
+            case BackupType.CLUSTER:
+                with open_cluster(_named(self._settings.clusters, name), self._progress) as cluster:
+                    yield Collected(BackupType.CLUSTER, name, cluster, (folder_of(name),), cluster=cluster)
             case BackupType.FILES if name in {source.name for source in self._settings.buckets}:
                 yield self._bucket(_named(self._settings.buckets, name))
             case BackupType.FILES:

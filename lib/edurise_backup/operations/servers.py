@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from edurise_backup.model.settings import DatabaseSettings, RecoveryRoleSettings
+from edurise_backup.model.settings import ClusterSettings, DatabaseSettings, RecoveryRoleSettings
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.postgres.connection import Address, connect, parse_address
 from edurise_backup.postgres.session import fetch, translated
@@ -36,7 +36,12 @@ def recovery_address(source: DatabaseSettings) -> Address:
     return _address(source.recovery, f"database {source.name}, recovery")
 
 
-def _address(table: DatabaseSettings | RecoveryRoleSettings, owner: str) -> Address:
+def cluster_address(source: ClusterSettings) -> Address:
+    """Return where a configured cluster's server is; raises ConfigError."""
+    return _address(source, f"cluster {source.name}")
+
+
+def _address(table: DatabaseSettings | RecoveryRoleSettings | ClusterSettings, owner: str) -> Address:
     place = table.password(owner)
     password = read_secret(place, spaces_count=True) if place else None
     return parse_address(table.url, password=password, allow_plaintext=table.allow_plaintext)

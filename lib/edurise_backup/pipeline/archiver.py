@@ -21,7 +21,8 @@ from edurise_backup.machine.cores import cores
 from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, name_bytes, nanoseconds
 from edurise_backup.model.status import Status
 from edurise_backup.pipeline.chunker import ChunkSizes
-from edurise_backup.pipeline.reading import ArchiveStats, Pending, Pools, Reading
+from edurise_backup.pipeline.pools import Pools
+from edurise_backup.pipeline.reading import ArchiveStats, Pending, Reading
 from edurise_backup.ports import BlobSink, Entry, Progress, Source
 
 GRANULARITY = 2_000_000_000
@@ -205,7 +206,7 @@ class _Walk:
             self._stats.files_new += 1
         else:
             self._stats.files_changed += 1
-        return self._reading.add(entry)
+        return self._reading.add_last(entry) if entry.last else self._reading.add(entry)
 
     def _count_unmodified(self, before: Node) -> None:
         self._stats.files_unmodified += 1

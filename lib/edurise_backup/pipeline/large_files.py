@@ -13,9 +13,11 @@ import msgspec
 
 from edurise_backup.machine.opened import OpenedFile
 from edurise_backup.model.content import BlobId
+from edurise_backup.model.paging import Paged
 from edurise_backup.model.status import Status
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks, id_of
 from edurise_backup.pipeline.codec import OVERHEAD
+from edurise_backup.pipeline.paging import PagedFile
 from edurise_backup.pipeline.sealer import SealedBlob, Sealer
 from edurise_backup.pipeline.windows import Windows
 
@@ -38,8 +40,15 @@ class Part(msgspec.Struct, array_like=True):
     errno: int = 0
 
 
+class Ended(msgspec.Struct, array_like=True):
+    """Whether a file was in one state all the time (one that need not be, always); its damaged pages."""
+
+    still: bool
+    damaged: list[int] = []
+
+
 def room_for(sizes: ChunkSizes) -> int:
-    """Return the bytes that the sealed chunks of one window need at most."""
+    """Return the bytes that the sealed chunks of one window need at most, also when they are those of a paged file."""
     return WINDOW + sizes.maximum + PAGESIZE + (WINDOW + sizes.maximum) // sizes.minimum * 2 * OVERHEAD
 
 
@@ -50,22 +59,26 @@ class LargeFiles:
         self._sealer = sealer
         self._sizes = sizes
         self._windows = Windows()
-        self._file: OpenedFile | None = None
+        self._file: OpenedFile | PagedFile | None = None
         self._parts: Iterator[list[memoryview]] = iter(())
         self._part: list[memoryview] = []
         self._ids: list[BlobId] = []
 
-    def open(self, path: str) -> Opened:
+    def open(self, path: str, paged: Paged | None = None) -> Opened:
         """Begin with a file; the one before is closed."""
         self._close()
         try:
-            self._file = OpenedFile(path)
+            if paged is not None:
+                file = self._file = PagedFile(path, paged)
+                self._parts = file.chunks(self._windows.next, WINDOW)
+            else:
+                self._file = OpenedFile(path)
+                first = first_window(self._file.before.st_size)
+                self._parts = chunks(
+                    self._file, self._sizes, next_window=self._windows.next, window=WINDOW, first=first
+                )
         except OSError as error:
             return Opened(None, error.errno or 1)
-        size = self._file.before.st_size
-        self._parts = chunks(
-            self._file, self._sizes, next_window=self._windows.next, window=WINDOW, first=first_window(size)
-        )
         return Opened(Status.of(self._file.before))
 
     def next(self) -> Part:
@@ -82,13 +95,15 @@ class LargeFiles:
         chosen = zip(self._ids, self._part, wanted, strict=True)
         return self._sealer.seal((name, chunk) for name, chunk, yes in chosen if yes)
 
-    def held_still(self) -> bool:
-        """Whether the file was in one state all the time; asked after its last chunk."""
+    def ended(self) -> Ended:
+        """Say how the file was; asked after its last chunk."""
         assert self._file is not None
         try:
-            return self._file.held_still()
+            if isinstance(self._file, PagedFile):
+                return Ended(True, self._file.damaged)
+            return Ended(self._file.held_still())
         except OSError:
-            return False
+            return Ended(False)
         finally:
             self._close()
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from edurise_backup.errors import SourceError
+from edurise_backup.errors import SourceError, VanishedError
 from edurise_backup.model.content import BlobId, BlobKind, Node
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
 from edurise_backup.pipeline.large_files import WINDOW, first_window
+from edurise_backup.pipeline.paging import PageLook, paged_chunks, reread
+from edurise_backup.pipeline.pools import Pool, Pools
 from edurise_backup.pipeline.small_files import EMPTY
 from edurise_backup.pipeline.windows import Stored, Windows
 from edurise_backup.ports import BlobSink, Content, Entry, FileState, Progress, StoredFile
@@ -22,8 +24,6 @@ _ALONE = 256 * 1024 * 1024
 """Bytes from which one file is worth several threads."""
 _LATEST = (1 << 63) - 1
 """Nanoseconds: a file of the year 1600 or 2300 does not fit into a message."""
-_AHEAD = 64
-"""Read jobs of either kind that wait or are under way at most: the walk does not run far ahead of the readers."""
 
 
 @dataclass(slots=True)
@@ -43,44 +43,6 @@ class ArchiveStats:
     def files(self) -> int:
         """All files, read or taken from the parent."""
         return self.files_new + self.files_changed + self.files_unmodified
-
-
-class Pool:
-    """Threads of one kind; who submits waits while many jobs are not done, whichever they are.
-
-    So a long job holds up no short one.
-    """
-
-    def __init__(self, threads: int, name: str) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._ahead = threading.Semaphore(_AHEAD)
-
-    def submit(self, run: Callable[[], None]) -> None:
-        """Have `run` called, which raises nothing."""
-        self._ahead.acquire()
-
-        def run_and_tell() -> None:
-            run()
-            self._ahead.release()
-
-        self._threads.submit(run_and_tell)
-
-    def shutdown(self, *, cancel: bool) -> None:
-        """Wait until all that was begun has ended."""
-        self._threads.shutdown(wait=True, cancel_futures=cancel)
-
-
-class Pools:
-    """The threads that read: some for large files, one chunk after the other, some for batches of small ones."""
-
-    def __init__(self, streams: int, batches: int) -> None:
-        self.streams = Pool(streams, "read")
-        self.batches = Pool(batches, "batch")
-
-    def shutdown(self, *, cancel: bool = False) -> None:
-        """Wait until all that was begun has ended."""
-        self.streams.shutdown(cancel=cancel)
-        self.batches.shutdown(cancel=cancel)
 
 
 @dataclass(slots=True)
@@ -145,6 +107,7 @@ class Reading:
         self._own = _OwnWindows()
         self._guard = threading.Lock()
         self._batch = _Job([])
+        self._under_way: set[Future[list[_ReadFile]]] = set()
         self._failure: BaseException | None = None
         """What ended a reader: the others stop at their next chunk instead of reading on for nothing."""
 
@@ -152,7 +115,9 @@ class Reading:
         """Have the file read: one of this machine by the sink, a small one with others; anything else as a stream."""
         self._raise_if_ended()
         status = entry.status
-        if status is None or status.st_size >= _ALONE or abs(status.st_mtime_ns) > _LATEST:
+        if entry.paged is not None and status is not None and status.st_size > self._sizes.minimum:
+            return self._send_alone(entry, self._read_paged)
+        if entry.paged is not None or status is None or status.st_size >= _ALONE or abs(status.st_mtime_ns) > _LATEST:
             return self._send_alone(entry, self._read_streams)
         if status.st_size > self._sizes.minimum:
             return self._send_alone(entry, self._read_large)
@@ -161,6 +126,21 @@ class Reading:
         self._batch.entries.append(entry)
         self._batch.size += status.st_size
         return Pending(self._batch, len(self._batch.entries) - 1)
+
+    def add_last(self, entry: Entry) -> Pending:
+        """Have all be read that was added before, then this one; raises what ended a reader."""
+        self._drain()
+        pending = self.add(entry)
+        self._drain()
+        return pending
+
+    def _drain(self) -> None:
+        self.flush()
+        with self._guard:
+            waiting = list(self._under_way)
+        for job in waiting:
+            job.exception()
+        self._raise_if_ended()
 
     def flush(self) -> None:
         """Send the gathered batch to the readers."""
@@ -175,6 +155,8 @@ class Reading:
 
     def _send(self, job: _Job, read: Callable[[list[Entry]], list[_ReadFile]], pool: Pool) -> None:
         job.sent = True
+        with self._guard:
+            self._under_way.add(job.done)
 
         def run() -> None:
             try:
@@ -184,6 +166,8 @@ class Reading:
                 job.done.set_exception(error)  # raised again where the result is asked for
             finally:
                 job.entries = []
+                with self._guard:
+                    self._under_way.discard(job.done)
 
         pool.submit(run)
 
@@ -212,25 +196,34 @@ class Reading:
     def _read_streams(self, entries: list[Entry]) -> list[_ReadFile]:
         return [self._until_still(entry) for entry in entries]
 
-    def _store(self, content: Content) -> list[Stored]:
+    def _store(self, content: Content, entry: Entry) -> list[Stored]:
         windows = self._own.windows
         stored = []
-        for chunk in self._chunks(content, windows):
+        for chunk in self._chunks(content, entry, windows):
             future = self._sink.store(BlobKind.DATA, [chunk])
             windows.used_by(future)
             stored.append(future)
         return stored
 
-    def _chunks(self, content: Content, windows: Windows) -> Iterator[memoryview]:
+    def _chunks(self, content: Content, entry: Entry, windows: Windows) -> Iterator[memoryview]:
         """Yield the chunks; afterwards the node has the size that was really read."""
-        first = first_window(content.node.size)
         size = 0
-        for part in chunks(content, self._sizes, next_window=windows.next, first=first, window=WINDOW):
+        for part in self._parts(content, entry, windows):
             for chunk in part:
                 self._advance(len(chunk))
                 size += len(chunk)
                 yield chunk
         content.node.size = size
+
+    def _parts(self, content: Content, entry: Entry, windows: Windows) -> Iterator[list[memoryview]]:
+        expected = content.node.size
+        if entry.paged is None:
+            first = first_window(expected)
+            yield from chunks(content, self._sizes, next_window=windows.next, first=first, window=WINDOW)
+            return
+        look = PageLook(entry.paged.check, reread(entry.path) if entry.status is not None else None)
+        yield from paged_chunks(content, entry.paged, expected, next_window=windows.next, window=WINDOW, look=look)
+        _tell_damaged(entry, look.damaged)
 
     def _advance(self, count: int) -> None:
         """Count bytes that were read; raises what ends the backup."""
@@ -258,6 +251,22 @@ class Reading:
         node.content = [blob.hex() for blob in file.blobs]
         return [self._read(node, trouble)]
 
+    def _read_paged(self, entries: list[Entry]) -> list[_ReadFile]:
+        """Have the sink read a large file that may change meanwhile; one that has vanished is left out."""
+        (entry,) = entries
+        self._raise_if_ended()
+        file = self._sink.store_file(entry.path, self._advance, entry.paged)
+        if file is None:
+            return self._read_streams(entries)
+        if file.status is None and file.trouble:
+            raise SourceError(f"{entry.path}: {file.trouble}")
+        if file.status is None:
+            return [_ReadFile(None)]
+        _tell_damaged(entry, file.damaged)
+        node = entry.described(file.status)
+        node.size, node.content = file.size, [blob.hex() for blob in file.blobs]
+        return [self._read(node, None)]
+
     def _stored(self, path: str) -> StoredFile | None:
         for attempt in range(1, _TRIES + 1):
             self._raise_if_ended()
@@ -274,12 +283,16 @@ class Reading:
         try:
             for attempt in range(1, _TRIES + 1):
                 with closing(entry.open()) as content:
-                    stored = self._store(content)
+                    stored = self._store(content, entry)
                     trouble = content.finish()
                     node = content.node
                 if trouble is None or attempt == _TRIES:
                     break
         except SourceError as error:
+            if entry.paged is not None:
+                if isinstance(error, VanishedError):
+                    return _ReadFile(None)
+                raise
             trouble, node = error.message, None
         return self._read(node, trouble, stored)
 
@@ -293,3 +306,8 @@ class Reading:
             self.stats.source_bytes += node.size
         self._progress.advance(files_done=1)
         return _ReadFile(node, list(stored))
+
+
+def _tell_damaged(entry: Entry, pages: Sequence[int]) -> None:
+    if pages and entry.damaged is not None:
+        entry.damaged(list(pages))

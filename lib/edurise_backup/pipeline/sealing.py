@@ -15,11 +15,13 @@ import msgspec
 from edurise_backup.machine.crew import Crew, Member, Messages, serve
 from edurise_backup.model.compression import Compression
 from edurise_backup.model.content import BlobId
+from edurise_backup.model.paging import Paged
 from edurise_backup.model.status import Status
 from edurise_backup.pipeline import large_files, small_files
 from edurise_backup.pipeline.chunker import ChunkSizes
 from edurise_backup.pipeline.codec import MasterKey
-from edurise_backup.pipeline.large_files import LargeFiles, Opened, Part
+from edurise_backup.pipeline.large_files import Ended, LargeFiles, Opened, Part
+from edurise_backup.pipeline.paging import VANISHED
 from edurise_backup.pipeline.sealer import SealedBlob, Sealer, SealSettings
 from edurise_backup.pipeline.small_files import SmallFiles
 from edurise_backup.ports import CHANGED, FileState, StoredFile
@@ -53,6 +55,7 @@ class _Batch(msgspec.Struct, array_like=True, tag=True):
 
 class _File(msgspec.Struct, array_like=True, tag=True):
     path: bytes
+    paged: Paged | None
 
 
 class Sealing:
@@ -80,15 +83,18 @@ class Sealing:
             _take_claimed(member, ids, claim, take)
         return ids
 
-    def file(self, path: str, claim: Claim, take: Take, advance: Callable[[int], None]) -> StoredFile | None:
+    def file(
+        self, path: str, paged: Paged | None, claim: Claim, take: Take, advance: Callable[[int], None]
+    ) -> StoredFile | None:
         """Read a large file; None while no other process is worth it: then the caller must read it."""
         if not self._worth_it(_WORTH_IT // 4):
             return None
         with self._crew.member() as member:
-            member.send(_File(os.fsencode(path)))
+            member.send(_File(os.fsencode(path), paged))
             opened = member.receive(Opened)
             if opened.status is None:
-                return StoredFile(None, [], 0, os.strerror(opened.errno))
+                vanished = paged is not None and opened.errno == VANISHED
+                return StoredFile(None, [], 0, "" if vanished else os.strerror(opened.errno))
             ids: list[BlobId] = []
             size = 0
             while True:
@@ -101,8 +107,8 @@ class Sealing:
                 _take_claimed(member, part.ids, claim, take)
                 ids += part.ids
                 size += part.size
-            still = member.receive(bool)
-        return StoredFile(opened.status, ids, size, "" if still else CHANGED)
+            ended = member.receive(Ended)
+        return StoredFile(opened.status, ids, size, "" if ended.still else CHANGED, ended.damaged)
 
     def close(self) -> None:
         """End the processes."""
@@ -139,11 +145,11 @@ def _work(setup: _Setup, messages: Messages) -> None:
             messages.answer(small.read, [FileState(os.fsdecode(path), status) for path, status in order.files])
             messages.answer(small.seal, messages.next(list[bool]))
         else:
-            _large(large, os.fsdecode(order.path), messages)
+            _large(large, order, messages)
 
 
-def _large(file: LargeFiles, path: str, messages: Messages) -> None:
-    opened = file.open(path)
+def _large(file: LargeFiles, order: _File, messages: Messages) -> None:
+    opened = file.open(os.fsdecode(order.path), order.paged)
     messages.say(opened)
     while opened.status is not None:
         part = file.next()
@@ -151,7 +157,7 @@ def _large(file: LargeFiles, path: str, messages: Messages) -> None:
         if part.errno:
             return
         if not part.ids:
-            messages.say(file.held_still())
+            messages.say(file.ended())
             return
         messages.answer(file.seal, messages.next(list[bool]))
 

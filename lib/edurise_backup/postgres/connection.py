@@ -141,25 +141,32 @@ def connect(
     """
     try:
         return psycopg.connect(
-            host=address.host,
-            port=address.port,
-            user=address.user,
             dbname=database or address.database,
-            password=address.password.reveal() if address.password else None,
-            sslmode=address.sslmode,
-            sslrootcert=address.sslrootcert,
-            connect_timeout=_CONNECT_SECONDS,
-            keepalives=1,
-            keepalives_idle=30,
-            keepalives_interval=15,
-            keepalives_count=6,
-            application_name=application_name,
             client_encoding="UTF8",
             options=options or None,
             autocommit=autocommit,
+            **conninfo_of(address, application_name=application_name),  # type: ignore[arg-type]
         )
     except psycopg.OperationalError as error:
-        raise _unreachable(address.with_database(database or address.database), str(error)) from None
+        raise unreachable(address.with_database(database or address.database), str(error)) from None
+
+
+def conninfo_of(address: Address, *, application_name: str) -> dict[str, str | int | None]:
+    """Return libpq's parameters of a connection, but the database; the password is among them."""
+    return {
+        "host": address.host,
+        "port": address.port,
+        "user": address.user,
+        "password": address.password.reveal() if address.password else None,
+        "sslmode": address.sslmode,
+        "sslrootcert": address.sslrootcert,
+        "connect_timeout": _CONNECT_SECONDS,
+        "keepalives": 1,
+        "keepalives_idle": 30,
+        "keepalives_interval": 15,
+        "keepalives_count": 6,
+        "application_name": application_name,
+    }
 
 
 _REASONS = (
@@ -180,7 +187,8 @@ _REASONS = (
 )
 
 
-def _unreachable(address: Address, text: str) -> UnreachableError:
+def unreachable(address: Address, text: str) -> UnreachableError:
+    """Return what libpq said of a connection that was not made, as our error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     said_so = [line for line in lines if "FATAL" in line or "failed" in line or "could not" in line]
     # libpq ends with a question to its user ("Is the server running ...?"); why stands before it

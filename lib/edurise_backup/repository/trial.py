@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from edurise_backup.model.content import BlobId, BlobKind
+from edurise_backup.model.paging import Paged
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.pipeline.archiver import Archived, archive
 from edurise_backup.pipeline.chunker import id_of
@@ -56,7 +57,7 @@ class TrialSink:
         done.set_result(ids)
         return done
 
-    def store_file(self, path: str, advance: Callable[[int], None]) -> StoredFile | None:
+    def store_file(self, path: str, advance: Callable[[int], None], paged: Paged | None = None) -> StoredFile | None:
         """Leave it to the caller, who gives the chunks to `store`."""
         return None
 

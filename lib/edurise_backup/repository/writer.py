@@ -21,6 +21,7 @@ from edurise_backup.machine.cores import cores
 from edurise_backup.model.compression import AUTO, TREES, Compression
 from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.model.location import directory_of
+from edurise_backup.model.paging import Paged
 from edurise_backup.pipeline.chunker import ChunkSizes, id_of
 from edurise_backup.pipeline.codec import OVERHEAD, Scratch, compress_if_smaller
 from edurise_backup.pipeline.sealer import SealedBlob, SealSettings, prove_before_writing
@@ -145,11 +146,11 @@ class BlobWriter:
         with self._failing():
             return self._sealing.batch(files, self._claim_contents, self._take_over)
 
-    def store_file(self, path: str, advance: Callable[[int], None]) -> StoredFile | None:
+    def store_file(self, path: str, advance: Callable[[int], None], paged: Paged | None = None) -> StoredFile | None:
         """Read a large file in a process of its own and store it; None while that is not worth it."""
         self._raise_if_failed()
         with self._failing():
-            return self._sealing.file(path, self._claim_contents, self._take_over, advance)
+            return self._sealing.file(path, paged, self._claim_contents, self._take_over, advance)
 
     def finish(self) -> None:
         """Make everything durable and indexed; only then may something refer to the blobs. Raises the first error."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 
-from edurise_backup.errors import InputError, SourceError
+from edurise_backup.errors import InputError, SourceError, VanishedError
 from edurise_backup.machine.opened import OpenedFile
 from edurise_backup.model.content import ExtendedAttribute, Node, go_mode, name_bytes
 from edurise_backup.model.shards import NameRange
@@ -93,7 +93,7 @@ class FilesSource:
                 yield self._above(os.path.join(path, name), below)
 
         # an ancestor may be a link to a directory: what is below it is stored below a directory of its name
-        return Entry(self._node(path, Status.of(os.stat(path))), path, children=children)
+        return Entry(self.node(path, Status.of(os.stat(path))), path, children=children)
 
     def _entry(self, path: str) -> Entry | None:
         try:
@@ -109,7 +109,7 @@ class FilesSource:
                 raise OSError(status, os.strerror(status))
             if stat.S_ISREG(status.st_mode):
                 return self._file(path, status, name)
-            node = self._node(path, status, name)
+            node = self.node(path, status, name)
         except FileNotFoundError:
             return None  # it vanished since its directory was read: as if it had never been
         except OSError as error:
@@ -128,8 +128,8 @@ class FilesSource:
             name,
             path,
             status,
-            describe=lambda status: self._node(path, status, name),
-            opener=lambda: FileContent(path, lambda status: self._node(path, status, name)),
+            describe=lambda status: self.node(path, status, name),
+            opener=lambda: FileContent(path, lambda status: self.node(path, status, name)),
         )
 
     def _children(self, path: str) -> Iterable[Entry]:
@@ -150,7 +150,8 @@ class FilesSource:
                 if entry is not None:
                     yield entry
 
-    def _node(self, path: str, status: Status, name: str | None = None) -> Node:
+    def node(self, path: str, status: Status, name: str | None = None) -> Node:
+        """Describe what lstat(2) says of a path; `name`: what it is called in the tree."""
         kind, mode = go_mode(status.st_mode)
         node = Node(
             name=name if name is not None else os.path.basename(path),
@@ -229,7 +230,8 @@ class FileContent:
         try:
             yield
         except OSError as error:
-            raise SourceError(f"{self._path}: {error.strerror}") from error
+            kind = VanishedError if isinstance(error, FileNotFoundError) else SourceError
+            raise kind(f"{self._path}: {error.strerror}") from error
 
 
 def _is_text(name: str) -> bool:

@@ -42,7 +42,9 @@ class GeneratedSource:
         return Entry(self._node(path, 0o40700), path, children=children)
 
     def _file(self, path: str, produce: Produce) -> Entry:
-        return Entry(self._node(path, 0o100600), path, opener=lambda: _Generated(self._node(path, 0o100600), produce()))
+        return Entry(
+            self._node(path, 0o100600), path, opener=lambda: GeneratedContent(self._node(path, 0o100600), produce())
+        )
 
     def _node(self, path: str, st_mode: int) -> Node:
         kind, mode = go_mode(st_mode)
@@ -59,7 +61,7 @@ class GeneratedSource:
         )
 
 
-class _Generated:
+class GeneratedContent:
     """A produced file that is being read."""
 
     def __init__(self, node: Node, pieces: Iterator[bytes]) -> None:

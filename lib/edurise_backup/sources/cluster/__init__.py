@@ -1,0 +1,1 @@
+"""A PostgreSQL cluster as a source: its data directory and tablespaces, with the WAL that makes them consistent."""
