@@ -90,6 +90,28 @@ def find_tools(server_major: int, *, bindir: Path | None = None) -> Tools:
     return min(fitting, key=lambda tools: tools.version.major)
 
 
+def find_program(name: str, server_major: int, *, bindir: Path | None = None) -> Path:
+    """Return one client program for a server of `server_major`, as `find_tools` chooses; raises UnsupportedVersionError.
+
+    Raises ConfigError when there is none at all.
+    """
+    folders = [bindir] if bindir else [*_debian_folders(), *_embedded_folders()]
+    found = [(version, folder.absolute() / name) for folder in folders if (version := _probe(folder, (name,)))]
+    if not found:
+        raise ConfigError(
+            f"no working {name} in {', '.join(map(str, folders)) or 'any known folder'}",
+            hint=f"install postgresql-client-{server_major}, or set the folder of its programs (bindir)",
+        )
+    fitting = [one for one in found if one[0].major >= server_major]
+    if not fitting:
+        raise UnsupportedVersionError(
+            f"the server runs PostgreSQL {server_major}, {name} is of {', '.join(str(one[0]) for one in found)}",
+            safe="nothing was read or changed",
+            hint=f"install postgresql-client-{server_major}, or set the folder of its programs (bindir)",
+        )
+    return min(fitting, key=lambda one: one[0].major)[1]
+
+
 def find_server(*, bindir: Path | None = None, major: int | None = None) -> ServerBinaries:
     """Return the programs for a server of our own; the embedded 18 first, so that it is the same everywhere.
 
