@@ -45,7 +45,8 @@ def _tables() -> tuple[Table, Table, Table, Table]:
 
 def _followed(state: Numbers, table: Table) -> Numbers:
     """Return the states after two bytes of zero."""
-    return table[state & _HALF] ^ (state >> 16)
+    result: Numbers = table[state & _HALF] ^ (state >> 16)
+    return result
 
 
 @cache
@@ -84,7 +85,7 @@ def checksums(stream: Bytes, starts: Numbers, lengths: Numbers) -> Numbers:
 def _word(words: Numbers, state: Numbers) -> Numbers:
     first, second, third, fourth = _tables()
     mixed = words ^ state
-    result = fourth[mixed & _HALF]
+    result: Numbers = fourth[mixed & _HALF]
     result ^= third[(mixed >> 16) & _HALF]
     result ^= second[(mixed >> 32) & _HALF]
     result ^= first[(mixed >> 48) & _HALF]
@@ -94,7 +95,8 @@ def _word(words: Numbers, state: Numbers) -> Numbers:
 def _four_bytes(words: Numbers, state: Numbers) -> Numbers:
     first, second, *_ = _tables()
     mixed = words ^ state
-    return second[mixed & _HALF] ^ first[(mixed >> 16) & _HALF]
+    result: Numbers = second[mixed & _HALF] ^ first[(mixed >> 16) & _HALF]
+    return result
 
 
 def _words(words: Numbers, first: Numbers, counts: Numbers, state: Numbers) -> Numbers:

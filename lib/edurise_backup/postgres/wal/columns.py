@@ -51,7 +51,7 @@ class FirstFiles:
 def unaligned(records: Records) -> Numbers:
     """Return the stream as numbers of four bytes that begin at every byte."""
     stream = records.stream
-    return numpy.ndarray((len(stream) - 3,), "<u4", stream.data, 0, (1,))  # type: ignore[return-value]
+    return numpy.ndarray((len(stream) - 3,), "<u4", stream.data, 0, (1,))
 
 
 def first_files(records: Records, rows: Numbers) -> FirstFiles:

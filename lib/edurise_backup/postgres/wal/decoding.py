@@ -94,14 +94,20 @@ class _Reference(NamedTuple):
     """Length, begin and length of the hole, flags."""
     data_length: int
 
+    @property
+    def length(self) -> int:
+        """How many bytes it has behind the headers."""
+        return self.data_length + (self.image[0] if self.image else 0)
+
 
 def _decode(content: bytes, major: int) -> Decoded:
     references: list[_Reference] = []
-    at, main_length = RECORD_HEADER, 0
-    while at < len(content) and not main_length:
+    at, main_length, told = RECORD_HEADER, 0, 0
+    while len(content) - at > told:  # a record without main data has no header for it
         kind = content[at]
         if kind <= _MAX_BLOCK:
             at = _reference(content, at, major, references)
+            told += references[-1].length
         elif kind == _ORIGIN:
             at += 3
         elif kind == _TOP_XID:

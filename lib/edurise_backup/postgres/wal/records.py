@@ -160,7 +160,7 @@ def _joined(carried: bytes, pages: Pages) -> Bytes:
 
 def _cut(stream: Bytes, begin: int, restarts: list[int], end: int) -> _Cut:
     """Follow the lengths from record to record; what a restart cuts off is given up."""
-    words = memoryview(stream[: len(stream) & ~7]).cast("B").cast("I")
+    words = memoryview(stream.data)[: len(stream) & ~7].cast("B").cast("I")
     found: list[int] = []
     stop = begin
     for limit in [*(offset for offset in restarts if offset > begin), end]:
@@ -241,7 +241,7 @@ def _broken_over_pages(records: Records, pages: Pages, cut: _Cut) -> Numbers:
     across = numpy.searchsorted(starts, begins, "left") - 1
     left = numpy.where(across >= 0, ends[across] - begins, 0)
     told = numpy.where(pages.flags & CONTINUES, pages.remaining, 0)
-    broken = across[(left > 0) & (left != told)]
+    broken: Numbers = across[(left > 0) & (left != told)]
     return broken[broken < len(records)]
 
 
@@ -255,7 +255,8 @@ def _after(records: Records, pages: Pages, cut: _Cut, *, proved: bool, before: T
     whole = proved and begin + pages.count * PAGE == end
     if whole and cut.stop >= room:
         return place() if cut.stop == room else None  # of a record whose beginning was not seen
-    lsn = position_of(cut.stop - records.carried, begin)
+    stop = cut.stop if proved else int(cut.starts[len(records)])
+    lsn = position_of(max(0, stop - records.carried), begin)
     if whole and cut.stop + cut.unfinished > room:
         carried = records.stream[cut.stop : room].tobytes()
         same = before is not None and records.carried and cut.stop == 0
