@@ -22,6 +22,7 @@ from edurise_backup.cli import (
     stores,
     upkeep,
     users,
+    wal,
     watching,
     workers,
 )
@@ -52,6 +53,7 @@ def add_commands(app: typer.Typer) -> None:
         (copies.app, "copy"),
         (stores.app, "store"),
         (workers.app, "worker"),
+        (wal.app, "wal"),
     )
     for group, name in groups:
         app.add_typer(group, name=name)

@@ -43,7 +43,7 @@ def watch(
         product.output.result(done, _text(done) or "nothing new", even_quiet=_text(done))
         return 1 if done.delivered.failed else 0
     loop = Watch(settings)
-    with _until_asked() as asked:
+    with until_asked() as asked:
         try:
             while not asked.is_set():
                 found = loop.round()
@@ -77,7 +77,7 @@ def metrics(
             samples = reader()
             product.output.result(samples, metrics_text(lambda: samples).rstrip("\n"))
             return 0 if samples[0].value else 1
-        with _until_asked() as asked, metrics_served(reader, *address) as port:
+        with until_asked() as asked, metrics_served(reader, *address) as port:
             host = address[0]
             product.output.result({"host": host, "port": port}, f"metrics are at http://{host}:{port}/metrics")
             asked.wait()
@@ -99,7 +99,7 @@ def host_and_port(text: str) -> tuple[str, int]:
 
 
 @contextmanager
-def _until_asked() -> Iterator[Event]:
+def until_asked() -> Iterator[Event]:
     """Give an event that SIGTERM and SIGINT set."""
     asked = Event()
 

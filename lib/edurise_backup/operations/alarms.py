@@ -74,7 +74,7 @@ def aims_of(settings: Settings) -> Aims:
 
 def expected_sources(settings: Settings) -> tuple[tuple[str, str], ...]:
     """Return (part, source) of everything that is configured, the whole set first; nothing without a source."""
-    if not (settings.databases or settings.files or settings.buckets or settings.configuration):
+    if not any((settings.databases, settings.clusters, settings.files, settings.buckets, settings.configuration)):
         return ()
     return (FULL, *((part.value, name) for part, name in choose_sources(settings, BackupType.FULL, None)))
 

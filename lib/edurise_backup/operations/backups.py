@@ -20,7 +20,7 @@ from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobI
 from edurise_backup.model.stores import PRIMARY
 from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.clusters import record_in
+from edurise_backup.operations.clusters import note_bases, record_in
 from edurise_backup.operations.collection import Collected, Collector, check_paths, choose_sources
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.errands import Errand
@@ -121,6 +121,7 @@ def create_backup(
                     stop=stop,
                     errand=errand,
                 )
+            note_bases(catalog.wal, repository, [done])
             note_space(catalog.sessions, settings, catalog.clock())
             catalog.stores.note_size(PRIMARY, sum(packs_of(repository)))
             record_backup(catalog, repository, acting(flow_run_id), COMPLETE, done)

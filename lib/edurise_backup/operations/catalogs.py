@@ -33,6 +33,7 @@ from edurise_backup.catalog.signed_in import SignedIn
 from edurise_backup.catalog.store_use import StoreUse
 from edurise_backup.catalog.stores import Stores
 from edurise_backup.catalog.verifications import Verifications
+from edurise_backup.catalog.wal import WalCatalog
 from edurise_backup.config import FILE_NAME, Settings
 from edurise_backup.errors import ConfigError, InputError
 from edurise_backup.operations.secrets import kept_secret, known, read_secret
@@ -79,6 +80,7 @@ class Catalog:
         self.stores = Stores(sessions, clock=clock)
         self.copies = BackupCopies(sessions)
         self.store_use = StoreUse(sessions)
+        self.wal = WalCatalog(sessions)
         self.primary_looked_at: datetime | None = None
         """When whoever holds this catalog open last looked whether the primary is there."""
         self._held = held

@@ -30,6 +30,7 @@ from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.operations.audit import note_lost, note_predecessors
 from edurise_backup.operations.backups import set_checksum
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.clusters import note_bases
 from edurise_backup.operations.collection import CATALOG_EXPORT
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.copy_contents import follow_contents, read_contents
@@ -42,6 +43,7 @@ from edurise_backup.operations.stores import find_copy, known_copies, opened_cop
 from edurise_backup.recovery.streaming import SnapshotFiles
 from edurise_backup.repository.forgetting import read_forgotten
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.wal_archive import is_wal
 
 _NAMESPACE = UUID("6f1c9a6e-0d3b-4f5e-9f43-6a0b2c1d7e88")
 """Of the ids that jobs get which are known by their snapshot only; the same snapshot gives the same id."""
@@ -101,7 +103,7 @@ def rebuild_catalog(*, settings: Settings | None = None, store: str = "") -> Reb
     alone = [
         _from_snapshot(repository, SnapshotId(shot.original) if store and shot.original else key, shot)
         for key, shot in snapshots.items()
-        if key not in known and shot.original not in known
+        if key not in known and shot.original not in known and not is_wal(shot)
     ]
     if not store:
         records = [readdressed(record, copied_from, snapshots.keys()) for record in records]
@@ -113,6 +115,7 @@ def rebuild_catalog(*, settings: Settings | None = None, store: str = "") -> Reb
         else:
             readdress_parts(catalog.sessions, copied_from, snapshots.keys())
             remarks += look_for_backups(catalog, repository).missing_sentences()
+            note_bases(catalog.wal, repository, [one for one in (*alone, *records) if isinstance(one, BackupJob)])
             remarks += _protections(catalog, repository)
         remarks += _follow_copies(settings, catalog, but=store, proofs=of_copies)
         if new and catalog.audit.newest(limit=1):

@@ -12,21 +12,22 @@ import os
 import re
 import signal
 import subprocess
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
 
-from edurise_backup.errors import BackupError, ConfigError, ConflictError, ToolError, UnreachableError
-from edurise_backup.model.wal import Lsn, Timeline, parse_lsn
+from edurise_backup.errors import BackupError, ConfigError, ConflictError, SourceError, ToolError, UnreachableError
+from edurise_backup.model.wal import Lsn, parse_lsn
 from edurise_backup.postgres.connection import Address, client_environment, connect
-from edurise_backup.postgres.session import Connection, fetch, translated
+from edurise_backup.postgres.session import Connection, Row, fetch, translated
 
 _WORDS_KEPT = 4
 _STOP_SECONDS = 10.0
 _SLOT = """
-    SELECT active, active_pid, {status}, {safe}, restart_lsn::text, slot_type
+    SELECT active, active_pid, wal_status, safe_wal_size, restart_lsn::text, slot_type
     FROM pg_catalog.pg_replication_slots WHERE slot_name = %s"""
 _MAKE_SLOT = "SELECT pg_catalog.pg_create_physical_replication_slot(%s, true)"
 _POSITION = """
@@ -54,7 +55,7 @@ class Position:
     """How far a server has written, by its own clock."""
 
     lsn: Lsn
-    at: object
+    at: datetime
     wal_bytes: int | None
     """What pg_wal takes on the server's disk; None where the role may not see it (pg_monitor)."""
 
@@ -173,9 +174,7 @@ class ServerWatch:
 
     def slot(self) -> Slot | None:
         """Return the slot's state; None when there is none. Raises ConflictError for a slot of another kind."""
-        rows = self._asked(
-            lambda session: fetch(session, _SLOT.format(status="wal_status", safe="safe_wal_size"), [self._slot])
-        )
+        rows = self._rows(_SLOT, self._slot)
         if not rows:
             return None
         active, pid, status, safe, restart, kind = rows[0]
@@ -195,8 +194,14 @@ class ServerWatch:
 
     def position(self) -> Position:
         """Return how far the server has written; raises UnreachableError, SourceError."""
-        rows = self._asked(lambda session: fetch(session, _POSITION if self._sees_disk else _POSITION_ALONE))
-        lsn, at, size = rows[0]
+        try:
+            ((lsn, at, size),) = self._rows(_POSITION if self._sees_disk else _POSITION_ALONE)
+        except SourceError:  # a role that may not list pg_wal
+            if not self._sees_disk:
+                raise
+            self._sees_disk = False
+            return self.position()
+        assert isinstance(at, datetime)
         return Position(parse_lsn(str(lsn)), at, None if size is None else int(str(size)))
 
     def beat(self, text: str) -> Lsn:
@@ -205,13 +210,8 @@ class ServerWatch:
         It is a logical message (`pg_logical_emit_message`): no table of ours is in the database, and no right is
         needed. Returns where it lies.
         """
-        rows = self._asked(lambda session: fetch(session, _BEAT, [text]))
-        return parse_lsn(str(rows[0][0]))
-
-    def timeline(self) -> Timeline:
-        """Return the server's timeline."""
-        rows = self._asked(lambda session: fetch(session, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()"))
-        return Timeline(int(str(rows[0][0])))
+        ((lsn,),) = self._rows(_BEAT, text)
+        return parse_lsn(str(lsn))
 
     def close(self) -> None:
         """Let go of the session."""
@@ -219,14 +219,9 @@ class ServerWatch:
         if connection is not None:
             connection.close()
 
-    def _asked(self, ask):  # type: ignore[no-untyped-def]
+    def _rows(self, query: str, *parameters: object) -> list[Row]:
         try:
-            return ask(self._session())
-        except psycopg.errors.InsufficientPrivilege as error:
-            if self._sees_disk:
-                self._sees_disk = False
-                return ask(self._session())
-            raise translated(error, "the state of the log") from error
+            return fetch(self._session(), query, list(parameters))
         except psycopg.Error as error:
             self.close()
             raise translated(error, "the state of the log") from error

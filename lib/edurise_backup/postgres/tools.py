@@ -91,9 +91,9 @@ def find_tools(server_major: int, *, bindir: Path | None = None) -> Tools:
 
 
 def find_program(name: str, server_major: int, *, bindir: Path | None = None) -> Path:
-    """Return one client program for a server of `server_major`, as `find_tools` chooses; raises UnsupportedVersionError.
+    """Return one client program for a server of `server_major`, chosen as by `find_tools`.
 
-    Raises ConfigError when there is none at all.
+    Raises ConfigError when there is none at all, UnsupportedVersionError when all are older.
     """
     folders = [bindir] if bindir else [*_debian_folders(), *_embedded_folders()]
     found = [(version, folder.absolute() / name) for folder in folders if (version := _probe(folder, (name,)))]

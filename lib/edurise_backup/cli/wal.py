@@ -1,0 +1,77 @@
+"""`edurise-backup wal …`: receive clusters' logs, and say how that stands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edurise_backup.cli.command import Product, command
+from edurise_backup.cli.output import printable, size
+from edurise_backup.cli.watching import until_asked
+
+if TYPE_CHECKING:
+    from edurise_backup.model.wal_status import WalStatus
+
+app = typer.Typer(help="The write-ahead logs of clusters: receive them, see how they stand.", no_args_is_help=True)
+Sources = Annotated[list[str] | None, typer.Argument(help="Clusters by name; all that are configured otherwise.")]
+
+
+@command(app, Product)
+def receive(
+    product: Product,
+    sources: Sources = None,
+    once: Annotated[bool, typer.Option("--once", help="Only ship what waits in the spool, and end.")] = False,
+) -> int:
+    """Receive the logs of clusters and bring them into the repository, until a signal comes.
+
+    What the server wrote is in the repository within [cluster.wal] ship_seconds. It needs no Prefect.
+    """
+    from edurise_backup.operations.wal.service import receive as receive_until
+    from edurise_backup.operations.wal.service import ship_once
+
+    settings = product.settings()
+    if once:
+        done = ship_once(settings, sources or ())
+        product.output.result(done, "\n".join(f"{name}: {count} files shipped" for name, count in done.items()))
+        return 0
+
+    def say(text: str) -> None:
+        product.output.result({"said": text}, printable(text), even_quiet=printable(text))
+
+    with until_asked() as asked:
+        receive_until(settings, sources or (), asked, say=say)
+    return 0
+
+
+@command(app, Product)
+def status(product: Product) -> int:
+    """Say for each cluster how far its log is in the repository; exit status 1 when something is in its way."""
+    from edurise_backup.operations.wal.status import read_status
+
+    found = read_status(product.settings())
+    now = datetime.now(UTC)
+    text = "\n".join(line for one in found for line in status_lines(one, now))
+    product.output.result({"receptions": found}, text or "no log of a cluster was ever received")
+    return 1 if any(one.trouble or one.state == "stopped" for one in found) else 0
+
+
+def status_lines(one: WalStatus, now: datetime) -> list[str]:
+    """Describe a reception for a person."""
+    from edurise_backup.model.wal import format_lsn
+    from edurise_backup.model.words import span
+
+    shipped = format_lsn(one.shipped_lsn) if one.shipped_lsn else "nothing yet"
+    commit = f"{one.last_commit_at:%Y-%m-%d %H:%M:%S} UTC" if one.last_commit_at else "none yet"
+    return [
+        f"{one.source}: {one.state.value} on {one.host}, cluster {one.system_identifier}, timeline {one.timeline}",
+        f"  in the repository up to {shipped}, latest commit {commit}; {size(one.lag_bytes)} behind the server",
+        f"  exposure: {span(one.exposure(now))} would be lost if the server burned now",
+        f"  spool {size(one.spool_bytes)}; slot {one.slot} {one.slot_status or 'not seen yet'}"
+        + (f", {size(one.slot_safe_bytes)} until it is in danger" if one.slot_safe_bytes is not None else ""),
+        *([f"  {one.quarantined} files were put aside: they are no whole segments"] if one.quarantined else []),
+        *([f"  {one.conflicts} segments came with other bytes than before"] if one.conflicts else []),
+        *([f"  trouble since {one.trouble_since:%H:%M:%S}: {printable(one.trouble)}"] if one.trouble else []),
+        *([f"  To do: {printable(one.hint)}"] if one.trouble and one.hint else []),
+    ]

@@ -1,0 +1,87 @@
+"""Read what a segment holds and put it as the catalog keeps it: commits, restore points, deeds by name."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from edurise_backup.catalog.wal import WalCatalog
+from edurise_backup.errors import BackupError, DamageError
+from edurise_backup.model.wal import Lsn, Segment, Timeline
+from edurise_backup.model.wal_status import Arrival, Point, SegmentRow, WalEvent
+from edurise_backup.postgres.wal.facts import Event, SegmentFacts
+from edurise_backup.postgres.wal.reader import SegmentReader
+
+_log = logging.getLogger(__name__)
+
+
+class LogMap:
+    """Reads a cluster's log in its order, each timeline by a reader of its own, which goes on after a restart."""
+
+    def __init__(self, catalog: WalCatalog, source: str, system: str, size: int) -> None:
+        self._catalog = catalog
+        self._source = source
+        self._system = system
+        self._size = size
+        self._readers: dict[int, SegmentReader] = {}
+
+    def knows(self, segment: Segment) -> bool:
+        """Whether the catalog has what a whole segment holds."""
+        return self._catalog.has_segment(self._source, self._system, segment.timeline, segment.number)
+
+    def read(self, segment: Segment, content: bytes, *, partial: bool, now: datetime) -> Arrival | None:
+        """Return what a segment brings; None for one that cannot be read, which is shipped all the same."""
+        reader = self._reader(segment.timeline)
+        try:
+            facts = reader.read(segment, content, partial=partial)
+        except DamageError as error:
+            _log.warning("%s of %s was not read: %s", segment.name(self._size), self._source, error.message)
+            return None
+        row = SegmentRow(
+            source=self._source,
+            system_identifier=self._system,
+            timeline=segment.timeline,
+            number=segment.number,
+            name=segment.name(self._size),
+            complete=not partial,
+            follows=facts.follows,
+            begin_lsn=segment.start(self._size),
+            end_lsn=Lsn(max(facts.end_lsn, segment.start(self._size))),
+            shipped_at=now,
+            first_commit_at=facts.earliest,
+            last_commit_at=facts.latest,
+            commits=facts.commits,
+            aborts=facts.aborts,
+            activity=facts.commits_per_second,
+            points=tuple(Point(one.name, one.time, Lsn(one.end)) for one in facts.restore_points),
+        )
+        return Arrival(row, tuple(self._events(facts)), reader.to_state())
+
+    def _reader(self, timeline: Timeline) -> SegmentReader:
+        if timeline not in self._readers:
+            reader = SegmentReader(size=self._size, system_identifier=int(self._system))
+            try:
+                state = self._catalog.reader(self._source, self._system, timeline)
+                reader = SegmentReader.from_state(state) if state else reader
+            except BackupError as error:  # a cache: what was open when we stopped is told without its beginning
+                _log.warning("the log of %s is read from here on: %s", self._source, error.message)
+            self._readers[timeline] = reader
+        return self._readers[timeline]
+
+    def _events(self, facts: SegmentFacts) -> list[WalEvent]:
+        return [self._event(facts.segment.timeline, event) for event in facts.events]
+
+    def _event(self, timeline: Timeline, event: Event) -> WalEvent:
+        return WalEvent(
+            source=self._source,
+            timeline=timeline,
+            at=event.time,
+            xid=event.xid,
+            commit_lsn=Lsn(event.commit_lsn),
+            commit_end=Lsn(event.commit_end),
+            kind=event.kind.value,
+            database=str(event.database),
+            relation=event.name or (f"file {event.file.number}" if event.file else ""),
+            rows=event.rows,
+            certain=event.certain,
+        )

@@ -1,0 +1,280 @@
+"""Keep one cluster's log coming: received, shipped, told; START HERE.
+
+Each step is short and stands alone: what it cannot do now, the next one does.
+The server keeps what was not received, the spool keeps what was not shipped,
+so nothing is lost while a part of the way is away; how long, the status says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+from edurise_backup.config import Settings
+from edurise_backup.errors import BackupError, ConflictError
+from edurise_backup.model.settings import ClusterSettings
+from edurise_backup.model.wal_status import WalState, WalStatus
+from edurise_backup.operations.catalogs import Catalog
+from edurise_backup.operations.configured import opened_repository
+from edurise_backup.operations.leases import HeldLeases
+from edurise_backup.operations.servers import cluster_address
+from edurise_backup.operations.wal.mapping import LogMap
+from edurise_backup.operations.wal.shipping import Shipped, Shipper
+from edurise_backup.operations.wal.spool import Spool
+from edurise_backup.ports import Clock
+from edurise_backup.postgres.cluster_facts import read_cluster, refuse_impossible
+from edurise_backup.postgres.connection import connect
+from edurise_backup.postgres.receiving import Position, ServerWatch, WalReceiver
+from edurise_backup.postgres.replication import ReplicationSession
+from edurise_backup.postgres.tools import find_program
+from edurise_backup.repository.wal_archive import WalArchive
+
+_LOOK_EVERY = timedelta(seconds=2)
+_AGAIN = (1, 2, 5, 10, 30)
+"""Seconds until a part that failed is tried again."""
+_SAMPLES = 600
+
+
+@dataclass(slots=True)
+class _Pause:
+    """When something that failed is tried again."""
+
+    failures: int = 0
+    until: datetime | None = None
+
+    def failed(self, now: datetime) -> None:
+        self.until = now + timedelta(seconds=_AGAIN[min(self.failures, len(_AGAIN) - 1)])
+        self.failures += 1
+
+    def worked(self) -> None:
+        self.failures, self.until = 0, None
+
+    def over(self, now: datetime) -> bool:
+        return self.until is None or now >= self.until
+
+
+class Reception:
+    """The reception of one cluster's log; `step` is called about once a second, by one thread."""
+
+    def __init__(self, settings: Settings, source: ClusterSettings, catalog: Catalog) -> None:
+        """Look at the server; raises UnreachableError, ConfigError, ConflictError for what cannot be begun."""
+        self.source = source
+        self._settings = settings
+        self._catalog = catalog
+        self._clock: Clock = settings.around.clock
+        address = cluster_address(source)
+        with connect(address, autocommit=True) as connection:
+            facts = read_cluster(connection)
+        refuse_impossible(facts, source.name)
+        with ReplicationSession(address) as session:
+            system = session.identify()
+        slot = slot_of(source)
+        self._program = find_program(
+            "pg_receivewal", facts.major, bindir=Path(source.bindir) if source.bindir else None
+        )
+        self._watch = ServerWatch(address, slot)
+        self._spool = Spool(spool_folder(settings, source.name), system=system.identifier, size=facts.segment_size)
+        self._spool.make()
+        self._receiver = WalReceiver(self._program, address, slot=slot, folder=self._spool.folder)
+        self._lease: HeldLeases | None = None
+        self._holder = uuid4()
+        log_map = LogMap(catalog.wal, source.name, system.identifier, facts.segment_size)
+        self._shipper = Shipper(
+            partial(opened_repository, settings),
+            lambda repository: WalArchive(
+                repository, source.name, system.identifier, facts.segment_size, host=settings.host, now=self._clock
+            ),
+            self._spool,
+            log_map,
+            size=facts.segment_size,
+            confirm=self._confirm,
+            now=self._clock,
+        )
+        self._received, self._sent, self._looked = _Pause(), _Pause(), _Pause()
+        self._first_unshipped: datetime | None = None
+        self._looked_at: datetime | None = None
+        self._samples: list[Position] = []
+        now = self._clock()
+        self.status = WalStatus(
+            source=source.name,
+            system_identifier=system.identifier,
+            segment_size=facts.segment_size,
+            timeline=system.timeline,
+            method=source.wal.method,
+            slot=slot,
+            host=settings.host,
+            pid=os.getpid(),
+            started_at=now,
+            seen_at=now,
+            state=WalState.STARTING,
+            ship_seconds=source.wal.ship_seconds,
+            spool_limit_bytes=source.wal.spool_mib * 1024 * 1024,
+        )
+
+    def step(self) -> Shipped | None:
+        """Do what is due: receive, look, beat, ship, tell; return what was shipped. Raises nothing that passes."""
+        now = self._clock()
+        self._guarded("reception", self._received, now, self._keep_receiving)
+        self._guarded("the server", self._looked, now, partial(self._look, now))
+        shipped: Shipped | None = None
+        if self._is_due(now) and self._sent.over(now):
+            shipped = self._guarded("shipping", self._sent, now, self._ship)
+        self._tell(now)
+        return shipped
+
+    def flush(self) -> Shipped | None:
+        """Ship at once what waits; raises what keeps it from that."""
+        return self._ship() if self._shipper.anything_new() else None
+
+    def close(self) -> None:
+        """Stop receiving in order, ship what waits if that is possible now, and say so."""
+        self._receiver.stop()
+        with suppress(BackupError):
+            self.flush()
+        self.status = replace(self.status, state=WalState.STOPPED, seen_at=self._clock())
+        with suppress(BackupError):
+            self._catalog.wal.note(self.status)
+        if self._lease is not None:
+            self._lease.release()
+        self._shipper.close()
+        self._watch.close()
+
+    # Steps
+
+    def _keep_receiving(self) -> None:
+        if self._receiver.running:
+            return
+        if self._received.failures or self.status.state is WalState.RECEIVING:
+            trouble = self._receiver.trouble()
+            if self.status.state is WalState.RECEIVING:
+                self.status = replace(self.status, state=WalState.WAITING)
+                raise trouble
+        self._hold()
+        self._watch.ensure_slot()
+        self._receiver.start()
+        self.status = replace(self.status, state=WalState.RECEIVING)
+
+    def _hold(self) -> None:
+        """Hold the lease of this log: two receivers would ship two halves of it."""
+        if self._lease is None:
+            leases = self._catalog.leases
+            self._lease = HeldLeases(leases, leases.acquire([f"wal/{self.source.name}"], self._holder))
+
+    def _confirm(self) -> None:
+        self._hold()
+        assert self._lease is not None
+        try:
+            self._lease.confirm()
+        except ConflictError:
+            self._lease.release()
+            self._lease = None  # asked for anew the next time, and then refused with who has it
+            raise
+
+    def _look(self, now: datetime) -> None:
+        if self._looked_at is not None and now - self._looked_at < _LOOK_EVERY:
+            return
+        self._looked_at = now
+        position, slot = self._watch.position(), self._watch.slot()
+        self._samples = [*self._samples[-_SAMPLES:], position]
+        self.status = replace(
+            self.status,
+            server_lsn=position.lsn,
+            server_wal_bytes=position.wal_bytes,
+            slot_status=slot.status if slot else "missing",
+            slot_safe_bytes=slot.safe_bytes if slot else None,
+            received_lsn=slot.restart if slot else None,
+        )
+        every = self.source.wal.heartbeat_seconds
+        if every and (self.status.beat_at is None or now - self.status.beat_at >= timedelta(seconds=every)):
+            self._watch.beat(now.isoformat())
+            self.status = replace(self.status, beat_at=now)
+
+    def _is_due(self, now: datetime) -> bool:
+        """Whether something waits, and has waited long enough: so long that it is there in time when it goes now."""
+        if not self._shipper.anything_new():
+            self._first_unshipped = None
+            return False
+        self._first_unshipped = self._first_unshipped or now
+        wait = timedelta(seconds=self.source.wal.ship_seconds) - self._ahead()
+        return now - self._first_unshipped >= wait or self._spool.has_several()
+
+    def _ahead(self) -> timedelta:
+        return min(timedelta(seconds=5), timedelta(seconds=self.source.wal.ship_seconds) / 3)
+
+    def _ship(self) -> Shipped:
+        shipped = self._shipper.ship()
+        now = self._clock()
+        self._catalog.wal.arrived(shipped.arrivals)
+        if shipped.branches:
+            self._catalog.wal.branched(self.source.name, self.status.system_identifier, shipped.branches, now)
+        self._shipper.told(shipped)
+        self._first_unshipped = None
+        ends = [end for end in (shipped.end, self.status.shipped_lsn) if end is not None]
+        commits = [at for at in (shipped.last_commit, self.status.last_commit_at) if at is not None]
+        published = shipped.published
+        self.status = replace(
+            self.status,
+            shipped_lsn=max(ends, default=None),
+            shipped_at=now if published else self.status.shipped_at,
+            last_commit_at=max(commits, default=None),
+            conflicts=self.status.conflicts + (len(published.conflicts) if published else 0),
+            timeline=max((one.segment.timeline for one in shipped.arrivals), default=self.status.timeline),
+        )
+        return shipped
+
+    def _tell(self, now: datetime) -> None:
+        self.status = replace(
+            self.status,
+            seen_at=now,
+            exposed_since=self._exposed_since(),
+            spool_bytes=self._spool.used,
+            quarantined=self._spool.put_aside,
+        )
+        with suppress(BackupError):  # a catalog that is away is told of by the watch; the log goes on
+            self._catalog.wal.note(self.status)
+
+    def _exposed_since(self) -> datetime | None:
+        """Return when the oldest write was seen that is not in the repository; None when all is there."""
+        shipped = self.status.shipped_lsn
+        if shipped is None:
+            return self.status.started_at
+        self._samples = [one for one in self._samples if one.lsn > shipped] or self._samples[-1:]
+        return next((one.at for one in self._samples if one.lsn > shipped), None)
+
+    def _guarded(self, what: str, pause: _Pause, now: datetime, work: Callable[[], Shipped | None]) -> Shipped | None:
+        """Do it, unless it failed a moment ago; what it raises is in the status, and it is done again later."""
+        if not pause.over(now):
+            return None
+        try:
+            done = work()
+        except BackupError as error:
+            pause.failed(now)
+            self._troubled(what, error, now)
+            return None
+        if pause.failures:
+            pause.worked()
+        if not any(one.failures for one in (self._received, self._sent, self._looked)):
+            self.status = replace(self.status, trouble="", hint="", trouble_since=None)
+        return done
+
+    def _troubled(self, what: str, error: BackupError, now: datetime) -> None:
+        since = self.status.trouble_since or now
+        said = f"{what}: {error.message}"
+        self.status = replace(self.status, trouble=said, hint=error.hint, trouble_since=since)
+
+
+def slot_of(source: ClusterSettings) -> str:
+    """Return the name of a source's replication slot."""
+    return source.wal.slot or "edurise_backup_" + re.sub(r"[^a-z0-9_]", "_", source.name.lower())
+
+
+def spool_folder(settings: Settings, source: str) -> Path:
+    """Return where a source's log waits until it is in the repository."""
+    return settings.data_directory / "wal" / source

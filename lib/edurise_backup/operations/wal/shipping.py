@@ -1,0 +1,138 @@
+"""Bring what waits in the spool into the repository, a few segments a publication, and tell the catalog what came.
+
+The order is the promise: read and checked → in the repository, published →
+told to the catalog → gone from the spool. Whatever ends it in between leaves
+the spool as it was, and the next time it is done again with the same outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from edurise_backup.errors import BackupError
+from edurise_backup.model.wal import Lsn, WalFileKind, parse_history, parse_wal_name
+from edurise_backup.model.wal_status import Arrival, TimelineRow
+from edurise_backup.operations.wal.mapping import LogMap
+from edurise_backup.operations.wal.spool import Spool, Waiting
+from edurise_backup.ports import Clock
+from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.wal_archive import Published, WalArchive, WalContent
+
+AT_ONCE = 8
+"""Segments of one publication at most: their bytes are in memory together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What one publication brought."""
+
+    published: Published | None
+    arrivals: tuple[Arrival, ...]
+    branches: tuple[TimelineRow, ...]
+    files: dict[str, int]
+    """What was read, and as of when (nanoseconds since 1970)."""
+    more: bool
+    """Whether more whole segments wait."""
+
+    @property
+    def end(self) -> Lsn | None:
+        """Up to here the log is in the repository now."""
+        return max((arrival.segment.end_lsn for arrival in self.arrivals), default=None)
+
+    @property
+    def last_commit(self) -> datetime | None:
+        """The latest commit among them."""
+        times = [one.segment.last_commit_at for one in self.arrivals if one.segment.last_commit_at]
+        return max(times, default=None)
+
+
+class Shipper:
+    """Ships one source's log; `open_repository` opens it anew after an error, `confirm` proves that we still may."""
+
+    def __init__(
+        self,
+        open_repository: Callable[[], Repository],
+        make_archive: Callable[[Repository], WalArchive],
+        spool: Spool,
+        log_map: LogMap,
+        *,
+        size: int,
+        confirm: Callable[[], None],
+        now: Clock,
+    ) -> None:
+        self._open = open_repository
+        self._make = make_archive
+        self._spool = spool
+        self._map = log_map
+        self._size = size
+        self._confirm = confirm
+        self._now = now
+        self._opened: tuple[Repository, WalArchive] | None = None
+        self._shipped: dict[str, int] = {}
+        """What stays in the spool although it was shipped: the newest segment and the growing one, with their times."""
+
+    def anything_new(self) -> bool:
+        """Whether something waits that the repository has not; cheap, and asked every second."""
+        return any(self._is_new(one) for one in self._spool.waiting())
+
+    def ship(self) -> Shipped:
+        """Bring the next part in; raises what the store raises, LockedError while somebody holds the repository."""
+        files = [one for one in self._spool.waiting() if self._is_new(one)]
+        whole = [one for one in files if one.kind is not WalFileKind.PARTIAL]
+        chosen = whole[:AT_ONCE] if len(whole) > AT_ONCE else files
+        contents: list[tuple[Waiting, bytes]] = []
+        for one in chosen:
+            content = self._spool.read(one)
+            contents += [] if content is None else [(one, content)]
+        published = self._published([WalContent(one.name, content, one.moment) for one, content in contents])
+        arrivals, branches = self._read(contents)
+        shipped = {one.name: one.changed for one, _ in contents}
+        return Shipped(published, tuple(arrivals), tuple(branches), shipped, len(whole) > AT_ONCE)
+
+    def told(self, shipped: Shipped) -> None:
+        """The catalog knows of it: what the repository has goes from the spool."""
+        self._spool.done(list(shipped.files))
+        left = {one.name for one in self._spool.waiting()}
+        self._shipped = {name: time for name, time in {**self._shipped, **shipped.files}.items() if name in left}
+
+    def close(self) -> None:
+        """Let go of the repository; it is opened anew the next time."""
+        self._opened = None
+
+    def _published(self, contents: list[WalContent]) -> Published | None:
+        try:
+            repository, archive = self._opened or self._begin()
+            with repository.lock(at_once=True) as lock:
+                lock.tie(self._confirm)
+                archive.refresh()
+                return archive.publish(contents, lock) if contents else None
+        except BackupError:
+            self.close()  # what is wrong with it may be gone once it is opened again
+            raise
+
+    def _begin(self) -> tuple[Repository, WalArchive]:
+        repository = self._open()
+        self._opened = (repository, self._make(repository))
+        return self._opened
+
+    def _read(self, contents: list[tuple[Waiting, bytes]]) -> tuple[list[Arrival], list[TimelineRow]]:
+        arrivals, branches = [], []
+        for waiting, content in contents:
+            file = parse_wal_name(waiting.name, self._size)
+            assert file is not None
+            if file.kind is WalFileKind.HISTORY:
+                way = parse_history(file.timeline, content)
+                if len(way) > 1 and way[-2].end is not None:
+                    branches.append(TimelineRow(file.timeline, way[-2].timeline, way[-2].end, way[-2].reason))
+            elif file.segment is not None and file.kind is not WalFileKind.BACKUP:
+                partial = file.kind is WalFileKind.PARTIAL
+                if not partial and self._map.knows(file.segment):
+                    continue
+                arrival = self._map.read(file.segment, content, partial=partial, now=self._now())
+                arrivals += [arrival] if arrival else []
+        return arrivals, branches
+
+    def _is_new(self, waiting: Waiting) -> bool:
+        return self._shipped.get(waiting.name) != waiting.changed
