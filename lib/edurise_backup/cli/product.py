@@ -13,6 +13,7 @@ from edurise_backup.cli import (
     jobs,
     keys,
     maintenance,
+    moments,
     plugged,
     protections,
     recovering,
@@ -33,6 +34,7 @@ def add_commands(app: typer.Typer) -> None:
     for module in (
         jobs,
         recovering,
+        moments,
         sharding,
         maintenance,
         retention,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from edurise_backup.model.wal_status import WalStatus
 from edurise_backup.model.workers import Worker
 
 FULL = ("full", "")
@@ -156,6 +157,16 @@ class Locks:
 
 
 @dataclass(frozen=True, slots=True)
+class WalFacts:
+    """How one cluster's log stands; `broken_at`: the newest window ends there although the log goes on."""
+
+    source: str
+    status: WalStatus | None
+    broken_at: int | None = None
+    window_end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that the rules look at, of one moment."""
 
@@ -183,3 +194,5 @@ class Facts:
     """None when it opened."""
     copies: tuple[CopyFacts, ...] = ()
     locks: tuple[Locks, ...] = ()
+    wal: tuple[WalFacts, ...] = ()
+    """Of each configured cluster whose log is to be received."""

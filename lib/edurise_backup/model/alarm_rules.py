@@ -15,6 +15,7 @@ from edurise_backup.model.alarm_copies import copies_in_trouble
 from edurise_backup.model.alarm_facts import FULL, Ended, Facts, LastGood
 from edurise_backup.model.alarm_locks import locks_run_out
 from edurise_backup.model.alarm_store import primary_lost, store_filling
+from edurise_backup.model.alarm_wal import WAL_KINDS, WAL_RULES
 from edurise_backup.model.alarm_workers import worker_clocks, workers_away
 from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.words import shown, span, subject_of
@@ -174,6 +175,7 @@ RULES: tuple[Rule, ...] = (
     locks_run_out,
     workers_away,
     worker_clocks,
+    *WAL_RULES,
 )
 KINDS = frozenset(
     {
@@ -195,6 +197,7 @@ KINDS = frozenset(
         AlarmKind.COPY_UNREACHABLE,
         AlarmKind.LOCKS_RUN_OUT,
     }
+    | WAL_KINDS
 )
 """What the rules decide alone; every other kind is raised and settled by whoever finds it."""
 

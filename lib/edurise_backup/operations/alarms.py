@@ -26,6 +26,7 @@ from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.collection import choose_sources
 from edurise_backup.operations.copy_status import copy_facts
 from edurise_backup.operations.planning import ALARM_SUBJECT
+from edurise_backup.operations.point_in_time.windows import wal_facts
 from edurise_backup.operations.stores import known_copies, known_stores
 from edurise_backup.ports import Clock
 
@@ -59,6 +60,7 @@ def gather(settings: Settings, catalog: Catalog, now: datetime, *, clock: Clock 
         primary=_primary(catalog),
         copies=copy_facts(catalog, known_copies(settings, catalog), now),
         locks=_locks(settings, catalog, facts),
+        wal=wal_facts(settings, catalog),
     )
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from edurise_backup.catalog.metric_facts import read_samples
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError
-from edurise_backup.model.alarm_facts import CopyFacts, Facts, LastGood
+from edurise_backup.model.alarm_facts import CopyFacts, Facts, LastGood, WalFacts
 from edurise_backup.model.alarm_store import days_to_full
 from edurise_backup.model.metrics import Sample
 from edurise_backup.operations.alarms import gather
@@ -67,6 +67,8 @@ def _of_facts(facts: Facts) -> Iterator[Sample]:
             yield Sample("repository_free_bytes", facts.store.free_bytes)
         if (days := days_to_full(facts.store)) is not None:
             yield Sample("repository_full_days", days)
+    for one in facts.wal:
+        yield from _of_log(one, facts.now)
     if facts.clock_offset is not None:
         yield Sample("clock_offset_seconds", facts.clock_offset.total_seconds())
     latest: dict[str, datetime] = {}
@@ -74,6 +76,16 @@ def _of_facts(facts: Facts) -> Iterator[Sample]:
         latest[sign.service] = max(sign.at, latest.get(sign.service, sign.at))
     for service, at in latest.items():
         yield Sample("service_silent_seconds", _seconds(facts.now - at), (service,))
+
+
+def _of_log(found: WalFacts, now: datetime) -> Iterator[Sample]:
+    if found.status is None:
+        return
+    yield Sample("wal_exposure_seconds", found.status.exposure(now).total_seconds(), (found.source,))
+    yield Sample("wal_lag_bytes", found.status.lag_bytes, (found.source,))
+    yield Sample("wal_spool_bytes", found.status.spool_bytes, (found.source,))
+    if found.status.last_commit_at is not None:
+        yield Sample("wal_last_commit_timestamp_seconds", found.status.last_commit_at.timestamp(), (found.source,))
 
 
 def _of_copy(copy: CopyFacts) -> Iterator[Sample]:

@@ -81,8 +81,8 @@ class WalArchive:
     ) -> None:
         self._repository = repository
         self._source = source
-        self._system = system
-        self._size = size
+        self.system = system
+        self.size = size
         self._host = host
         self._now = now
         self._series: _Series | None = None
@@ -178,7 +178,7 @@ class WalArchive:
             if there is not None and there.content == node.content:
                 same.append(file.name)
                 continue
-            kind = parse_wal_name(file.name, self._size)
+            kind = parse_wal_name(file.name, self.size)
             if there is not None and kind is not None and kind.kind is not WalFileKind.PARTIAL:
                 conflicts.append(file.name)  # two clusters wrote the same segment: neither is thrown away
                 node.name = f"{file.name}.conflict-{blob_id(file.content).hex()[:8]}"
@@ -222,10 +222,10 @@ class WalArchive:
             found = series_of(self._repository.readable_snapshots(), self._source)
             newest = found[-1] if found else None
             self._series = _Series(newest, [name for name, _ in found[:-1]])
-            if newest is not None and (other := newest[1].tag("system")) != self._system:
+            if newest is not None and (other := newest[1].tag("system")) != self.system:
                 self._series = None
                 raise ConflictError(
-                    f"the archive of {self._source} is of the cluster {other}, this is the cluster {self._system}",
+                    f"the archive of {self._source} is of the cluster {other}, this is the cluster {self.system}",
                     safe="nothing was added; what is in the archive stays as it is",
                     hint="if the cluster was upgraded or made anew, give the source another name; "
                     "else find out which server answers at its url",
@@ -235,10 +235,10 @@ class WalArchive:
     # Paths and nodes
 
     def _top(self) -> Names:
-        return (*FOLDER.strip("/").split("/"), self._source, self._system)
+        return (*FOLDER.strip("/").split("/"), self._source, self.system)
 
     def _path(self, name: str) -> Names:
-        found = parse_wal_name(name.partition(".conflict")[0], self._size)
+        found = parse_wal_name(name.partition(".conflict")[0], self.size)
         if found is None:
             raise DamageError(f"{name!r} is no file of the write-ahead log")
         if found.segment is None:
@@ -272,7 +272,7 @@ class WalArchive:
         )  # fmt: skip
 
     def _described(self, tree: str, parent: SnapshotId | None, started: datetime) -> Snapshot:
-        tags = ["edurise", f"type={TYPE}", f"source={self._source}", f"system={self._system}", f"segment={self._size}"]
+        tags = ["edurise", f"type={TYPE}", f"source={self._source}", f"system={self.system}", f"segment={self.size}"]
         return Snapshot(
             time=_text(started),
             parent=parent,
