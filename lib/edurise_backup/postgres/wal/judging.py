@@ -76,6 +76,7 @@ def judge(commit: Commit, did: OpenTransaction, *, threshold: int) -> Iterator[E
                 relation=row.oid if row else 0,
                 name=row.name if row else "",
                 namespace=row.namespace if row else 0,
+                relation_kind=row.kind if row else "",
                 certain=certain,
             )
 
@@ -101,9 +102,7 @@ def _fates(gone: list[File], came: set[File], did: OpenTransaction) -> Iterator[
 
 
 def _how(row: RowWritten, file: File, evidence: _Evidence, did: OpenTransaction) -> EventKind:
-    if row.oid in did.truncated:
-        return EventKind.TRUNCATE
-    moved = row.tablespace not in (0, file.tablespace)
+    moved = any(new.number == row.number and new.tablespace != file.tablespace for new in did.created)
     return EventKind.REWRITTEN if row.oid in evidence.rewritten or moved else EventKind.TRUNCATE
 
 
@@ -114,7 +113,7 @@ def _guesses(unknown: list[File], came: set[File], evidence: _Evidence, did: Ope
         yield unknown[0], _how(unpaired[0], unknown[0], evidence, did), unpaired[0], True
         return
     nothing_came = not came and not evidence.renewed
-    truncated = bool(did.truncated) or (unpaired and not evidence.rewritten)
+    truncated = did.truncated or (unpaired and not evidence.rewritten)
     kind = EventKind.DROP if nothing_came else EventKind.TRUNCATE if truncated else EventKind.REWRITTEN
     for file in unknown:
         yield file, kind, None, nothing_came

@@ -149,7 +149,8 @@ class Meaning:
     def _take_database(self, row: int, info: int, xid: int) -> None:
         dropped = info & 0xF0 == (0x10 if self._records.major == 14 else 0x20)
         database = struct.unpack_from("<I", decode(self._records, row).main)[0]
-        self._open(xid).databases.append(("drop database" if dropped else "create database", database))
+        if xid:
+            self._open(xid).databases.append(("drop database" if dropped else "create database", database))
 
     def _take_map(self, row: int, info: int, xid: int) -> None:
         """Learn where pg_class is from the map of the few catalogs whose file pg_class itself cannot name."""
@@ -173,7 +174,8 @@ class Meaning:
             return
         main = decode(self._records, row).main
         count = struct.unpack_from("<4xI", main)[0]
-        self._open(xid).truncated += struct.unpack_from(f"<{min(count, len(main) // 4)}I", main, 12)
+        if xid:
+            self._open(xid).truncated += struct.unpack_from(f"<{min(count, len(main) // 4)}I", main, 12)
 
     def _take_pg_class(self, row: int, info: int, xid: int) -> None:
         decoded = decode(self._records, row)

@@ -132,10 +132,16 @@ def read_records(
     records = _columns(stream, cut.starts, pages.major, segment, size, len(carried), before)
     good = _proved(records, pages, cut, before)
     records = _only(records, good)
-    first = before.carried_lsn if before is not None and carried else position_of(begin, segment.start(size))
-    end = records.end(len(records) - 1) if len(records) else first
+    end = records.end(len(records) - 1) if len(records) else _reached(pages, before, begin, segment.start(size))
     after = None if unfinished else _after(records, pages, cut, proved=good == len(cut.starts), before=before)
     return Reading(records, before is not None, end, after)
+
+
+def _reached(pages: Pages, before: Tail | None, begin: int, start: int) -> int:
+    """Return up to where the log is known when no record ends in the segment."""
+    if before is not None and before.carried and 0 not in pages.restarts:
+        return before.carried_lsn
+    return position_of(begin, start) if pages.count else start
 
 
 def _continued(pages: Pages, before: Tail | None, start: int) -> bytes:
