@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ _TABLES = """
     CREATE TABLE {0}.courses (id int PRIMARY KEY, body text);
     CREATE TABLE {0}.lessons (id int PRIMARY KEY, body text);
     CREATE TABLE {0}.grades (id int PRIMARY KEY, mark int);
+    CREATE TABLE {0}.essays (id int PRIMARY KEY, body text);
+    ALTER TABLE {0}.essays ALTER body SET STORAGE EXTERNAL;
     CREATE TABLE {0}.events (id int, term int) PARTITION BY LIST (term);
     CREATE TABLE {0}.spring PARTITION OF {0}.events FOR VALUES IN (1);
     CREATE TABLE {0}.autumn PARTITION OF {0}.events FOR VALUES IN (2);
@@ -34,13 +37,14 @@ _TABLES = """
     INSERT INTO {0}.courses SELECT i, 'c' FROM generate_series(1, 200) i;
     INSERT INTO {0}.lessons SELECT i, 'l' FROM generate_series(1, 200) i;
     INSERT INTO {0}.grades SELECT i, 0 FROM generate_series(1, 20000) i;
+    INSERT INTO {0}.essays SELECT i, repeat('e', 2100) FROM generate_series(1, 1100) i;
     INSERT INTO {0}.events SELECT i, 1 FROM generate_series(1, 1500) i;
     CREATE MATERIALIZED VIEW {0}.averages AS SELECT avg(mark) FROM {0}.grades
 """
 _DEEDS = {
     "drop": "DROP TABLE school.submissions",
     "truncate": "TRUNCATE school.enrolments",
-    "truncate and fill": "TRUNCATE school.lessons; INSERT INTO school.lessons SELECT i, 'n' FROM generate_series(1, 9) i",
+    "truncate and fill": "TRUNCATE school.lessons; INSERT INTO school.lessons VALUES (1, 'new'), (2, 'new')",
     "alter": "ALTER TABLE school.courses ALTER COLUMN id TYPE bigint",
     "refresh": "REFRESH MATERIALIZED VIEW school.averages",
     "delete": "DELETE FROM school.grades WHERE id <= 1500",
@@ -52,6 +56,7 @@ _DEEDS = {
         DELETE FROM school.grades WHERE id BETWEEN 4001 AND 4500;
         SAVEPOINT a; DELETE FROM school.grades WHERE id BETWEEN 4501 AND 6000; ROLLBACK TO a""",
     "update": "UPDATE school.grades SET mark = 1 WHERE id BETWEEN 7001 AND 8200",
+    "delete toasted": "DELETE FROM school.essays",
     "few": "DELETE FROM school.grades WHERE id BETWEEN 9001 AND 9100",
     "move": "UPDATE school.events SET term = 2",
     "drop schema": "DROP SCHEMA old CASCADE",
@@ -59,7 +64,10 @@ _DEEDS = {
 }
 _LONE = {
     "vacuum full": "VACUUM FULL school.grades",
+    "vacuum full with toast": "VACUUM FULL school.essays",
     "reindex": "REINDEX TABLE school.grades",
+    "vacuum the catalog": "VACUUM FULL pg_class",
+    "checkpoint": "CHECKPOINT",
     "create database": "CREATE DATABASE branch",
     "drop database": "DROP DATABASE branch",
 }
@@ -86,6 +94,7 @@ class Log:
     xids: dict[str, int] = field(default_factory=dict)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     end: int = 0
+    facts: list[SegmentFacts] = field(default_factory=list)
 
     @property
     def whole(self) -> list[File]:
@@ -111,6 +120,7 @@ def log(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         last = segment_at(1, log.end, SIZE).number
         log.files = [file for file in segments_of(server) if file.segment.number <= last]
     log.dumped = [record for record in dump(server, log.files, directory) if record.lsn < log.end]
+    log.facts = _read(log)
     yield log
 
 
@@ -133,6 +143,7 @@ def _lived(address: Address) -> Log:
         _transaction(connection, "DELETE FROM school.grades WHERE id > 15000", end="ROLLBACK")
         for deed in _LONE.values():
             connection.execute(deed.encode())
+        log.xids["truncate later"] = _transaction(connection, "TRUNCATE school.lessons")
         connection.execute("ALTER SYSTEM SET full_page_writes = off")
         connection.execute("SELECT pg_reload_conf()")
         connection.execute("CHECKPOINT")
@@ -161,13 +172,13 @@ def _prepared(connection: Connection) -> int:
     return xid
 
 
-def _read(log: Log, reader: SegmentReader | None = None) -> list[SegmentFacts]:
-    reader = reader or SegmentReader(size=SIZE, system_identifier=log.system_identifier)
+def _read(log: Log) -> list[SegmentFacts]:
+    reader = SegmentReader(size=SIZE, system_identifier=log.system_identifier)
     return [reader.read(file.segment, file.content, partial=file is log.files[-1]) for file in log.files]
 
 
 def _events(log: Log) -> list[Event]:
-    return [event for facts in _read(log) for event in facts.events]
+    return [event for facts in log.facts for event in facts.events]
 
 
 def _told(log: Log, deed: str) -> list[tuple[str, str, int]]:
@@ -194,14 +205,14 @@ def test_every_record_is_the_one_that_pg_waldump_shows(log: Log) -> None:
 
 def test_records_run_over_the_ends_of_several_segments(log: Log) -> None:
     large = next(record for record in log.dumped if record.length > 3_000_000)
-    facts = [facts for facts in _read(log) if facts.segment.start(SIZE) > large.lsn]
+    facts = [facts for facts in log.facts if facts.segment.start(SIZE) > large.lsn]
     assert [one.records for one in facts[:2]] == [0, 0]
     assert next(one.first_lsn for one in facts if one.records) == large.lsn
     assert all(one.follows for one in facts)
 
 
 def test_ends_of_transactions_are_counted_and_dated(log: Log) -> None:
-    facts = _read(log)
+    facts = log.facts
     deeds = [record.deed for record in log.dumped if record.manager == "Transaction"]
     assert sum(one.commits for one in facts) == sum(deed in ("COMMIT", "COMMIT_PREPARED") for deed in deeds)
     assert sum(one.aborts for one in facts) == sum(deed in ("ABORT", "ABORT_PREPARED") for deed in deeds)
@@ -229,6 +240,8 @@ def test_a_commit_is_where_the_server_wrote_it(log: Log) -> None:
         ("delete", EventKind.BULK_DELETE, "school.grades", 1500),
         ("delete in parts", EventKind.BULK_DELETE, "school.grades", 1200),
         ("update", EventKind.BULK_UPDATE, "school.grades", 1200),
+        ("delete toasted", EventKind.BULK_DELETE, "school.essays", 1100),
+        ("truncate later", EventKind.TRUNCATE, "school.lessons", 0),
         ("move", EventKind.BULK_UPDATE, "school.spring", 1500),
         ("prepared", EventKind.BULK_DELETE, "school.grades", 1100),
     ],
@@ -243,7 +256,7 @@ def test_a_harmless_transaction_is_not_told(log: Log, deed: str) -> None:
 
 
 def test_a_dropped_schema_is_its_tables(log: Log) -> None:
-    tables = ("autumn", "averages", "courses", "enrolments", "grades", "lessons", "spring", "submissions")
+    tables = ("autumn", "averages", "courses", "enrolments", "essays", "grades", "lessons", "spring", "submissions")
     assert sorted(_told(log, "drop schema")) == [("drop", f"old.{name}", 0) for name in tables]
 
 
@@ -252,7 +265,7 @@ def test_the_log_alone_names_relations(log: Log) -> None:
     assert {event.name for event in events} >= {"grades", "submissions", "averages"}
     assert all(event.certain for event in events)
     names = FileNames()
-    for facts in _read(log):
+    for facts in log.facts:
         names.correct(facts.relations)
     event = next(event for event in _events(log) if event.kind is EventKind.BULK_DELETE)
     assert event.file is not None
@@ -264,7 +277,12 @@ def test_the_log_alone_names_relations(log: Log) -> None:
 def test_a_vacuum_full_is_a_rewrite_and_a_reindex_is_nothing(log: Log) -> None:
     events = name_events(_events(log), log.names)
     rewritten = [str(named.name) for named in events if named.event.kind is EventKind.REWRITTEN]
-    assert rewritten == ["school.courses", "school.averages", "school.grades"]
+    assert rewritten == ["school.courses", "school.averages", "school.grades", "school.essays"]
+
+
+def test_the_log_alone_tells_one_event_for_a_table_that_was_rewritten_with_all_its_parts(log: Log) -> None:
+    rewritten = [(event.name, event.certain) for event in _events(log) if event.kind is EventKind.REWRITTEN]
+    assert rewritten == [(name, True) for name in ("courses", "averages", "grades", "essays")]
 
 
 def test_databases_that_come_and_go_are_told(log: Log) -> None:
@@ -274,7 +292,7 @@ def test_databases_that_come_and_go_are_told(log: Log) -> None:
 
 
 def test_what_happened_to_the_cluster_is_told(log: Log) -> None:
-    facts = _read(log)
+    facts = log.facts
     (point,) = [point for one in facts for point in one.restore_points]
     assert point.name == "before the exam"
     assert point.lsn == next(record.lsn for record in log.dumped if record.deed == "RESTORE_POINT")
@@ -290,7 +308,7 @@ def test_what_happened_to_the_cluster_is_told(log: Log) -> None:
 
 
 def test_a_segment_that_grows_is_told_as_far_as_it_is_written(log: Log) -> None:
-    whole = _read(log)
+    whole = log.facts
     reader = SegmentReader(size=SIZE, system_identifier=log.system_identifier)
     for file, expected in zip(log.whole, whole[:-1], strict=True):
         for part in (0, 1000, SIZE // 3, SIZE // 2 + 12345):
@@ -307,7 +325,7 @@ def test_a_reader_that_was_kept_goes_on(log: Log) -> None:
     for file in log.whole:
         found.append(reader.read(file.segment, file.content, partial=False))
         reader = SegmentReader.from_state(reader.to_state())
-    assert found == _read(log)[:-1]
+    assert found == log.facts[:-1]
 
 
 def test_after_a_gap_it_begins_with_the_first_record_that_begins_there(log: Log) -> None:
@@ -353,3 +371,52 @@ def test_segments_are_taken_or_refused_with_a_reason(log: Log, tmp_path: Path) -
         assert reason in str(check_segment(content, called, system_identifier=of, size=SIZE))
     earlier = "00000000" + name[8:]
     assert check_segment(file.content, earlier, system_identifier=identifier, size=SIZE) is not None
+
+
+def test_a_promoted_server_goes_on_on_a_timeline_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    settings = _SETTINGS | {"restore_command": "false"}
+    server = make_server(tmp_path_factory.mktemp("promoted") / "data", 16, settings)
+    with server, connect(server.address, autocommit=True) as connection:
+        connection.execute("CREATE TABLE grades AS SELECT generate_series(1, 20000) AS id")
+    signal = server.data_directory / "recovery.signal"
+    signal.touch()
+    state = server.data_directory.stat()
+    os.chown(signal, state.st_uid, state.st_gid)
+    with server, connect(server.address, autocommit=True) as connection:
+        connection.execute("DELETE FROM grades WHERE id > 18000")
+        connection.execute("SELECT pg_create_restore_point('on the new timeline')")
+        end = log_position(connection)
+    files = segments_of(server)
+    switch = min(file.segment.number for file in files if file.segment.timeline == 2)
+    last = segment_at(2, end, SIZE).number
+    old = [file for file in files if file.segment.timeline == 1 and file.segment.number <= switch]
+    new = [file for file in files if file.segment.timeline == 2 and file.segment.number <= last]
+    reader = SegmentReader(size=SIZE)
+    before = [reader.read(file.segment, file.content, partial=file.segment.number == switch) for file in old]
+    after = [reader.read(file.segment, file.content, partial=file.segment.number == last) for file in new]
+    assert all(one.follows for one in (*before[1:], *after))
+    assert {(one.timeline, one.previous) for facts in after for one in facts.timeline_switches} == {(2, 1)}
+    assert [point.name for facts in after for point in facts.restore_points] == ["on the new timeline"]
+    assert [event.rows for facts in after for event in facts.events if event.rows] == [2000]
+
+
+def test_where_the_log_hides_the_rows_of_pg_class_a_guess_is_called_one(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    settings = _SETTINGS | {"wal_compression": "lz4"}
+    server = make_server(tmp_path_factory.mktemp("hidden") / "data", 15, settings)
+    names, events = FileNames(), []
+    with server, connect(server.address, autocommit=True) as connection:
+        connection.execute("CREATE TABLE grades AS SELECT generate_series(1, 2000) AS id")
+        connection.execute("CHECKPOINT")
+        names.add(sample(connection), log_position(connection))
+        connection.execute("TRUNCATE grades")
+        connection.execute("DROP TABLE grades")
+        last = segment_at(1, log_position(connection), SIZE).number
+    reader = SegmentReader(size=SIZE)
+    for file in segments_of(server):
+        if file.segment.number <= last:
+            events += reader.read(file.segment, file.content, partial=file.segment.number == last).events
+    told = [(named.text, named.event.certain) for named in name_events(events, names) if named.event.file]
+    assert told[0] == ("public.grades was dropped, emptied or rewritten", False)
+    assert told[1][0].startswith("DROP ")
