@@ -15,10 +15,11 @@ from edurise_backup.model.wal import parse_lsn, segment_at
 from edurise_backup.postgres.connection import Address, connect
 from edurise_backup.postgres.session import Connection
 from edurise_backup.postgres.wal.facts import Event, EventKind, SegmentFacts
-from edurise_backup.postgres.wal.naming import FileNames, log_position, name_events, sample
+from edurise_backup.postgres.wal.naming import FileNames, log_position, sample
 from edurise_backup.postgres.wal.pages import check_segment
 from edurise_backup.postgres.wal.reader import SegmentReader
 from edurise_backup.postgres.wal.records import Tail, read_records
+from edurise_backup.postgres.wal.telling import name_events
 from tests.support.wal import MANAGERS, SIZE, Dumped, File, dump, make_server, segments_of
 
 _TABLES = """

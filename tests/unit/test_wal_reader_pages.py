@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edurise_backup.errors import DamageError
+from edurise_backup.errors import DamageError, SourceError
 from edurise_backup.model.wal import Segment, Timeline
 from edurise_backup.postgres.wal.layout import PAGE, end_of, position_of
 from edurise_backup.postgres.wal.pages import check_segment
@@ -71,6 +73,23 @@ def test_a_record_that_was_half_written_is_not_read() -> None:
     content = bytearray(writer.segment())
     content[writer.end % SIZE - 200 : writer.end % SIZE] = bytes(200)
     assert read_records(content, SEGMENT, size=SIZE, unfinished=True).end == whole
+
+
+def test_a_partial_file_may_be_shorter_than_a_segment() -> None:
+    writer = LogWriter(SEGMENT)
+    ends = [SEGMENT.start(SIZE) + 40]
+    for _ in range(30):
+        writer.record(body=b"a" * 900)
+        ends.append(writer.end)
+    for length in range(40, writer.end % SIZE, 701):
+        reading = read_records(writer.segment()[:length], SEGMENT, size=SIZE, unfinished=True)
+        written = SEGMENT.start(SIZE) + length + 7  # what is missing of a record may be its padding
+        assert reading.end == max(end for end in ends if end <= written)
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be read"):
+        check_segment(tmp_path / "missing", SEGMENT.name(SIZE), system_identifier=IDENTIFIER, size=SIZE)
 
 
 def test_a_whole_segment_that_stops_early_is_damaged() -> None:

@@ -15,9 +15,10 @@ from edurise_backup.postgres.wal.checksums import checksums
 from edurise_backup.postgres.wal.decoding import Image, decode, unpack_pglz
 from edurise_backup.postgres.wal.facts import Event, EventKind, File, RelationChange
 from edurise_backup.postgres.wal.judging import Commit, judge
-from edurise_backup.postgres.wal.naming import FileName, FileNames, name_events
+from edurise_backup.postgres.wal.naming import FileName, FileNames
 from edurise_backup.postgres.wal.reader import SegmentReader
 from edurise_backup.postgres.wal.records import read_records
+from edurise_backup.postgres.wal.telling import name_events
 from edurise_backup.postgres.wal.transactions import OpenTransaction, RowWritten, parse_ending, precedes
 from tests.support.wal import SIZE
 from tests.support.wal_writer import LogWriter, crc32c

@@ -8,14 +8,14 @@ stays a number.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import psycopg
 
 from edurise_backup.model.wal import Lsn, parse_lsn
 from edurise_backup.postgres.session import Connection, fetch, translated
-from edurise_backup.postgres.wal.facts import Event, EventKind, RelationChange
+from edurise_backup.postgres.wal.facts import RelationChange
 
 _NAMES = """
     WITH owned AS (
@@ -161,71 +161,3 @@ class FileNames:
         place = bisect_right(history, lsn, key=lambda entry: entry[0])
         if place == 0 or history[place - 1][1] != name:
             history.insert(place, (lsn, name))
-
-
-class NamedEvent(msgspec.Struct, frozen=True):
-    """An event as a person reads it."""
-
-    event: Event
-    name: FileName | None
-    """The table (or sequence); None when nobody told it."""
-    text: str
-
-
-def name_events(
-    events: Iterable[Event], names: FileNames, *, databases: Mapping[int, str] | None = None
-) -> list[NamedEvent]:
-    """Return the events with names, in the order they came; those about parts of a table are left out.
-
-    An index, a TOAST table and a sequence of a table go with it, in the same
-    commit; when one goes alone, no rows are lost but a sequence's value.
-    `databases`: names by oid, for the events about whole databases.
-    """
-    named = [(event, _name_of(event, names)) for event in events]
-    told = {(event.commit_lsn, name.oid) for event, name in named if name is not None}
-    return [
-        NamedEvent(event, name, _words(event, name, databases or {}))
-        for event, name in named
-        if name is None or not name.owner or (name.kind == "S" and (event.commit_lsn, name.owner) not in told)
-    ]
-
-
-def _name_of(event: Event, names: FileNames) -> FileName | None:
-    if event.file is None:
-        return None
-    return names.name(event.file.database, event.file.number, event.commit_lsn) or _told_by_log(event, names)
-
-
-def _told_by_log(event: Event, names: FileNames) -> FileName | None:
-    if event.file is None or not event.name:
-        return None
-    return FileName(
-        database=event.file.database,
-        number=event.file.number,
-        tablespace=event.file.tablespace,
-        oid=event.relation,
-        namespace=event.namespace,
-        schema=names.schema(event.file.database, event.namespace),
-        name=event.name,
-        kind=event.relation_kind,
-    )
-
-
-_DROPPED = {"r": "TABLE", "m": "MATERIALIZED VIEW", "S": "SEQUENCE", "i": "INDEX"}
-
-
-def _words(event: Event, name: FileName | None, databases: Mapping[int, str]) -> str:
-    file = event.file
-    what = str(name) if name else f"relation with file {'/'.join(map(str, file))}" if file else ""
-    if file is None:
-        return f"{event.kind.upper()} {databases.get(event.database, event.database)}"
-    if not event.certain:
-        return f"{what} was dropped, emptied or rewritten"
-    if event.kind is EventKind.DROP:
-        return f"DROP {_DROPPED.get(name.kind, 'RELATION') if name else 'of'} {what}"
-    if event.kind is EventKind.TRUNCATE:
-        return f"TRUNCATE {what}"
-    if event.kind is EventKind.REWRITTEN:
-        return f"{what} was rewritten (VACUUM FULL, CLUSTER, REFRESH or ALTER TABLE)"
-    deed = "DELETE of {} rows from" if event.kind is EventKind.BULK_DELETE else "UPDATE of {} rows of"
-    return f"{deed.format(f'{event.rows:,}')} {what}"
