@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edurise_backup.errors import DamageError
@@ -58,6 +59,7 @@ _DEEDS = {
         SAVEPOINT a; DELETE FROM school.grades WHERE id BETWEEN 4501 AND 6000; ROLLBACK TO a""",
     "update": "UPDATE school.grades SET mark = 1 WHERE id BETWEEN 7001 AND 8200",
     "delete toasted": "DELETE FROM school.essays",
+    "unlink": "SELECT lo_unlink(oid) FROM pg_largeobject_metadata",
     "few": "DELETE FROM school.grades WHERE id BETWEEN 9001 AND 9100",
     "move": "UPDATE school.events SET term = 2",
     "drop schema": "DROP SCHEMA old CASCADE",
@@ -130,6 +132,7 @@ def _lived(address: Address) -> Log:
         for schema in ("school", "old"):
             connection.execute(f"CREATE SCHEMA {schema}")
             connection.execute(_TABLES.format(schema))
+        connection.execute("SELECT lo_from_bytea(0, 'recording') FROM generate_series(1, 1000)")
         connection.execute("CHECKPOINT")
         names = FileNames()
         position = log_position(connection)
@@ -145,14 +148,22 @@ def _lived(address: Address) -> Log:
         for deed in _LONE.values():
             connection.execute(deed.encode())
         log.xids["truncate later"] = _transaction(connection, "TRUNCATE school.lessons")
-        connection.execute("ALTER SYSTEM SET full_page_writes = off")
-        connection.execute("SELECT pg_reload_conf()")
-        connection.execute("CHECKPOINT")
+        _switch_full_page_writes_off(connection)
         connection.execute("SELECT pg_create_restore_point('before the exam')")
         connection.execute("SELECT pg_switch_wal()")
         connection.execute("CREATE TABLE school.later (id int)")
         log.end = parse_lsn(str((connection.execute("SELECT pg_current_wal_flush_lsn()").fetchone() or ("",))[0]))
     return log
+
+
+def _switch_full_page_writes_off(connection: Connection) -> None:
+    connection.execute("ALTER SYSTEM SET full_page_writes = off")
+    connection.execute("SELECT pg_reload_conf()")
+    for _ in range(1000):  # the checkpointer hears of it when the postmaster tells it
+        connection.execute("CHECKPOINT")
+        if connection.execute("SELECT full_page_writes FROM pg_control_checkpoint()").fetchone() == (False,):
+            return
+    raise AssertionError("the server did not take the setting")
 
 
 def _transaction(connection: Connection, deed: str, *, end: str = "COMMIT") -> int:
@@ -242,6 +253,7 @@ def test_a_commit_is_where_the_server_wrote_it(log: Log) -> None:
         ("delete in parts", EventKind.BULK_DELETE, "school.grades", 1200),
         ("update", EventKind.BULK_UPDATE, "school.grades", 1200),
         ("delete toasted", EventKind.BULK_DELETE, "school.essays", 1100),
+        ("unlink", EventKind.BULK_DELETE, "pg_catalog.pg_largeobject", 1000),
         ("truncate later", EventKind.TRUNCATE, "school.lessons", 0),
         ("move", EventKind.BULK_UPDATE, "school.spring", 1500),
         ("prepared", EventKind.BULK_DELETE, "school.grades", 1100),
@@ -306,6 +318,11 @@ def test_what_happened_to_the_cluster_is_told(log: Log) -> None:
     assert [(checkpoint.lsn, checkpoint.shutdown) for checkpoint in checkpoints] == [
         (record.lsn, record.deed == "CHECKPOINT_SHUTDOWN") for record in dumped
     ]
+
+
+def test_facts_can_be_kept_as_json(log: Log) -> None:
+    kept = msgspec.json.encode(log.facts)
+    assert msgspec.json.decode(kept, type=list[SegmentFacts]) == log.facts
 
 
 def test_a_segment_that_grows_is_told_as_far_as_it_is_written(log: Log) -> None:

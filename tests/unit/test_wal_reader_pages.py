@@ -156,6 +156,17 @@ def test_a_record_of_any_body_is_read_or_damage(info: int, kind: int, body: byte
         return
 
 
+@given(st.binary(max_size=3 * PAGE), st.booleans())
+def test_any_bytes_are_damage_or_nothing(content: bytes, partial: bool) -> None:
+    try:
+        facts = SegmentReader(size=SIZE).read(
+            SEGMENT, content if partial else content.ljust(SIZE, b"\0"), partial=partial
+        )
+    except DamageError:
+        return
+    assert facts.records == 0
+
+
 @given(st.binary(max_size=200))
 def test_any_kept_state_is_a_reader_or_damage(state: bytes) -> None:
     try:

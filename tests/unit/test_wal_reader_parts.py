@@ -110,6 +110,21 @@ def test_transactions_that_a_crash_left_open_are_forgotten_once_they_do_not_run(
     assert (facts.commits, facts.events) == (1, ())
 
 
+@pytest.mark.parametrize(("major", "dropped"), [(14, 0x10), (15, 0x20), (17, 0x20)])
+def test_a_dropped_database_is_told_in_the_words_of_its_release(major: int, dropped: int) -> None:
+    writer = LogWriter(SEGMENT, major=major)
+    writer.record(kind=4, info=dropped, xid=900, body=struct.pack("<III", 17000, 1, 1663))
+    writer.record(kind=4, info=0, xid=901, body=struct.pack("<IIII", 17001, 1663, 1, 1663))
+    for xid in (900, 901):
+        writer.record(kind=1, xid=xid, body=struct.pack("<q", 1_000_000))
+    facts = SegmentReader(size=SIZE).read(SEGMENT, writer.segment(), partial=True)
+    assert [(event.kind.value, event.database) for event in facts.events] == [
+        ("drop database", 17000),
+        ("create database", 17001),
+    ]
+    assert facts.latest == datetime(2000, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+
 def test_numbers_of_transactions_begin_anew() -> None:
     assert precedes(7, 8)
     assert precedes(4_294_967_290, 3)

@@ -24,6 +24,8 @@ from edurise_backup.postgres.wal.transactions import OpenTransaction, RowWritten
 
 FIRST_OF_USERS = 16384
 """Smaller oids and file numbers are the system catalogs'."""
+LARGE_OBJECTS = 2613
+"""The file of pg_largeobject, which is a catalog and holds what people stored (until a rewrite moves it)."""
 _TRANSIENT = re.compile(r"pg_temp_(\d+)\Z")
 _TABLES = frozenset("rm")
 _SEQUENCE = "S"
@@ -61,7 +63,8 @@ def judge(commit: Commit, did: OpenTransaction, *, threshold: int) -> Iterator[E
         yield event(kind=EventKind(which), database=database)
     created, dropped = set(did.created), set(commit.dropped)
     for file, (deletes, updates) in did.changes.items():
-        if file.number < FIRST_OF_USERS or file in created or file in dropped:
+        catalog = file.number < FIRST_OF_USERS and file.number != LARGE_OBJECTS
+        if catalog or file in created or file in dropped:
             continue
         for kind, rows in ((EventKind.BULK_DELETE, deletes), (EventKind.BULK_UPDATE, updates)):
             if rows >= threshold:

@@ -20,7 +20,7 @@ from edurise_backup.postgres.wal.columns import HEAP, HEAP2, OPERATION, FirstFil
 from edurise_backup.postgres.wal.decoding import decode
 from edurise_backup.postgres.wal.endings import Endings, read_endings
 from edurise_backup.postgres.wal.facts import Event, File, RelationChange
-from edurise_backup.postgres.wal.judging import FIRST_OF_USERS, Commit, judge
+from edurise_backup.postgres.wal.judging import FIRST_OF_USERS, LARGE_OBJECTS, Commit, judge
 from edurise_backup.postgres.wal.layout import Numbers, moment
 from edurise_backup.postgres.wal.records import Records
 from edurise_backup.postgres.wal.relations import PG_CLASS, Rows, follow_row
@@ -83,7 +83,8 @@ class Meaning:
     def _count(self, files: FirstFiles) -> None:
         """Count changed rows, but not those of a transaction that ends here, alone, with too few to be told."""
         records = self._records
-        changing = files.only((records.kinds[files.rows] == HEAP) & (files.numbers >= FIRST_OF_USERS))
+        peoples = (files.numbers >= FIRST_OF_USERS) | (files.numbers == LARGE_OBJECTS)
+        changing = files.only((records.kinds[files.rows] == HEAP) & peoples)
         xids = records.xids[changing.rows]
         known, inverse, counts = numpy.unique(xids, return_inverse=True, return_counts=True)
         small = (counts < self._threshold) & numpy.isin(known, self.endings.alone)
