@@ -56,6 +56,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The relation's name without its schema, when the log told it."""
     namespace: int = 0
     """The schema's oid, with `name`."""
+    relation_kind: str = ""
+    """pg_class.relkind, with `name`."""
     certain: bool = True
     """Whether the log proves the kind; otherwise the file is gone, and how is a guess."""
 

@@ -24,6 +24,8 @@ from edurise_backup.postgres.wal.transactions import OpenTransaction, RowWritten
 
 FIRST_OF_USERS = 16384
 """Smaller oids and file numbers are the system catalogs'."""
+LARGE_OBJECTS = 2613
+"""The file of pg_largeobject, which is a catalog and holds what people stored (until a rewrite moves it)."""
 _TRANSIENT = re.compile(r"pg_temp_(\d+)\Z")
 _TABLES = frozenset("rm")
 _SEQUENCE = "S"
@@ -61,7 +63,8 @@ def judge(commit: Commit, did: OpenTransaction, *, threshold: int) -> Iterator[E
         yield event(kind=EventKind(which), database=database)
     created, dropped = set(did.created), set(commit.dropped)
     for file, (deletes, updates) in did.changes.items():
-        if file.number < FIRST_OF_USERS or file in created or file in dropped:
+        catalog = file.number < FIRST_OF_USERS and file.number != LARGE_OBJECTS
+        if catalog or file in created or file in dropped:
             continue
         for kind, rows in ((EventKind.BULK_DELETE, deletes), (EventKind.BULK_UPDATE, updates)):
             if rows >= threshold:
@@ -76,6 +79,7 @@ def judge(commit: Commit, did: OpenTransaction, *, threshold: int) -> Iterator[E
                 relation=row.oid if row else 0,
                 name=row.name if row else "",
                 namespace=row.namespace if row else 0,
+                relation_kind=row.kind if row else "",
                 certain=certain,
             )
 
@@ -101,9 +105,7 @@ def _fates(gone: list[File], came: set[File], did: OpenTransaction) -> Iterator[
 
 
 def _how(row: RowWritten, file: File, evidence: _Evidence, did: OpenTransaction) -> EventKind:
-    if row.oid in did.truncated:
-        return EventKind.TRUNCATE
-    moved = row.tablespace not in (0, file.tablespace)
+    moved = any(new.number == row.number and new.tablespace != file.tablespace for new in did.created)
     return EventKind.REWRITTEN if row.oid in evidence.rewritten or moved else EventKind.TRUNCATE
 
 
@@ -114,7 +116,7 @@ def _guesses(unknown: list[File], came: set[File], evidence: _Evidence, did: Ope
         yield unknown[0], _how(unpaired[0], unknown[0], evidence, did), unpaired[0], True
         return
     nothing_came = not came and not evidence.renewed
-    truncated = bool(did.truncated) or (unpaired and not evidence.rewritten)
+    truncated = did.truncated or (unpaired and not evidence.rewritten)
     kind = EventKind.DROP if nothing_came else EventKind.TRUNCATE if truncated else EventKind.REWRITTEN
     for file in unknown:
         yield file, kind, None, nothing_came

@@ -20,7 +20,7 @@ from edurise_backup.postgres.wal.columns import HEAP, HEAP2, OPERATION, FirstFil
 from edurise_backup.postgres.wal.decoding import decode
 from edurise_backup.postgres.wal.endings import Endings, read_endings
 from edurise_backup.postgres.wal.facts import Event, File, RelationChange
-from edurise_backup.postgres.wal.judging import FIRST_OF_USERS, Commit, judge
+from edurise_backup.postgres.wal.judging import FIRST_OF_USERS, LARGE_OBJECTS, Commit, judge
 from edurise_backup.postgres.wal.layout import Numbers, moment
 from edurise_backup.postgres.wal.records import Records
 from edurise_backup.postgres.wal.relations import PG_CLASS, Rows, follow_row
@@ -83,7 +83,8 @@ class Meaning:
     def _count(self, files: FirstFiles) -> None:
         """Count changed rows, but not those of a transaction that ends here, alone, with too few to be told."""
         records = self._records
-        changing = files.only((records.kinds[files.rows] == HEAP) & (files.numbers >= FIRST_OF_USERS))
+        peoples = (files.numbers >= FIRST_OF_USERS) | (files.numbers == LARGE_OBJECTS)
+        changing = files.only((records.kinds[files.rows] == HEAP) & peoples)
         xids = records.xids[changing.rows]
         known, inverse, counts = numpy.unique(xids, return_inverse=True, return_counts=True)
         small = (counts < self._threshold) & numpy.isin(known, self.endings.alone)
@@ -149,7 +150,8 @@ class Meaning:
     def _take_database(self, row: int, info: int, xid: int) -> None:
         dropped = info & 0xF0 == (0x10 if self._records.major == 14 else 0x20)
         database = struct.unpack_from("<I", decode(self._records, row).main)[0]
-        self._open(xid).databases.append(("drop database" if dropped else "create database", database))
+        if xid:
+            self._open(xid).databases.append(("drop database" if dropped else "create database", database))
 
     def _take_map(self, row: int, info: int, xid: int) -> None:
         """Learn where pg_class is from the map of the few catalogs whose file pg_class itself cannot name."""
@@ -173,7 +175,8 @@ class Meaning:
             return
         main = decode(self._records, row).main
         count = struct.unpack_from("<4xI", main)[0]
-        self._open(xid).truncated += struct.unpack_from(f"<{min(count, len(main) // 4)}I", main, 12)
+        if xid:
+            self._open(xid).truncated += struct.unpack_from(f"<{min(count, len(main) // 4)}I", main, 12)
 
     def _take_pg_class(self, row: int, info: int, xid: int) -> None:
         decoded = decode(self._records, row)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy
 
-from edurise_backup.errors import DamageError
+from edurise_backup.errors import DamageError, SourceError
 from edurise_backup.model.wal import Segment, WalFileKind, format_lsn, parse_wal_name
 from edurise_backup.postgres.wal.layout import LONG_HEADER, MAJORS, PAGE, SHORT_HEADER, Bytes, Numbers, room_of
 
@@ -40,7 +40,8 @@ def check_segment(content: Content | Path, name: str, *, system_identifier: int,
 
     Its length and its first header are looked at: a truncated file, one of
     zeros, of another cluster or of another place is told. What it holds is
-    proved when it is read (`reader.SegmentReader`).
+    proved when it is read (`reader.SegmentReader`). Raises SourceError when
+    the file cannot be read at all.
     """
     file = parse_wal_name(name, size)
     if file is None or file.segment is None or file.kind not in (WalFileKind.SEGMENT, WalFileKind.PARTIAL):
@@ -53,8 +54,11 @@ def check_segment(content: Content | Path, name: str, *, system_identifier: int,
 
 def _head(content: Content | Path) -> tuple[bytes, int]:
     if isinstance(content, Path):
-        with content.open("rb") as file:
-            return file.read(LONG_HEADER), file.seek(0, 2)
+        try:
+            with content.open("rb") as file:
+                return file.read(LONG_HEADER), file.seek(0, 2)
+        except OSError as error:
+            raise SourceError(f"{content} cannot be read: {error.strerror}") from error
     return bytes(content[:LONG_HEADER]), len(content)
 
 

@@ -7,6 +7,7 @@ whole one. Records are columns of numbers: a busy segment holds 150,000.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -64,9 +65,9 @@ class Records:
     lengths: Numbers
     lsns: Numbers
     xids: Numbers
-    kinds: Numbers
+    kinds: Bytes
     """The resource manager's number (`rmgrlist.h`)."""
-    infos: Numbers
+    infos: Bytes
     """What the resource manager did; the lower four bits are the log's own."""
     timeline: int
     begin: int
@@ -132,10 +133,16 @@ def read_records(
     records = _columns(stream, cut.starts, pages.major, segment, size, len(carried), before)
     good = _proved(records, pages, cut, before)
     records = _only(records, good)
-    first = before.carried_lsn if before is not None and carried else position_of(begin, segment.start(size))
-    end = records.end(len(records) - 1) if len(records) else first
+    end = records.end(len(records) - 1) if len(records) else _reached(pages, before, begin, segment.start(size))
     after = None if unfinished else _after(records, pages, cut, proved=good == len(cut.starts), before=before)
     return Reading(records, before is not None, end, after)
+
+
+def _reached(pages: Pages, before: Tail | None, begin: int, start: int) -> int:
+    """Return up to where the log is known when no record ends in the segment."""
+    if before is not None and before.carried and 0 not in pages.restarts:
+        return before.carried_lsn
+    return position_of(begin, start) if pages.count else start
 
 
 def _continued(pages: Pages, before: Tail | None, start: int) -> bytes:
@@ -161,18 +168,18 @@ def _joined(carried: bytes, pages: Pages) -> Bytes:
 def _cut(stream: Bytes, begin: int, restarts: list[int], end: int) -> _Cut:
     """Follow the lengths from record to record; what a restart cuts off is given up."""
     words = memoryview(stream.data)[: len(stream) & ~7].cast("B").cast("I")
-    found: list[int] = []
+    found = array("I")  # in words of four bytes: a segment of 1 GiB may hold 15 million
     stop = begin
     for limit in [*(offset for offset in restarts if offset > begin), end]:
         stop = _follow(words, stop >> 2, limit >> 2, found) << 2
         if limit != end:
             stop = limit
     unfinished = words[stop >> 2] if stop < end else 0
-    starts = numpy.array(found, numpy.int64) << 2
+    starts = numpy.frombuffer(found, numpy.uint32).astype(numpy.int64) << 2
     return _Cut(starts, stop, unfinished if RECORD_HEADER <= unfinished <= LONGEST_RECORD else 0)
 
 
-def _follow(words: memoryview, position: int, end: int, found: list[int]) -> int:
+def _follow(words: memoryview, position: int, end: int, found: array[int]) -> int:
     """Append the places of whole records, in words of four bytes; return the first place that holds none."""
     append = found.append
     while position < end:
@@ -200,8 +207,8 @@ def _columns(
         lengths=words[places].astype(numpy.int64),
         lsns=lsns,
         xids=words[places + 1].astype(numpy.int64),
-        kinds=stream[starts + 17].astype(numpy.int64),
-        infos=stream[starts + 16].astype(numpy.int64),
+        kinds=stream[starts + 17],
+        infos=stream[starts + 16],
         timeline=segment.timeline,
         begin=segment.start(size),
         carried=carried,
