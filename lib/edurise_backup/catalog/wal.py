@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from edurise_backup.catalog.sessions import Connection, Sessions
+from edurise_backup.model.recovery_window import Stretch
 from edurise_backup.model.wal import format_lsn, parse_lsn
 from edurise_backup.model.wal_status import (
     Arrival,
@@ -24,7 +25,7 @@ from edurise_backup.model.wal_status import (
     WalStatus,
 )
 
-_T = TypeVar("_T", WalStatus, SegmentRow, WalEvent, TimelineRow, BaseBackup)
+_T = TypeVar("_T", WalStatus, SegmentRow, Stretch, WalEvent, TimelineRow, BaseBackup)
 _LSNS = frozenset(
     {"server_lsn", "received_lsn", "shipped_lsn", "begin_lsn", "end_lsn", "commit_lsn", "commit_end", "switch_lsn"}
     | {"start_lsn", "stop_lsn"}
@@ -120,6 +121,12 @@ class WalCatalog:
                    AND (%(until)s::timestamptz IS NULL OR first_commit_at <= %(until)s) ORDER BY number, timeline"""
         return self._read(SegmentRow, query, source=source, system=system, since=since, until=until)
 
+    def stretches(self, source: str, system: str) -> tuple[Stretch, ...]:
+        """Return the same as far as windows need it."""
+        query = """SELECT timeline, number, end_lsn, complete, first_commit_at, last_commit_at FROM wal_segments
+                   WHERE source = %(source)s AND system_identifier = %(system)s"""
+        return self._read(Stretch, query, source=source, system=system)
+
     def timelines(self, source: str, system: str) -> tuple[TimelineRow, ...]:
         """Return where each timeline left its parent."""
         query = """SELECT timeline, parent, switch_lsn, reason FROM wal_timelines
@@ -189,7 +196,7 @@ _READER_KEY = ("source", "system_identifier", "timeline")
 _SEGMENT_KEY = (*_READER_KEY, "number")
 _EVENT = (
     *_SEGMENT_KEY,
-    *("commit_lsn", "commit_end", "xid", "at", "kind", "database", "relation", "rows", "certain"),
+    *("commit_lsn", "commit_end", "xid", "at", "kind", "database", "relation", "rows", "certain", "said"),
 )
 _EVENT_KEY = (*_READER_KEY, "commit_lsn", "kind", "relation")
 

@@ -108,10 +108,9 @@ def explained_lines(found: Explained) -> list[str]:
 
 def event_line(event: WalEvent) -> str:
     """Describe a deed, and what brings back the moment just before it."""
-    rows = f" ({event.rows:,} rows)" if event.rows else ""
-    sure = "" if event.certain else " (probably)"
-    what = printable(".".join(filter(None, (event.database, event.relation))))
-    return f"  {event.at:%H:%M:%S.%f}"[:-3] + f" xid {event.xid}: {event.kind} {what}{rows}{sure}"
+    return (
+        f"  {event.at:%H:%M:%S.%f}"[:-3] + f" xid {event.xid}: {printable(event.said)} in {printable(event.database)}"
+    )
 
 
 def _time(moment: datetime) -> str:

@@ -117,6 +117,8 @@ class WalEvent:
     relation: str = ""
     rows: int = 0
     certain: bool = True
+    said: str = ""
+    """The deed in the words of a person: `DROP TABLE public.submissions`."""
 
 
 @dataclass(frozen=True, slots=True)

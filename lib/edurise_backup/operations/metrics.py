@@ -20,7 +20,9 @@ def read_metrics(settings: Settings, catalog: Catalog, now: datetime) -> tuple[S
     """Return every sample of now; raises what the catalog raises."""
     facts = gather(settings, catalog, now)
     copies = (sample for copy in facts.copies for sample in _of_copy(copy))
-    return (Sample("up", 1.0), *_of_facts(facts), *copies, *_objectives(settings), *read_samples(catalog.sessions, now))
+    logs = (sample for log in facts.wal for sample in _of_log(log, now))
+    own = read_samples(catalog.sessions, now)
+    return (Sample("up", 1.0), *_of_facts(facts), *logs, *copies, *_objectives(settings), *own)
 
 
 class MetricsReader:
@@ -67,8 +69,6 @@ def _of_facts(facts: Facts) -> Iterator[Sample]:
             yield Sample("repository_free_bytes", facts.store.free_bytes)
         if (days := days_to_full(facts.store)) is not None:
             yield Sample("repository_full_days", days)
-    for one in facts.wal:
-        yield from _of_log(one, facts.now)
     if facts.clock_offset is not None:
         yield Sample("clock_offset_seconds", facts.clock_offset.total_seconds())
     latest: dict[str, datetime] = {}

@@ -111,6 +111,7 @@ CREATE TABLE wal_events (
     relation          text NOT NULL DEFAULT '',
     rows              bigint NOT NULL DEFAULT 0,
     certain           boolean NOT NULL DEFAULT true,
+    said              text NOT NULL DEFAULT '',
     PRIMARY KEY (source, system_identifier, timeline, commit_lsn, kind, relation)
 );
 CREATE INDEX wal_events_by_time ON wal_events (source, at DESC);

@@ -68,10 +68,7 @@ def windows_of(catalog: Catalog, source: str) -> ClusterWindows:
     bases = catalog.wal.bases(source)
     found: list[RecoveryWindow] = []
     for system, size in sorted({(base.system_identifier, base.segment_size) for base in bases}):
-        stretches = [
-            Stretch(row.timeline, row.number, row.end_lsn, row.complete, row.first_commit_at, row.last_commit_at)
-            for row in catalog.wal.segments(source, system)
-        ]
+        stretches = catalog.wal.stretches(source, system)
         own = [base for base in bases if base.system_identifier == system]
         found += find_windows(own, stretches, catalog.wal.timelines(source, system), size)
     status = next((one for one in catalog.wal.statuses() if one.source == source), None)

@@ -9,10 +9,14 @@ from edurise_backup.catalog.wal import WalCatalog
 from edurise_backup.errors import BackupError, DamageError
 from edurise_backup.model.wal import Lsn, Segment, Timeline
 from edurise_backup.model.wal_status import Arrival, Point, SegmentRow, WalEvent
-from edurise_backup.postgres.wal.facts import Event, SegmentFacts
+from edurise_backup.postgres.wal.facts import SegmentFacts
+from edurise_backup.postgres.wal.naming import FileName, FileNames
 from edurise_backup.postgres.wal.reader import SegmentReader
+from edurise_backup.postgres.wal.telling import NamedEvent, name_events
 
 _log = logging.getLogger(__name__)
+_FIRST_OWN = 16384
+"""The oid from which on things are users' (FirstNormalObjectId)."""
 
 
 class LogMap:
@@ -24,6 +28,8 @@ class LogMap:
         self._system = system
         self._size = size
         self._readers: dict[int, SegmentReader] = {}
+        self._names = FileNames()
+        self._databases: dict[int, str] = {}
 
     def knows(self, segment: Segment) -> bool:
         """Whether the catalog has what a whole segment holds."""
@@ -68,10 +74,19 @@ class LogMap:
             self._readers[timeline] = reader
         return self._readers[timeline]
 
-    def _events(self, facts: SegmentFacts) -> list[WalEvent]:
-        return [self._event(facts.segment.timeline, event) for event in facts.events]
+    def sampled(self, database: int, name: str, files: list[FileName], lsn: Lsn) -> None:
+        """Learn which file is which table in a database, as of a position."""
+        self._names.add(files, lsn)
+        self._databases[database] = name
 
-    def _event(self, timeline: Timeline, event: Event) -> WalEvent:
+    def _events(self, facts: SegmentFacts) -> list[WalEvent]:
+        self._names.correct(facts.relations)
+        wanted = [event for event in facts.events if event.database >= _FIRST_OWN or event.file is not None]
+        named = name_events(wanted, self._names, databases=self._databases)
+        return [self._event(facts.segment.timeline, one) for one in named]
+
+    def _event(self, timeline: Timeline, named: NamedEvent) -> WalEvent:
+        event = named.event
         return WalEvent(
             source=self._source,
             timeline=timeline,
@@ -80,8 +95,9 @@ class LogMap:
             commit_lsn=Lsn(event.commit_lsn),
             commit_end=Lsn(event.commit_end),
             kind=event.kind.value,
-            database=str(event.database),
-            relation=event.name or (f"file {event.file.number}" if event.file else ""),
+            database=self._databases.get(event.database, str(event.database)),
+            relation=str(named.name) if named.name else (f"file {event.file.number}" if event.file else ""),
             rows=event.rows,
             certain=event.certain,
+            said=named.text,
         )

@@ -26,6 +26,7 @@ from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.leases import HeldLeases
 from edurise_backup.operations.servers import cluster_address
 from edurise_backup.operations.wal.mapping import LogMap
+from edurise_backup.operations.wal.names import sample_names
 from edurise_backup.operations.wal.shipping import Shipped, Shipper
 from edurise_backup.operations.wal.spool import Spool
 from edurise_backup.ports import Clock
@@ -40,6 +41,8 @@ _LOOK_EVERY = timedelta(seconds=2)
 _AGAIN = (1, 2, 5, 10, 30)
 """Seconds until a part that failed is tried again."""
 _SAMPLES = 600
+_SAMPLE_EVERY = timedelta(minutes=10)
+"""Which file is which table; what changes in between the log itself tells."""
 
 
 @dataclass(slots=True)
@@ -85,7 +88,8 @@ class Reception:
         self._receiver = WalReceiver(self._program, address, slot=slot, folder=self._spool.folder)
         self._lease: HeldLeases | None = None
         self._holder = uuid4()
-        log_map = LogMap(catalog.wal, source.name, system.identifier, facts.segment_size)
+        self._address = address
+        self._map = log_map = LogMap(catalog.wal, source.name, system.identifier, facts.segment_size)
         self._shipper = Shipper(
             partial(opened_repository, settings),
             lambda repository: WalArchive(
@@ -100,6 +104,7 @@ class Reception:
         self._received, self._sent, self._looked = _Pause(), _Pause(), _Pause()
         self._first_unshipped: datetime | None = None
         self._looked_at: datetime | None = None
+        self._sampled_at: datetime | None = None
         self._samples: list[Position] = []
         now = self._clock()
         self.status = WalStatus(
@@ -181,6 +186,9 @@ class Reception:
         if self._looked_at is not None and now - self._looked_at < _LOOK_EVERY:
             return
         self._looked_at = now
+        if self._sampled_at is None or now - self._sampled_at >= _SAMPLE_EVERY:
+            self._sampled_at = now
+            sample_names(self._address, self._map)
         position, slot = self._watch.position(), self._watch.slot()
         self._samples = [*self._samples[-_SAMPLES:], position]
         self.status = replace(
