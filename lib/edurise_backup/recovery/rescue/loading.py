@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
 
-from edurise_backup.ports import Progress
+from edurise_backup.ports import Buffer, Progress
 from edurise_backup.postgres.session import Connection
 from edurise_backup.recovery.rescue.comparison import Pair
 from edurise_backup.recovery.rescue.conditions import said_of_table
 from edurise_backup.recovery.rescue.differences import Difference
 from edurise_backup.recovery.rescue.sides import columns_of, named
+
+_BLOCK = 1 << 16
 
 
 def identifiers(names: Sequence[str]) -> sql.Composed:
@@ -32,12 +34,23 @@ def carry(
             source.copy(sql.SQL("COPY ({}) TO STDOUT").format(query)) as rows,
             sink.copy(sql.SQL("COPY {} FROM STDIN").format(target)) as into,
         ):
-            for piece in rows:
+            for block in _blocks(rows):
                 if progress is not None:
                     progress.raise_if_cancelled()
-                    progress.advance(bytes_done=len(piece))
-                into.write(piece)
+                    progress.advance(bytes_done=len(block))
+                into.write(block)
         return sink.rowcount
+
+
+def _blocks(rows: Iterable[Buffer]) -> Iterator[bytes]:
+    """Yield the rows joined: the server hands them over one by one."""
+    block = bytearray()
+    for row in rows:
+        block += row
+        if len(block) >= _BLOCK:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
 
 
 @dataclass(frozen=True, slots=True)

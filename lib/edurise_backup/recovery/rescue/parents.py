@@ -94,12 +94,11 @@ def _without_parent(side: Side, foreign: ForeignKey, values: list[Row], pairs: M
 def _missing(foreign: ForeignKey, values: list[Row], parent: sql.Composed) -> sql.Composed:
     names = [sql.Identifier(f"v{place}") for place in range(len(foreign.columns))]
     arrays = [
-        sql.SQL("{}::pg_catalog.text[]").format(sql.Literal([row[place] for row in values]))
+        sql.SQL("pg_catalog.unnest({}::pg_catalog.text[])").format(sql.Literal([row[place] for row in values]))
         for place in range(len(foreign.columns))
     ]
     return sql.SQL(
-        "SELECT {names} FROM pg_catalog.unnest({arrays}) AS v ({names}) "
-        "WHERE NOT EXISTS (SELECT FROM {parent} WHERE {same})"
+        "SELECT {names} FROM ROWS FROM ({arrays}) AS v ({names}) WHERE NOT EXISTS (SELECT FROM {parent} WHERE {same})"
     ).format(
         names=sql.SQL(", ").join(names),
         arrays=sql.SQL(", ").join(arrays),

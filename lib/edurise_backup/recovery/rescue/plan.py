@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edurise_backup.recovery.rescue.comparison import TableComparison
 from edurise_backup.recovery.rescue.parents import Violation
-from edurise_backup.recovery.rescue.shapes import TableName
+from edurise_backup.recovery.rescue.shapes import TableName, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Options:
 class TablePlan:
     """What would be done to one table, and what not."""
 
+    wanted: Wanted
     comparison: TableComparison
     options: Options
     violations: tuple[Violation, ...]
@@ -35,7 +36,7 @@ class TablePlan:
     @property
     def table(self) -> TableName:
         """Its name."""
-        return self.comparison.match.table
+        return self.wanted.table
 
     @property
     def create(self) -> bool:
@@ -112,7 +113,8 @@ class TablePlan:
     def lines(self) -> Iterator[str]:
         """Yield the plan as it is shown, a line each."""
         what = "is made again, " if self.create else ""
-        yield f"{self.table}: {what}insert {self.insert:,}, update {self.update:,}, delete {self.delete:,}"
+        which = f" where {self.wanted.where}" if self.wanted.where else ""
+        yield f"{self.table}{which}: {what}insert {self.insert:,}, update {self.update:,}, delete {self.delete:,}"
         if self.set_columns:
             changes = ", ".join(f"{name} ({self.comparison.changed_columns[name]:,})" for name in self.set_columns)
             yield f"  Columns that get their values back: {changes}."

@@ -122,6 +122,7 @@ def _plan_pair(
 
     comparison = compare_pair(pair, [visit], progress=progress)
     plan = TablePlan(
+        wanted=pair.wanted,
         comparison=comparison,
         options=options,
         violations=(*parents.violations(), *children.violations()),

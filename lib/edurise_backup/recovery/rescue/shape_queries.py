@@ -35,18 +35,17 @@ SELECT i.indexrelid::bigint, a.attnotnull, a.attname::text, pg_catalog.format_ty
         SELECT pg_catalog.format_type(base.oid, NULL) FROM base WHERE base.kind <> 'd'),
        s.nspname::text, o.oprname::text, coalesce(l.collisdeterministic, true)
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
-     JOIN pg_catalog.pg_am m ON m.oid = x.relam AND m.amname = 'btree',
-     pg_catalog.unnest(i.indkey) WITH ORDINALITY AS k (number, place)
-     JOIN pg_catalog.pg_attribute a ON a.attnum = k.number
-     JOIN pg_catalog.pg_opclass c ON true
+     JOIN pg_catalog.pg_am m ON m.oid = x.relam AND m.amname = 'btree'
+     CROSS JOIN pg_catalog.unnest(i.indkey) WITH ORDINALITY AS k (number, place)
+     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+     JOIN pg_catalog.pg_opclass c ON c.oid = i.indclass[k.place - 1]
      JOIN pg_catalog.pg_amop p ON p.amopfamily = c.opcfamily AND p.amoplefttype = c.opcintype
           AND p.amoprighttype = c.opcintype AND p.amopstrategy = 3
      JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr
      JOIN pg_catalog.pg_namespace s ON s.oid = o.oprnamespace
-     LEFT JOIN pg_catalog.pg_collation l ON true
-WHERE i.indrelid = %s::bigint::oid AND a.attrelid = i.indrelid AND i.indisunique AND i.indisvalid
+     LEFT JOIN pg_catalog.pg_collation l ON l.oid = i.indcollation[k.place - 1]
+WHERE i.indrelid = %s::bigint::oid AND i.indisunique AND i.indisvalid
   AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
-  AND c.oid = i.indclass[k.place - 1] AND l.oid IS NOT DISTINCT FROM nullif(i.indcollation[k.place - 1], 0)
 ORDER BY i.indisprimary DESC, x.relname::text COLLATE "C", k.place
 """
 

@@ -79,8 +79,9 @@ class Side:
             copies += "_"
         return sql.SQL(
             "(SELECT DISTINCT ON (wanted.digest) {columns}, wanted.copies AS {copies} "
-            "FROM pg_catalog.unnest({digests}::pg_catalog.bytea[], {counts}::pg_catalog.int8[]) "
-            "AS wanted (digest, copies) JOIN {table} AS t ON {digest} = wanted.digest) AS t, "
+            "FROM ROWS FROM (pg_catalog.unnest({digests}::pg_catalog.bytea[]), "
+            "pg_catalog.unnest({counts}::pg_catalog.int8[])) AS wanted (digest, copies) "
+            "JOIN {table} AS t ON {digest} = wanted.digest) AS t, "
             "pg_catalog.generate_series(1, t.{copies})"
         ).format(
             columns=_listed(columns_of("t", self.match.columns)),
@@ -133,8 +134,8 @@ class Side:
             )
             for column, name in zip(self.match.key, names, strict=True)
         ]
-        return sql.SQL("pg_catalog.unnest({}) AS wanted ({}) JOIN {} AS t ON {}").format(
-            _listed([sql.SQL("{}::pg_catalog.text[]").format(array) for array in arrays]),
+        return sql.SQL("ROWS FROM ({}) AS wanted ({}) JOIN {} AS t ON {}").format(
+            _listed([sql.SQL("pg_catalog.unnest({}::pg_catalog.text[])").format(array) for array in arrays]),
             _listed(names),
             relation(self.shape),
             sql.SQL(" AND ").join(same),
