@@ -11,7 +11,7 @@ from psycopg import sql
 
 from edurise_backup.errors import ConflictError
 from edurise_backup.postgres.session import Connection
-from edurise_backup.recovery.rescue.conditions import said_of_table
+from edurise_backup.recovery.rescue.conditions import AS_IT_WAS, said_of_table
 from edurise_backup.recovery.rescue.loading import Staging, identifiers
 from edurise_backup.recovery.rescue.parents import matches
 from edurise_backup.recovery.rescue.plan import TablePlan
@@ -73,7 +73,7 @@ def _in_order(
     except psycopg.errors.IntegrityError as error:
         raise ConflictError(
             f"the rows do not fit together: {error.diag.message_primary} ({error.diag.message_detail})",
-            safe="the live database is as it was",
+            safe=AS_IT_WAS,
             hint="bring back the tables that these refer to, too",
         ) from error
 
@@ -160,7 +160,7 @@ def _refuse_cascade(here: Connection, change: Change, foreign: ForeignKey, stage
         raise ConflictError(
             f"{doing} rows of {change.shape.table} would change {count} rows of {foreign.child} "
             f"(foreign key {foreign.name})",
-            safe="the live database is as it was",
+            safe=AS_IT_WAS,
             hint=f"bring {foreign.child} back together with it, or leave those rows",
         )
 
@@ -169,6 +169,6 @@ def _expect(change: Change, what: str, count: int, wanted: int) -> None:
     if count != wanted:
         raise ConflictError(
             f"{count:,} rows of {change.shape.table} would be {what} instead of {wanted:,}",
-            safe="the live database is as it was",
+            safe=AS_IT_WAS,
             hint="a trigger may keep rows back: leave triggers off",
         )

@@ -9,13 +9,14 @@ from typing import LiteralString
 import psycopg
 from psycopg import errors, sql
 
-from edurise_backup.errors import BackupError, ConflictError, InputError
+from edurise_backup.errors import BackupError, ConflictError, InputError, SourceError
 from edurise_backup.postgres.session import Connection, translated
 from edurise_backup.recovery.rescue.shapes import TableName, Wanted
 from edurise_backup.recovery.rescue.sides import named, raw
 
 _HINT = "write it as behind WHERE, with the table's columns; qualify what is not PostgreSQL's own: public.f(x)"
 _NOTHING = "nothing was changed"
+AS_IT_WAS = "the live database is as it was"
 _FORMS: tuple[LiteralString, ...] = (
     "SELECT 1 FROM {table} WHERE (\n{condition}\n) LIMIT 0",
     "SELECT ARRAY[\n{condition}\n]::pg_catalog.bool[] FROM {table} LIMIT 0",
@@ -68,18 +69,24 @@ def translated_change(error: psycopg.Error, what: str) -> BackupError:
     """Return our error for one that the server raised while we read or changed `what` in one transaction."""
     said = error.diag.message_primary or str(error).strip()
     detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-    if isinstance(error, errors.IntegrityError):
+    if isinstance(error, errors.IntegrityError | errors.DataError):
         return ConflictError(
             f"rows of {what} do not fit what is here: {said}{detail}",
-            safe="the live database is as it was",
+            safe=AS_IT_WAS,
             hint="bring back the other rows too, or import the table as a new schema and choose by hand",
         )
     if isinstance(error, errors.DuplicateObject | errors.DuplicateTable | errors.DuplicateSchema):
-        return ConflictError(f"{said}", safe="the live database is as it was", hint="look at it again, then plan anew")
-    found = translated(error, what)
-    found.safe = "the live database is as it was"
+        return ConflictError(said, safe=AS_IT_WAS, hint="look at what is there, then plan anew")
     if isinstance(error, errors.InsufficientPrivilege):
-        found.hint = "the role must own the table (or be its superuser) and see all of its rows (BYPASSRLS)"
+        return SourceError(
+            f"the role may not do this with {what}: {said}",
+            safe=AS_IT_WAS,
+            hint="the role must own the tables that are changed, and see all of their rows (BYPASSRLS)",
+        )
+    found = translated(error, what)
+    if type(found) is SourceError:
+        found = SourceError(f"the work on {what} failed: {said}{detail}")
+    found.safe = AS_IT_WAS
     return found
 
 

@@ -21,7 +21,7 @@ from edurise_backup.postgres.session import Connection, close_quietly, fetch, re
 from edurise_backup.postgres.tools import Tools
 from edurise_backup.recovery.rescue.changing import Change, change_all
 from edurise_backup.recovery.rescue.comparison import LOCK_TIMEOUT, Pair, TableComparison, compare_pair, read_pairs
-from edurise_backup.recovery.rescue.conditions import said_of_table
+from edurise_backup.recovery.rescue.conditions import AS_IT_WAS, said_of_table
 from edurise_backup.recovery.rescue.creating import Structure, dump_structure, fill, run_script, set_sequence
 from edurise_backup.recovery.rescue.loading import Loader, analyse
 from edurise_backup.recovery.rescue.plan import Options, RescuePlan, TablePlan
@@ -30,7 +30,7 @@ from edurise_backup.recovery.rescue.reading_shapes import table_shape
 from edurise_backup.recovery.rescue.sequences import Advanced, advance
 from edurise_backup.recovery.rescue.shapes import TableName, Wanted
 from edurise_backup.recovery.rescue.sides import relation
-from edurise_backup.recovery.rescue.transaction import AS_IT_WAS, live_transaction
+from edurise_backup.recovery.rescue.transaction import live_transaction
 from edurise_backup.recovery.rescue.triggers import check_role, switch_off, switch_on
 
 
@@ -154,9 +154,17 @@ class _Merge:
             self._phase("making indexes and constraints")
             run_script(self._here, structure.after)
             for pair in self.creations():
-                for sequence in pair.match.there.sequences:
-                    set_sequence(self._there, self._here, sequence)
+                advanced += self._number(pair)
         return advanced
+
+    def _number(self, pair: Pair) -> list[Advanced]:
+        """Let the sequences of a table that was made go on; those of others are only advanced."""
+        shape = pair.match.there
+        for sequence in shape.sequences:
+            if sequence.owned:
+                set_sequence(self._there, self._here, sequence)
+        shared = [advance(self._here, shape, sequence) for sequence in shape.sequences if not sequence.owned]
+        return [one for one in shared if one is not None]
 
     def _change_existing(self, plans: Sequence[TablePlan]) -> list[Advanced]:
         changes = []

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from edurise_backup.postgres.session import Connection, Row, fetch
+from edurise_backup.postgres.session import Connection, Row
 from edurise_backup.recovery.rescue.comparison import Pair
 from edurise_backup.recovery.rescue.conditions import said_of_table
 from edurise_backup.recovery.rescue.differences import Difference
+from edurise_backup.recovery.rescue.reading_shapes import has_table
 from edurise_backup.recovery.rescue.shapes import ForeignKey, TableName
 from edurise_backup.recovery.rescue.sides import Side, columns_of, limited, named, raw
 
@@ -68,8 +69,7 @@ class ParentCheck:
         ]
 
     def _without_parent_here(self, foreign: ForeignKey, values: list[Row]) -> list[Row]:
-        there = fetch(self._here, "SELECT pg_catalog.to_regclass(%s) IS NULL", [_quoted(foreign.parent)])
-        if there[0][0]:
+        if not has_table(self._here, foreign.parent):
             return values
         parent = sql.SQL("{} AS t").format(named(foreign.parent))
         return self._here.execute(_missing(foreign, values, parent)).fetchall()
@@ -159,7 +159,3 @@ class ChildCheck:
 
 def _example(names: Sequence[str], values: Row) -> str:
     return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
-
-
-def _quoted(table: TableName) -> str:
-    return ".".join('"' + part.replace('"', '""') + '"' for part in table)

@@ -27,7 +27,7 @@ from edurise_backup.recovery.rescue.conditions import said_of_table
 from edurise_backup.recovery.rescue.differences import Difference
 from edurise_backup.recovery.rescue.parents import ChildCheck, ParentCheck
 from edurise_backup.recovery.rescue.plan import Options, RescuePlan, TablePlan
-from edurise_backup.recovery.rescue.reading_shapes import has_schema, missing_types
+from edurise_backup.recovery.rescue.reading_shapes import has_schema, missing_sequences, missing_types
 from edurise_backup.recovery.rescue.shapes import TableName, Wanted
 
 NOTHING_ELSE = Options()
@@ -135,7 +135,8 @@ def _missing(pair: Pair, here: Connection) -> list[str]:
     if pair.match.here is not None:
         return []
     with said_of_table(pair.wanted.table):
-        types = [f"the type {name}" for name in missing_types(here, pair.match.there)]
-        if not has_schema(here, pair.wanted.schema):
-            types.insert(0, f"the schema {pair.wanted.schema}")
-    return types
+        return [
+            *(f"the schema {name}" for name in [pair.wanted.schema] if not has_schema(here, name)),
+            *(f"the type {name}" for name in missing_types(here, pair.match.there)),
+            *(f"the sequence {name}" for name in missing_sequences(here, pair.match.there)),
+        ]

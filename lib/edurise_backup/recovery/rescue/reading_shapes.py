@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import cast
 
 from edurise_backup.errors import InputError
+from edurise_backup.postgres.names import exact_pattern
 from edurise_backup.postgres.session import Connection, Row, fetch
 from edurise_backup.recovery.rescue import shape_queries as queries
 from edurise_backup.recovery.rescue.shapes import (
@@ -60,8 +61,8 @@ def table_shape(connection: Connection, schema: str, table: str) -> TableShape |
 
 def partitions_of(connection: Connection, table: TableName) -> list[TableName]:
     """Return the partitions of a table, and theirs; raises psycopg.Error."""
-    quoted = ".".join('"' + part.replace('"', '""') + '"' for part in table)
-    return [TableName(str(schema), str(name)) for schema, name in fetch(connection, queries.PARTITIONS, [quoted])]
+    rows = fetch(connection, queries.PARTITIONS, [quoted(table)])
+    return [TableName(str(schema), str(name)) for schema, name in rows]
 
 
 def missing_types(connection: Connection, shape: TableShape) -> list[str]:
@@ -75,9 +76,30 @@ def missing_types(connection: Connection, shape: TableShape) -> list[str]:
     return [str(name) for (name,) in rows]
 
 
+def missing_sequences(connection: Connection, shape: TableShape) -> list[str]:
+    """Return the sequences that the table uses without owning them, and this database lacks; raises psycopg.Error."""
+    used = [quoted(TableName(one.schema, one.name)) for one in shape.sequences if not one.owned]
+    rows = fetch(
+        connection,
+        "SELECT name FROM pg_catalog.unnest(%s::text[]) name WHERE pg_catalog.to_regclass(name) IS NULL",
+        [used],
+    )
+    return [str(name) for (name,) in rows]
+
+
+def has_table(connection: Connection, table: TableName) -> bool:
+    """Return whether the database has a relation of this name; raises psycopg.Error."""
+    return bool(fetch(connection, "SELECT pg_catalog.to_regclass(%s) IS NOT NULL", [quoted(table)])[0][0])
+
+
 def has_schema(connection: Connection, schema: str) -> bool:
     """Return whether the database has a schema of this name; raises psycopg.Error."""
     return bool(fetch(connection, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", [schema]))
+
+
+def quoted(table: TableName) -> str:
+    """Return the name as the server reads it."""
+    return exact_pattern(table.schema, table.name)
 
 
 def _column(row: Row) -> Column:
@@ -122,8 +144,9 @@ def _foreign_key(row: Row) -> ForeignKey:
 
 
 def _sequence(row: Row) -> NumberSequence:
-    schema, name, column, *numbers = row
-    return NumberSequence(str(schema), str(name), str(column), *cast("list[int]", numbers))
+    schema, name, column, *numbers, owned = row
+    increment, lowest, highest, cache = cast("list[int]", numbers)
+    return NumberSequence(str(schema), str(name), str(column), increment, lowest, highest, cache, bool(owned))
 
 
 def _texts(value: object) -> tuple[str, ...]:

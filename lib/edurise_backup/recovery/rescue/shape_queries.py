@@ -85,7 +85,11 @@ ORDER BY n.nspname::text COLLATE "C", c.relname::text COLLATE "C", t.tgname::tex
 """
 
 SEQUENCES = """
-SELECT n.nspname::text, s.relname::text, a.attname::text, q.seqincrement, q.seqmin, q.seqmax, q.seqcache
+SELECT n.nspname::text, s.relname::text, a.attname::text, q.seqincrement, q.seqmin, q.seqmax, q.seqcache,
+       EXISTS (SELECT FROM pg_catalog.pg_depend o
+               WHERE o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.objid = s.oid
+                 AND o.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.refobjid = a.attrelid
+                 AND o.deptype IN ('a', 'i'))
 FROM (SELECT d.objid AS sequence, d.refobjsubid AS number FROM pg_catalog.pg_depend d
       WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i')
         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = %s::bigint::oid

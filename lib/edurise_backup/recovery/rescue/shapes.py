@@ -109,6 +109,8 @@ class NumberSequence:
     lowest: int
     highest: int
     cache: int
+    owned: bool
+    """Whether it comes and goes with the table."""
 
 
 @dataclass(frozen=True, slots=True)

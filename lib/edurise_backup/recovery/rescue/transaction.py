@@ -13,8 +13,6 @@ from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.session import Connection, close_quietly, writing_session
 from edurise_backup.recovery.rescue.conditions import translated_change
 
-AS_IT_WAS = "the live database is as it was"
-
 
 @contextmanager
 def live_transaction(live: Address, lock_timeout: timedelta) -> Iterator[Connection]:

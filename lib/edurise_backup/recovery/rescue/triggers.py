@@ -12,7 +12,7 @@ from psycopg import sql
 
 from edurise_backup.errors import InputError, ProofError
 from edurise_backup.postgres.session import Connection, fetch
-from edurise_backup.recovery.rescue.conditions import said_of_table
+from edurise_backup.recovery.rescue.conditions import AS_IT_WAS, said_of_table
 from edurise_backup.recovery.rescue.reading_shapes import table_shape
 from edurise_backup.recovery.rescue.shapes import TableShape, Trigger
 from edurise_backup.recovery.rescue.sides import named
@@ -45,7 +45,7 @@ def switch_on(connection: Connection, shape: TableShape) -> None:
     if now is None or now.triggers != shape.triggers:
         raise ProofError(
             f"the triggers of {shape.table} are not as they were",
-            safe="the live database is as it was",
+            safe=AS_IT_WAS,
             hint="look whether an event trigger changes them",
         )
 
