@@ -73,7 +73,7 @@ def test_a_connection_that_is_lost_at_any_point_leaves_everything_as_it_was(mome
     backends = sql.SQL(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid()"
     ).format(both.live.database)
-    for after in range(2, 40, 3):
+    for after in range(2, 40, 5):
         with pytest.raises(UnreachableError):
             both.apply(plan, progress=Scissors(after, cut=lambda: execute(both.live, backends)))
         assert state(both) == before

@@ -12,7 +12,7 @@ from edurise_backup.recovery.rescue.shapes import Wanted
 from tests.support.rescue import MakeMoments, Moments
 
 QUICK = settings(
-    max_examples=30,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     database=None,

@@ -114,7 +114,7 @@ def test_tables_are_equal_again_whatever_was_done_to_them(moments: MakeMoments) 
     both = moments("SELECT 1")
 
     @settings(
-        max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
     )
     @given(cases("one"), cases("two"))
     def check(one: Case, two: Case) -> None:

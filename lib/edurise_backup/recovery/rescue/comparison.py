@@ -9,18 +9,15 @@ from datetime import timedelta
 
 from psycopg import sql
 
-from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.ports import Progress
 from edurise_backup.postgres.connection import Address
-from edurise_backup.postgres.session import Connection, close_quietly, reading_session
-from edurise_backup.recovery.rescue.conditions import check_condition, said_of_condition, said_of_table
+from edurise_backup.recovery.rescue.conditions import said_of_condition, said_of_table
 from edurise_backup.recovery.rescue.differences import Difference, Kind, differences
-from edurise_backup.recovery.rescue.matching import TableMatch, match_shapes
-from edurise_backup.recovery.rescue.reading_shapes import partitions_of, table_shape
+from edurise_backup.recovery.rescue.matching import TableMatch
+from edurise_backup.recovery.rescue.pairs import LOCK_TIMEOUT, Pair, read_pairs, reading_both
 from edurise_backup.recovery.rescue.shapes import Wanted
 from edurise_backup.recovery.rescue.sides import Side, columns_of, digest
 
-LOCK_TIMEOUT = timedelta(seconds=5)
 _SAMPLES = 10
 _SHOWN = 200
 
@@ -63,17 +60,6 @@ class Comparison:
         return not any(table.only_there or table.only_here or table.changed for table in self.tables)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A table of both databases with what was asked of it."""
-
-    wanted: Wanted
-    match: TableMatch
-    there: Side
-    here: Side | None
-    """None: the table does not exist here."""
-
-
 def compare(
     sandbox: Address,
     live: Address,
@@ -87,56 +73,9 @@ def compare(
     Raises InputError (a condition, names), NotFoundError, SourceError (rights),
     TransientError (locked), UnreachableError, CancelledError.
     """
-    there = reading_session(sandbox, sandbox.database, lock_timeout=lock_timeout)
-    try:
-        here = reading_session(live, live.database, lock_timeout=lock_timeout)
-        try:
-            pairs = read_pairs(there, here, tables)
-            return Comparison(tuple(compare_pair(pair, progress=progress) for pair in pairs))
-        finally:
-            close_quietly(here)
-    finally:
-        close_quietly(there)
-
-
-def read_pairs(there: Connection, here: Connection, tables: Sequence[Wanted]) -> list[Pair]:
-    """Return the tables with their matches, conditions checked; raises InputError, NotFoundError, SourceError."""
-    if not tables or len({wanted.table for wanted in tables}) < len(tables):
-        raise InputError("name one table or more, each once", safe="nothing was changed")
-    pairs = []
-    for wanted in tables:
-        with said_of_table(wanted.table):
-            pairs.append(_read_pair(there, here, wanted))
-    _check_partitions(there, pairs)
-    return pairs
-
-
-def _read_pair(there: Connection, here: Connection, wanted: Wanted) -> Pair:
-    theirs = table_shape(there, *wanted.table)
-    if theirs is None:
-        raise NotFoundError(
-            f"there was no table {wanted.table} at that moment",
-            safe="nothing was changed",
-            hint="check the name (it is case-sensitive), or choose another moment",
-        )
-    ours = table_shape(here, *wanted.table)
-    for connection, shape in ((there, theirs), (here, ours)):
-        if shape is not None:
-            check_condition(connection, wanted)
-    match = match_shapes(theirs, ours)
-    return Pair(wanted, match, Side(there, theirs, match), Side(here, ours, match) if ours is not None else None)
-
-
-def _check_partitions(there: Connection, pairs: Sequence[Pair]) -> None:
-    names = {pair.wanted.table for pair in pairs}
-    for pair in pairs:
-        twice = names.intersection(partitions_of(there, pair.wanted.table)) if pair.match.there.partitioned else set()
-        if twice:
-            raise InputError(
-                f"{min(twice)} is a partition of {pair.wanted.table}",
-                safe="nothing was changed",
-                hint="name the partitioned table only",
-            )
+    with reading_both(sandbox, live, lock_timeout) as (there, here):
+        pairs = read_pairs(there, here, tables)
+        return Comparison(tuple(compare_pair(pair, progress=progress) for pair in pairs))
 
 
 def visit_differences(pair: Pair, visits: Sequence[Visit], *, progress: Progress | None) -> None:

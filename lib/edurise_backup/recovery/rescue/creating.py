@@ -16,8 +16,8 @@ from edurise_backup.postgres.names import exact_pattern
 from edurise_backup.postgres.programs import Program
 from edurise_backup.postgres.session import Connection
 from edurise_backup.postgres.tools import Tools
-from edurise_backup.recovery.rescue.comparison import Pair
 from edurise_backup.recovery.rescue.loading import carry, identifiers
+from edurise_backup.recovery.rescue.pairs import Pair
 from edurise_backup.recovery.rescue.reading_shapes import partitions_of
 from edurise_backup.recovery.rescue.shapes import NumberSequence
 from edurise_backup.recovery.rescue.sides import columns_of, limited, named

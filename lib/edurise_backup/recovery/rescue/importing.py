@@ -17,9 +17,9 @@ from edurise_backup.errors import InputError, NotFoundError, ProofError
 from edurise_backup.ports import Progress
 from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.session import Connection, close_quietly, reading_session
-from edurise_backup.recovery.rescue.comparison import LOCK_TIMEOUT
 from edurise_backup.recovery.rescue.conditions import AS_IT_WAS, check_condition, said_of_condition, said_of_table
 from edurise_backup.recovery.rescue.loading import carry, identifiers
+from edurise_backup.recovery.rescue.pairs import LOCK_TIMEOUT
 from edurise_backup.recovery.rescue.reading_shapes import missing_types, table_shape
 from edurise_backup.recovery.rescue.shapes import TableName, TableShape, Wanted
 from edurise_backup.recovery.rescue.sides import columns_of, digest, limited, named, raw, relation

@@ -9,9 +9,9 @@ from psycopg import sql
 
 from edurise_backup.ports import Buffer, Progress
 from edurise_backup.postgres.session import Connection
-from edurise_backup.recovery.rescue.comparison import Pair
 from edurise_backup.recovery.rescue.conditions import said_of_table
 from edurise_backup.recovery.rescue.differences import Difference
+from edurise_backup.recovery.rescue.pairs import Pair
 from edurise_backup.recovery.rescue.sides import columns_of, named
 
 _BLOCK = 1 << 16

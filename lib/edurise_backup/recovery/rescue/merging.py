@@ -20,10 +20,11 @@ from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.session import Connection, close_quietly, fetch, reading_session, set_all
 from edurise_backup.postgres.tools import Tools
 from edurise_backup.recovery.rescue.changing import Change, change_all
-from edurise_backup.recovery.rescue.comparison import LOCK_TIMEOUT, Pair, TableComparison, compare_pair, read_pairs
+from edurise_backup.recovery.rescue.comparison import TableComparison, compare_pair
 from edurise_backup.recovery.rescue.conditions import AS_IT_WAS, said_of_table
 from edurise_backup.recovery.rescue.creating import Structure, dump_structure, fill, run_script, set_sequence
 from edurise_backup.recovery.rescue.loading import Loader, analyse
+from edurise_backup.recovery.rescue.pairs import LOCK_TIMEOUT, Pair, read_pairs
 from edurise_backup.recovery.rescue.plan import Options, RescuePlan, TablePlan
 from edurise_backup.recovery.rescue.planning import NOTHING_ELSE, plan_pairs
 from edurise_backup.recovery.rescue.reading_shapes import table_shape

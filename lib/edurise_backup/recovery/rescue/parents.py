@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from edurise_backup.postgres.session import Connection, Row
-from edurise_backup.recovery.rescue.comparison import Pair
 from edurise_backup.recovery.rescue.conditions import said_of_table
 from edurise_backup.recovery.rescue.differences import Difference
+from edurise_backup.recovery.rescue.pairs import Pair
 from edurise_backup.recovery.rescue.reading_shapes import has_table
 from edurise_backup.recovery.rescue.shapes import ForeignKey, TableName
 from edurise_backup.recovery.rescue.sides import Side, columns_of, limited, named, raw

@@ -15,17 +15,12 @@ import msgspec
 
 from edurise_backup.ports import Progress
 from edurise_backup.postgres.connection import Address
-from edurise_backup.postgres.session import Connection, close_quietly, reading_session
-from edurise_backup.recovery.rescue.comparison import (
-    LOCK_TIMEOUT,
-    Pair,
-    Visit,
-    compare_pair,
-    read_pairs,
-)
+from edurise_backup.postgres.session import Connection
+from edurise_backup.recovery.rescue.comparison import Visit, compare_pair
 from edurise_backup.recovery.rescue.conditions import said_of_table
 from edurise_backup.recovery.rescue.differences import Difference
-from edurise_backup.recovery.rescue.parents import ChildCheck, ParentCheck
+from edurise_backup.recovery.rescue.pairs import LOCK_TIMEOUT, Pair, read_pairs, reading_both
+from edurise_backup.recovery.rescue.parents import ChildCheck, ParentCheck, Violation
 from edurise_backup.recovery.rescue.plan import Options, RescuePlan, TablePlan
 from edurise_backup.recovery.rescue.reading_shapes import has_schema, missing_sequences, missing_types
 from edurise_backup.recovery.rescue.shapes import TableName, Wanted
@@ -43,15 +38,8 @@ def plan_rescue(
     progress: Progress | None = None,
 ) -> RescuePlan:
     """Return what `merge` would do; nothing is written. Raises what `comparison.compare` raises."""
-    there = reading_session(sandbox, sandbox.database, lock_timeout=lock_timeout)
-    try:
-        here = reading_session(live, live.database, lock_timeout=lock_timeout)
-        try:
-            return plan_pairs(read_pairs(there, here, tables), here, options=options, progress=progress)
-        finally:
-            close_quietly(here)
-    finally:
-        close_quietly(there)
+    with reading_both(sandbox, live, lock_timeout) as (there, here):
+        return plan_pairs(read_pairs(there, here, tables), here, options=options, progress=progress)
 
 
 def plan_pairs(
@@ -67,9 +55,10 @@ def plan_pairs(
     total = hashlib.sha256(msgspec.json.encode(options))
     plans = []
     for pair in parents_first(pairs):
-        plan, content = _plan_pair(pair, by_name, here, options, (loaders or {}).get(pair.wanted.table), progress)
-        plans.append(plan)
-        total.update(content)
+        watch = _Watch(pair, by_name, here, options, (loaders or {}).get(pair.wanted.table))
+        comparison = compare_pair(pair, [watch.visit], progress=progress)
+        plans.append(TablePlan(pair.wanted, comparison, options, watch.violations(), tuple(_missing(pair, here))))
+        total.update(watch.content.digest())
     return RescuePlan(tuple(plans), options, total.hexdigest())
 
 
@@ -96,39 +85,34 @@ def _parents(pair: Pair) -> set[TableName]:
     return {foreign.parent for foreign in pair.match.target.foreign_keys}
 
 
-def _plan_pair(
-    pair: Pair,
-    pairs: Mapping[TableName, Pair],
-    here: Connection,
-    options: Options,
-    loader: Visit | None,
-    progress: Progress | None,
-) -> tuple[TablePlan, bytes]:
-    match = pair.match
-    content = hashlib.sha256(msgspec.json.encode((pair.wanted, match.there, match.here)))
-    parents = ParentCheck(pair, pairs, here=here)
-    children = ChildCheck(pair, pairs.__contains__)
+class _Watch:
+    """Sums up what would be done to a table, and looks for foreign keys that would not hold."""
 
-    def visit(batch: list[Difference]) -> None:
-        done = [one for one in batch if acts(one, pair, options)]
+    def __init__(
+        self, pair: Pair, pairs: Mapping[TableName, Pair], here: Connection, options: Options, loader: Visit | None
+    ) -> None:
+        self._pair = pair
+        self._options = options
+        self._loader = loader
+        self._parents = ParentCheck(pair, pairs, here=here)
+        self._children = ChildCheck(pair, pairs.__contains__)
+        self.content = hashlib.sha256(msgspec.json.encode((pair.wanted, pair.match.there, pair.match.here)))
+
+    def visit(self, batch: list[Difference]) -> None:
+        """Take some of what differs; raises psycopg.Error, and what the loader raises."""
+        done = [one for one in batch if acts(one, self._pair, self._options)]
         for one in done:
-            content.update(msgspec.json.encode(one))
+            self.content.update(msgspec.json.encode(one))
         if coming := [one for one in done if one.kind != "only here"]:
-            parents.visit(coming)
+            self._parents.visit(coming)
         if going := [one for one in done if one.kind == "only here"]:
-            children.visit(going)
-        if loader is not None and done:
-            loader(done)
+            self._children.visit(going)
+        if self._loader is not None and done:
+            self._loader(done)
 
-    comparison = compare_pair(pair, [visit], progress=progress)
-    plan = TablePlan(
-        wanted=pair.wanted,
-        comparison=comparison,
-        options=options,
-        violations=(*parents.violations(), *children.violations()),
-        missing=tuple(_missing(pair, here)),
-    )
-    return plan, content.digest()
+    def violations(self) -> tuple[Violation, ...]:
+        """Return the foreign keys that would not hold."""
+        return (*self._parents.violations(), *self._children.violations())
 
 
 def _missing(pair: Pair, here: Connection) -> list[str]:
