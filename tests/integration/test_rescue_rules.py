@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
+import msgspec
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -13,7 +15,7 @@ from edurise_backup.postgres.server import Server
 from edurise_backup.recovery.rescue.merging import merge
 from edurise_backup.recovery.rescue.shapes import Wanted
 from tests.support.postgres import drop_database, execute
-from tests.support.rescue import MakeMoments
+from tests.support.rescue import MakeMoments, Scissors
 
 
 def test_rows_that_a_foreign_key_would_change_elsewhere_are_a_conflict(moments: MakeMoments) -> None:
@@ -121,6 +123,40 @@ def test_a_role_that_checks_no_foreign_keys_is_refused(moments: MakeMoments) -> 
     both.happens(f'ALTER DATABASE "{both.live.database}" SET session_replication_role = replica')
     with pytest.raises(InputError, match="session_replication_role"):
         both.apply(plan)
+
+
+def test_a_plan_reads_as_what_will_happen(moments: MakeMoments) -> None:
+    both = moments(
+        "CREATE TABLE a (id serial PRIMARY KEY, v text, w text GENERATED ALWAYS AS (upper(v)) STORED);"
+        "INSERT INTO a (v) SELECT 'v' FROM generate_series(1, 9);"
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE TRIGGER noted BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION f();"
+    )
+    both.happens("DELETE FROM a WHERE id < 4", "UPDATE a SET v = 'x' WHERE id > 7", "INSERT INTO a (v) VALUES ('new')")
+    plan = both.plan(Wanted("public", "a", "id > 1"), changed=True)
+    assert plan.lines() == [
+        "public.a where id > 1: insert 2, update 2, delete 0",
+        "  Columns that get their values back: v (2).",
+        "  Not touched: 1 rows that are only here stay: deleting was not asked for.",
+        "  Triggers that would fire and are off meanwhile: noted on public.a.",
+        "  Sequences that are advanced where they stand lower: public.a_id_seq.",
+        "  Generated columns are computed here: w.",
+    ]
+    assert msgspec.json.decode(msgspec.json.encode(plan))["hash"] == plan.hash
+
+
+def test_somebody_who_writes_meanwhile_waits_and_somebody_who_reads_does_not(moments: MakeMoments) -> None:
+    both = moments("CREATE TABLE a (id integer PRIMARY KEY, v text); INSERT INTO a VALUES (1, 'v');")
+    both.happens("DELETE FROM a")
+    plan, seen = both.plan("a"), []
+
+    def look() -> None:
+        seen.append(both.rows("SELECT count(*) FROM a"))
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            both.rows("SET lock_timeout = 20; INSERT INTO a VALUES (2, 'meanwhile') RETURNING id")
+
+    both.apply(plan, progress=Scissors(5, cut=look))
+    assert (seen, both.rows("SELECT id FROM a")) == ([[(0,)]], [(1,)])
 
 
 def test_the_live_database_is_no_sandbox_of_itself(moments: MakeMoments) -> None:

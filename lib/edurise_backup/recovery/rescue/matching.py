@@ -118,7 +118,7 @@ def _key_notes(there: TableShape, here: TableShape | None, key: Key) -> Iterator
 
 def _shape_notes(there: TableShape, here: TableShape | None) -> Iterator[str]:
     if here is None:
-        yield "The table does not exist here: it is made again as it was."
+        yield "The table does not exist here: it is made again as it was, but not views of it, nor its publications."
         for foreign in there.referenced_by:
             if foreign.child != there.table:
                 yield (
