@@ -6,6 +6,7 @@ import os
 
 pytest_plugins = [
     "tests.support.postgres",
+    "tests.support.rescue",
     "tests.support.catalog",
     "tests.support.s3_servers",
     "tests.support.locking_server",

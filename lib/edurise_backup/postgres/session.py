@@ -57,13 +57,34 @@ def reading_session(
         connection.read_only = True
         if snapshot is not None:
             connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
-        set_all(connection, _NOTATION | {"lock_timeout": f"{int(lock_timeout.total_seconds() * 1000)}ms"})
-        known = fetch(connection, "SELECT name FROM pg_settings WHERE name = ANY (%s)", [list(_NO_LIMITS)])
-        set_all(connection, {str(name): "0" for (name,) in known})
+        _settle(connection, lock_timeout)
     except psycopg.Error as error:
         connection.close()
         raise translated(error, f"the database {database}") from error
     return connection
+
+
+def writing_session(address: Address, database: str, *, lock_timeout: timedelta) -> Connection:
+    """Return a session in a transaction that may write, in the notation of `reading_session`.
+
+    Each statement sees what was committed before it. Raises UnreachableError,
+    and what `translated` makes of the server's errors.
+    """
+    connection = connect(address, database=database)
+    try:
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.read_only = False
+        _settle(connection, lock_timeout)
+    except psycopg.Error as error:
+        connection.close()
+        raise translated(error, f"the database {database}") from error
+    return connection
+
+
+def _settle(connection: Connection, lock_timeout: timedelta) -> None:
+    set_all(connection, _NOTATION | {"lock_timeout": f"{int(lock_timeout.total_seconds() * 1000)}ms"})
+    known = fetch(connection, "SELECT name FROM pg_settings WHERE name = ANY (%s)", [list(_NO_LIMITS)])
+    set_all(connection, {str(name): "0" for (name,) in known})
 
 
 def set_all(connection: Connection, settings: dict[str, str]) -> None:
