@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,6 +24,7 @@ from edurise_backup.errors import BackupError, InputError, NotFoundError, Transi
 from edurise_backup.model.audit import Outcome
 from edurise_backup.model.jobs import BackupType, JobId, RecoveryTarget
 from edurise_backup.model.people import Actor, Permission
+from edurise_backup.operations.point_in_time import queue_recovery_to
 from edurise_backup.operations.secrets import authorization, prefect_credential
 from reports import parse_period
 
@@ -121,6 +123,16 @@ class Actions:
                 "buckets": target.buckets.value,
             },
             host=host,
+        )
+
+    def recover_to(self, source: str, moment: str, directory: str) -> Launched:
+        """Queue a recovery of a cluster to a moment and start its run; raises InputError, else as `back_up`."""
+        return self._launch(
+            Permission.RESTORE,
+            "recovery",
+            "recover-to",
+            lambda: queue_recovery_to(moment, Path(directory), source=source, settings=self._settings),
+            {"source": source, "moment": moment, "directory": directory},
         )
 
     def check(self, budget: str) -> Launched:

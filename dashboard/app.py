@@ -22,6 +22,7 @@ PAGES = {
         st.Page("views/overview.py", title="Overview", icon=":material/dashboard:", default=True),
         st.Page("views/activity.py", title="Activity", icon=":material/history:"),
         st.Page("views/alarms.py", title="Alarms", icon=":material/notifications:"),
+        st.Page("views/moments.py", title="Point in time", icon=":material/schedule:"),
         st.Page("views/repository.py", title="Repository", icon=":material/inventory_2:"),
         st.Page("views/schedules.py", title="Schedules and policies", icon=":material/event_repeat:"),
         st.Page("views/retention.py", title="Retention", icon=":material/event_repeat:"),

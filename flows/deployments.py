@@ -21,6 +21,7 @@ from flows.check import check
 from flows.copies import copy
 from flows.prune import prune
 from flows.recover import recover
+from flows.recover_to import recover_to
 from flows.report import report
 from flows.retain import retain
 from flows.scheduled import scheduled
@@ -69,6 +70,13 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
         description="Bring a backup back into fresh databases and a fresh directory, and prove it.",
         tags=("edurise", "recover"),
         parameters=MappingProxyType({"database_suffix": "_restored"}),
+    ),
+    Deployment(
+        flow=recover_to,
+        entrypoint="flows.recover_to.recover_to",
+        description="Bring a cluster back into a fresh directory as it was at a moment, and prove it.",
+        tags=("edurise", "recover"),
+        parameters=MappingProxyType({"moment": "latest"}),
     ),
     Deployment(
         flow=check,

@@ -115,6 +115,7 @@ def commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
             *("--server.fileWatcherType", "none", "--client.toolbarMode", "minimal"),
         ],
         "watch": [sys.executable, "-m", "flows.watch"],
+        "wal": [sys.executable, "-m", "edurise_backup", "wal", "receive", "--stay"],
         "metrics": [
             *(sys.executable, "-m", "edurise_backup", "metrics", "--quiet"),
             *("--serve", f"{LOOPBACK}:{environment['EDURISE_METRICS_PORT']}"),

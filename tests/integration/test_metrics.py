@@ -27,7 +27,9 @@ from edurise_backup.model.alarms import Alarm, AlarmKind, Severity
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus, Verdict
 from edurise_backup.model.maintenance import MaintenanceKind
 from edurise_backup.model.metrics import METRICS, Sample
-from edurise_backup.model.settings import CopySettings
+from edurise_backup.model.settings import ClusterSettings, CopySettings
+from edurise_backup.model.wal import Lsn, Timeline
+from edurise_backup.model.wal_status import WalState, WalStatus
 from edurise_backup.monitoring.metrics import metrics_served, metrics_text
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.metrics import MetricsReader, read_metrics
@@ -92,9 +94,16 @@ def test_a_full_catalog_gives_every_metric_with_the_right_value(catalog: Catalog
     settings = replace(settings, copies=(offsite,))
     known_copies(settings, catalog)
     catalog.stores.note_seen("offsite", Seen("id", 0, bytes=5))
+    settings = replace(settings, clusters=(ClusterSettings(name="main", url="postgresql://u@localhost/postgres"),))
+    catalog.wal.note(reception())
+    planted.backup(catalog.sessions, NOW - HOUR, kind=BackupType.CLUSTER, source="main")
     found = values(metrics_text(lambda: read_metrics(settings, catalog, NOW)))
     assert {
         ("edurise_up",): 1,
+        ("edurise_wal_exposure_seconds", "main"): 7,
+        ("edurise_wal_lag_bytes", "main"): 100,
+        ("edurise_wal_spool_bytes", "main"): 5,
+        ("edurise_wal_last_commit_timestamp_seconds", "main"): NOW.timestamp(),
         ("edurise_copy_lag_seconds", "offsite"): (timedelta(days=3) - timedelta(minutes=1)).total_seconds(),
         ("edurise_copy_restore_points", "offsite", "whole"): 0,
         ("edurise_copy_bytes", "offsite"): 5,
@@ -121,6 +130,30 @@ def test_a_full_catalog_gives_every_metric_with_the_right_value(catalog: Catalog
         ("edurise_clock_offset_seconds",): 0,
     }.items() <= found.items()
     assert {name for name, *_ in found} == {metric.sample_name for metric in METRICS}
+
+
+def reception() -> WalStatus:
+    """How the reception of a cluster's log stands."""
+    return WalStatus(
+        source="main",
+        system_identifier="7",
+        segment_size=16 * planted.MIB,
+        timeline=Timeline(1),
+        method="stream",
+        slot="edurise_backup_main",
+        host="tests",
+        pid=1,
+        started_at=NOW,
+        seen_at=NOW,
+        state=WalState.RECEIVING,
+        ship_seconds=30,
+        spool_limit_bytes=1000,
+        server_lsn=Lsn(300),
+        shipped_lsn=Lsn(200),
+        last_commit_at=NOW,
+        exposed_since=NOW - timedelta(seconds=7),
+        spool_bytes=5,
+    )
 
 
 def test_without_a_backup_the_exposure_is_without_end(catalog: Catalog, settings: Settings) -> None:

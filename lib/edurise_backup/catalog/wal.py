@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from edurise_backup.catalog.sessions import Connection, Sessions
 from edurise_backup.model.recovery_window import Stretch
-from edurise_backup.model.wal import format_lsn, parse_lsn
+from edurise_backup.model.wal import Lsn, format_lsn, parse_lsn
 from edurise_backup.model.wal_status import (
     Arrival,
     BaseBackup,
@@ -165,6 +165,18 @@ class WalCatalog:
                    WHERE b.source = %(source)s AND j.status IN ('completed', 'completed_with_warnings')
                      AND j.forgotten_at IS NULL AND j.missing_since IS NULL ORDER BY b.stop_lsn, b.stop_at"""
         return self._read(BaseBackup, query, source=source)
+
+    def oldest_needed(self, source: str, system: str, now: datetime) -> Lsn | None:
+        """Return from where on the log is needed: the start of the oldest base backup that is, or can be brought back."""
+        query = """SELECT min(b.start_lsn)::text FROM base_backups b JOIN backup_jobs j ON j.id = b.backup_id
+                   WHERE b.source = %s AND b.system_identifier = %s
+                     AND (j.forgotten_at IS NULL OR j.forgotten_until > %s)"""
+
+        def read(connection: Connection) -> Lsn | None:
+            row = connection.execute(query, (source, system, now)).fetchone()
+            return parse_lsn(str(row[0])) if row and row[0] is not None else None
+
+        return self._sessions.run(read)
 
     def known_bases(self) -> frozenset[tuple[UUID, str]]:
         """Return (backup, source) of every base backup that is written down."""

@@ -23,6 +23,7 @@ def receive(
     product: Product,
     sources: Sources = None,
     once: Annotated[bool, typer.Option("--once", help="Only ship what waits in the spool, and end.")] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="Wait for a signal where no cluster is configured.")] = False,
 ) -> int:
     """Receive the logs of clusters and bring them into the repository, until a signal comes.
 
@@ -41,6 +42,9 @@ def receive(
         product.output.result({"said": text}, printable(text), even_quiet=printable(text))
 
     with until_asked() as asked:
+        if stay and not any(one.wal.method != "off" for one in settings.clusters):
+            asked.wait()
+            return 0
         receive_until(settings, sources or (), asked, say=say)
     return 0
 

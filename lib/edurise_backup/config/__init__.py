@@ -91,6 +91,7 @@ class Settings:
             *(source.password(f"database {source.name}") for source in self.databases),
             *(source.recovery.password(f"database {source.name}, recovery") for source in self.databases),
             *(source.password(f"cluster {source.name}") for source in self.clusters),
+            *(source.recovery.password(f"cluster {source.name}, recovery") for source in self.clusters),
             *(SecretPlace(f"bucket {source.name}.access_key", file=source.access_key_file) for source in self.buckets),
             *(SecretPlace(f"bucket {source.name}.secret_key", file=source.secret_key_file) for source in self.buckets),
         )
@@ -178,6 +179,7 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
                 with_password(cluster, base),
                 data_directory=whole(cluster.data_directory),
                 bindir=whole(cluster.bindir),
+                recovery=with_password(cluster.recovery, base),
             )
             for cluster in found.cluster
         ),

@@ -118,6 +118,10 @@ def _check_secrets(found: Contents, path: Path, text: str) -> None:
             for number, one in enumerate(found.database)
         ),
         *((f"cluster[{number}].password", one.password(one.name)) for number, one in enumerate(found.cluster)),
+        *(
+            (f"cluster[{number}].recovery.password", one.recovery.password(f"{one.name}, recovery"))
+            for number, one in enumerate(found.cluster)
+        ),
         *((f"copy[{number}].password", one.password(one.name)) for number, one in enumerate(found.copy)),
     ]
     for key, place in owners:
@@ -127,9 +131,11 @@ def _check_secrets(found: Contents, path: Path, text: str) -> None:
 
 def _check_recovery(found: Contents, path: Path, text: str) -> None:
     """Raise ConfigError for a recovering role that is given a password and not named."""
-    for number, one in enumerate(found.database):
-        if not one.recovery.url and one.recovery != RecoveryRoleSettings():
-            raise _mistake(path, text, f"database[{number}].recovery.url", "the role that recovers is named by a URL")
+    roles = [(f"database[{number}]", one.recovery) for number, one in enumerate(found.database)]
+    roles += [(f"cluster[{number}]", one.recovery) for number, one in enumerate(found.cluster)]
+    for table, role in roles:
+        if not role.url and role != RecoveryRoleSettings():
+            raise _mistake(path, text, f"{table}.recovery.url", "the role that recovers is named by a URL")
 
 
 def _check_names(found: Contents, path: Path, text: str) -> None:

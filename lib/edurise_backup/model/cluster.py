@@ -85,6 +85,8 @@ class ClusterRecord(msgspec.Struct, kw_only=True, frozen=True):
     wal: list[str]
     """The segments from the start to the end, which lie in the backup's own pg_wal."""
     damaged: list[DamagedFile]
+    next_xid: int = 0
+    """Transactions from this number on began after the backup's checkpoint; 0: not recorded."""
     boot: str = ""
     """Of the machine, when the files were read on it; and since when the server ran there."""
     server_started: datetime | None = None

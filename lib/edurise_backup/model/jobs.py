@@ -210,6 +210,10 @@ class RecoveryTarget:
     """The one store to take the bytes from; empty: the nearest that has them whole."""
     buckets: BucketsTo = BucketsTo.FILES
     """Where buckets go; nothing in one is ever replaced or deleted."""
+    source: str = ""
+    """Of a recovery to a moment: the cluster."""
+    moment: str = ""
+    """Of a recovery to a moment: which, as `model.recovery_target` writes it."""
 
 
 @dataclass(frozen=True, slots=True)

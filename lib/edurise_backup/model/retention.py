@@ -15,9 +15,12 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from edurise_backup.errors import InputError
+from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.policy import FUTURE, Dated, RetentionPolicy, reasons_to_keep
 from edurise_backup.model.schedules import KeepRules, Schedule
 
+CLUSTER = f"{BackupType.CLUSTER.value}/"
+WINDOW = "the recovery window of the days begins with it"
 SCHEDULE_TAG = "schedule"
 """A backup that a schedule ran has the tag `schedule=ID` (or the schedule's name)."""
 _LONGEST = 365_000
@@ -197,7 +200,26 @@ def _by_policy(newest_first: Sequence[RestorePoint], policy: SeriesPolicy) -> di
         for point in newest_first:
             told = found[point.id]
             told += [short for reason in reasons[str(point.id)] if (short := _short(reason)) not in told]
+        for point in _window_begins(newest_first, one):
+            found[point.id].append(WINDOW)
     return found
+
+
+def _window_begins(newest_first: Sequence[RestorePoint], policy: RetentionPolicy) -> list[RestorePoint]:
+    """Return the base backups with which a recovery window of the policy's days begins: the newest before them.
+
+    A moment is brought back with the base backup before it: those within the days alone reach back less far.
+    """
+    if policy.within is None or not newest_first:
+        return []
+    edge = newest_first[0].moment - policy.within
+    begun: dict[str, RestorePoint] = {}
+    for point in newest_first:
+        if point.moment <= edge:
+            for source in point.sources:
+                if source.startswith(CLUSTER):
+                    begun.setdefault(source, point)
+    return list({point.id: point for point in begun.values()}.values())
 
 
 def _short(reason: str) -> str:

@@ -172,6 +172,8 @@ class ClusterSettings(PasswordSettings, frozen=True, forbid_unknown_fields=True,
     """The folder of the server's programs, for recoveries; found by themselves otherwise."""
     host: Host = ""
     wal: WalSettings = WalSettings()
+    recovery: RecoveryRoleSettings = RecoveryRoleSettings()
+    """Who brings tables back into the live databases; without a URL the role that backs up."""
 
 
 class FilesSettings(msgspec.Struct, Shared, frozen=True, forbid_unknown_fields=True, kw_only=True):

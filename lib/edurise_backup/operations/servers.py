@@ -29,11 +29,12 @@ def database_address(source: DatabaseSettings) -> Address:
     return _address(source, f"database {source.name}")
 
 
-def recovery_address(source: DatabaseSettings) -> Address:
-    """Return where databases of this source are brought back, and as which role; raises ConfigError."""
+def recovery_address(source: DatabaseSettings | ClusterSettings) -> Address:
+    """Return where databases (or tables) of this source are brought back, and as which role; raises ConfigError."""
+    kind = "cluster" if isinstance(source, ClusterSettings) else "database"
     if not source.recovery.url:
-        return database_address(source)
-    return _address(source.recovery, f"database {source.name}, recovery")
+        return _address(source, f"{kind} {source.name}")
+    return _address(source.recovery, f"{kind} {source.name}, recovery")
 
 
 def cluster_address(source: ClusterSettings) -> Address:

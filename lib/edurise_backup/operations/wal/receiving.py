@@ -41,6 +41,7 @@ _LOOK_EVERY = timedelta(seconds=2)
 _AGAIN = (1, 2, 5, 10, 30)
 """Seconds until a part that failed is tried again."""
 _SAMPLES = 600
+_TRIM_EVERY = timedelta(hours=1)
 _SAMPLE_EVERY = timedelta(minutes=10)
 """Which file is which table; what changes in between the log itself tells."""
 
@@ -101,10 +102,11 @@ class Reception:
             confirm=self._confirm,
             now=self._clock,
         )
-        self._received, self._sent, self._looked = _Pause(), _Pause(), _Pause()
+        self._received, self._sent, self._looked, self._trimmed = _Pause(), _Pause(), _Pause(), _Pause()
         self._first_unshipped: datetime | None = None
         self._looked_at: datetime | None = None
         self._sampled_at: datetime | None = None
+        self._trimmed_at = settings.around.clock()
         self._samples: list[Position] = []
         now = self._clock()
         self.status = WalStatus(
@@ -128,6 +130,7 @@ class Reception:
         now = self._clock()
         self._guarded("reception", self._received, now, self._keep_receiving)
         self._guarded("the server", self._looked, now, partial(self._look, now))
+        self._guarded("trimming", self._trimmed, now, partial(self._trim, now))
         shipped: Shipped | None = None
         if self._is_due(now) and self._sent.over(now):
             shipped = self._guarded("shipping", self._sent, now, self._ship)
@@ -236,6 +239,16 @@ class Reception:
             timeline=max((one.segment.timeline for one in shipped.arrivals), default=self.status.timeline),
         )
         return shipped
+
+    def _trim(self, now: datetime) -> None:
+        """Take away what retention has left no base backup for; only the receiver changes the archive."""
+        if now - self._trimmed_at < _TRIM_EVERY:
+            return
+        self._trimmed_at = now
+        system = self.status.system_identifier
+        needed = self._catalog.wal.oldest_needed(self.source.name, system, now)
+        if needed is not None and self._shipper.trim(needed):
+            self._catalog.wal.trimmed(self.source.name, system, needed // self.status.segment_size)
 
     def _tell(self, now: datetime) -> None:
         self.status = replace(

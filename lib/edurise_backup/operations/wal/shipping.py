@@ -91,6 +91,18 @@ class Shipper:
         shipped = {one.name: one.changed for one, _ in contents}
         return Shipped(published, tuple(arrivals), tuple(branches), shipped, len(whole) > AT_ONCE)
 
+    def trim(self, needed: Lsn) -> int:
+        """Take segments away that end before a position; histories stay for ever. Returns how many went."""
+        repository, archive = self._opened or self._begin()
+        archive.refresh()
+        names = [name for name, _ in archive.names() if _ends_before(name, needed, self._size)]
+        if names:
+            with repository.lock(at_once=True) as lock:
+                lock.tie(self._confirm)
+                archive.refresh()
+                archive.trim(names, lock)
+        return len(names)
+
     def told(self, shipped: Shipped) -> None:
         """The catalog knows of it: what the repository has goes from the spool."""
         self._spool.done(list(shipped.files))
@@ -136,3 +148,8 @@ class Shipper:
 
     def _is_new(self, waiting: Waiting) -> bool:
         return self._shipped.get(waiting.name) != waiting.changed
+
+
+def _ends_before(name: str, needed: Lsn, size: int) -> bool:
+    file = parse_wal_name(name, size)
+    return file is not None and file.segment is not None and file.segment.end(size) <= needed

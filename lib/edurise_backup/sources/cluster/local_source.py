@@ -161,6 +161,7 @@ class LocalCluster:
             tablespaces=spaces,
             wal=self._segments(control, stopped),
             damaged=list(self._damaged),
+            next_xid=control.next_xid,
             boot=_boot(),
             server_started=facts.started.astimezone(UTC),
         )

@@ -228,6 +228,7 @@ class StreamedCluster:
             tablespaces=spaces,
             wal=sorted(name for name in self._wal if not name.endswith(".history")),
             damaged=list(self._damaged),
+            next_xid=control.next_xid,
         )
 
     def _server_time(self) -> datetime:
