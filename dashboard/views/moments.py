@@ -99,7 +99,9 @@ def show_windows(found: Moments) -> None:
             "To": words.moment_text(window.end_at),
             "Positions": f"{format_lsn(window.begin_lsn)} to {format_lsn(window.end_lsn)}",
             "Base backups": len(window.bases),
-            "Then": "goes on" if window.broken_at is None else f"a segment is missing at {format_lsn(window.broken_at)}",
+            "Then": "goes on"
+            if window.broken_at is None
+            else f"a segment is missing at {format_lsn(window.broken_at)}",
         }
         for window in found.windows
     ]

@@ -96,7 +96,8 @@ def test_a_full_catalog_gives_every_metric_with_the_right_value(catalog: Catalog
     catalog.stores.note_seen("offsite", Seen("id", 0, bytes=5))
     settings = replace(settings, clusters=(ClusterSettings(name="main", url="postgresql://u@localhost/postgres"),))
     catalog.wal.note(reception())
-    planted.backup(catalog.sessions, NOW - HOUR, kind=BackupType.CLUSTER, source="main")
+    part = planted.part(BackupType.CLUSTER, "main")
+    planted.backup(catalog.sessions, NOW - HOUR, kind=BackupType.CLUSTER, parts=(part,), source="main")
     found = values(metrics_text(lambda: read_metrics(settings, catalog, NOW)))
     assert {
         ("edurise_up",): 1,

@@ -167,7 +167,7 @@ class WalCatalog:
         return self._read(BaseBackup, query, source=source)
 
     def oldest_needed(self, source: str, system: str, now: datetime) -> Lsn | None:
-        """Return from where on the log is needed: the start of the oldest base backup that is, or can be brought back."""
+        """Return from where on the log is needed: the start of the oldest base backup that can be brought back."""
         query = """SELECT min(b.start_lsn)::text FROM base_backups b JOIN backup_jobs j ON j.id = b.backup_id
                    WHERE b.source = %s AND b.system_identifier = %s
                      AND (j.forgotten_at IS NULL OR j.forgotten_until > %s)"""

@@ -25,7 +25,9 @@ Moment = Annotated[
 ]
 Before = Annotated[bool, typer.Option("--before", help="Just before it: not inclusive.")]
 TimelineWord = Annotated[str, typer.Option("--timeline", help="A number, `latest`, or `current`: the base backup's.")]
-Base = Annotated[str, typer.Option("--base", metavar="ID", help="The base backup to begin with; else the newest before.")]
+Base = Annotated[
+    str, typer.Option("--base", metavar="ID", help="The base backup to begin with; else the newest before.")
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -100,8 +102,8 @@ def recovered_text(done: RecoveryJob) -> str:
         [
             f"recovery {done.id} to {printable(moment)}: {done.status.value.replace('_', ' ')}, "
             f"proof {done.verification_status.value}",
-            f"{size(done.restored_bytes or 0)} restored to {printable(where)}; no server runs on it. It is a cluster of its "
-            "own now: give it its own archive, and take a base backup",
+            f"{size(done.restored_bytes or 0)} restored to {printable(where)}; no server runs on it. It is a "
+            "cluster of its own now: give it its own archive, and take a base backup",
             *(f"proved: {printable(check)}" for check in done.checks),
             *(f"warning: {printable(warning)}" for warning in done.warnings),
             *(f"differs: {printable(finding)}" for finding in done.findings),
@@ -112,5 +114,7 @@ def recovered_text(done: RecoveryJob) -> str:
 def _place(text: str) -> tuple[int, Path]:
     oid, sign, folder = text.partition("=")
     if not sign or not oid.isdecimal() or not folder:
-        raise InputError(f"{text!r} is no place of a tablespace", hint="write OID=DIRECTORY, for instance 16400=/srv/fast")
+        raise InputError(
+            f"{text!r} is no place of a tablespace", hint="write OID=DIRECTORY, for instance 16400=/srv/fast"
+        )
     return int(oid), Path(folder).absolute()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from edurise_backup.cli.recovering_to import Before, TimelineWord
 from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
+    from edurise_backup.operations.point_in_time.rescuing import Rescue
     from edurise_backup.recovery.rescue.shapes import Wanted
 
 
@@ -31,15 +33,19 @@ def rescue(
     timeline: TimelineWord = "latest",
     where: Annotated[str, typer.Option(help="Only rows that match this SQL condition (one table).")] = "",
     into_schema: Annotated[
-        str, typer.Option("--into-schema", metavar="NAME", help="Put the tables into a new schema; nothing else changes.")
+        str,
+        typer.Option("--into-schema", metavar="NAME", help="Into a new schema; nothing else changes."),
     ] = "",
     merge: Annotated[
         str, typer.Option("--merge", metavar="HASH", help="Merge by the plan that was shown, named by its hash.")
     ] = "",
-    changed: Annotated[bool, typer.Option("--changed", help="Put changed rows back, too, not only missing ones.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Put changed rows back, too.")] = False,
     delete_extra: Annotated[
         bool, typer.Option("--delete-extra", help="Delete rows that were not there at that moment.")
     ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", metavar="DIR", help="Where the sandbox goes: as large as the cluster.")
+    ] = None,
     triggers: Annotated[bool, typer.Option("--triggers", help="Leave the users' triggers on while merging.")] = False,
 ) -> int:
     """Show how tables differ from that moment, and what bringing them back would change; then do it, when asked.
@@ -60,7 +66,14 @@ def rescue(
     with product.output.progress() as progress:
         if not into_schema and not merge:
             done = operations.plan_rescue_from(
-                moment, wanted, database=database, source=source, options=options, settings=settings, progress=progress
+                moment,
+                wanted,
+                database=database,
+                source=source,
+                options=options,
+                folder=folder,
+                settings=settings,
+                progress=progress,
             )
         else:
             done = operations.rescue_from(
@@ -71,6 +84,7 @@ def rescue(
                 schema=into_schema,
                 expected=merge,
                 options=options,
+                folder=folder,
                 settings=settings,
                 progress=progress,
             )
@@ -83,14 +97,20 @@ def _wanted(text: str, where: str) -> Wanted:
 
     schema, sign, name = text.partition(".")
     if not sign or not schema or not name:
-        raise InputError(f"{text!r} is no table", safe="nothing was done", hint="write SCHEMA.TABLE, e.g. public.grades")
+        raise InputError(
+            f"{text!r} is no table", safe="nothing was done", hint="write SCHEMA.TABLE, e.g. public.grades"
+        )
     return Wanted(schema, name, where)
 
 
-def _lines(done) -> list[str]:  # type: ignore[no-untyped-def]
+def _lines(done: Rescue) -> list[str]:
     if done.plan is not None:
         lines = [printable(line) for line in done.plan.lines()]
-        end = "nothing was changed" if done.plan.obstacles else f"nothing was changed; do it with --merge {done.plan.hash}"
+        end = (
+            "nothing was changed"
+            if done.plan.obstacles
+            else f"nothing was changed; do it with --merge {done.plan.hash}"
+        )
         return [*lines, end]
     if done.merged is not None:
         return [

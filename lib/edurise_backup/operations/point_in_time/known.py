@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from edurise_backup.catalog.wal import WalCatalog
+from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.operations.clusters import record_in
 from edurise_backup.operations.point_in_time.choosing import Known
 from edurise_backup.operations.point_in_time.windows import windows_in
-from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.repository.repository import Repository
 
 _EVENTS = 10_000

@@ -238,5 +238,3 @@ def ended(job: RecoveryJob, done: RecoveredCluster) -> RecoveryJob:
         hint="recover to another moment or from another base backup (--base)" if findings else None,
         target_time=done.replayed.last_commit or job.target_time,
     )
-
-

@@ -6,6 +6,8 @@ else, and removed at the end. Nothing live changes before the plan was seen.
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from edurise_backup.operations.point_in_time.recovering import as_target, only_c
 from edurise_backup.operations.servers import recovery_address
 from edurise_backup.ports import Progress
 from edurise_backup.postgres.connection import Address, connect
-from edurise_backup.postgres.tools import find_tools
+from edurise_backup.postgres.tools import Tools, find_tools
 from edurise_backup.recovery.cluster.recovering import recovered_server
 from edurise_backup.recovery.rescue.importing import Imported, import_as_schema
 from edurise_backup.recovery.rescue.merging import Rescued, merge
@@ -108,10 +110,15 @@ def rescue_from(
         return Rescue(str(target), merged=merged)
 
 
-def _tools(cluster: ClusterSettings, live: Address):  # type: ignore[no-untyped-def]
+def _tools(cluster: ClusterSettings, live: Address) -> Tools:
     with connect(live, autocommit=True) as connection:
         major = connection.info.server_version // 10000
     return find_tools(major, bindir=Path(cluster.bindir) if cluster.bindir else None)
+
+
+def _default_folder(settings: Settings) -> Path:
+    """Return where a sandbox goes: as root the server runs as another user, who must be able to reach it."""
+    return Path("/var/tmp") if os.geteuid() == 0 else settings.data_directory  # noqa: S108  a folder of its own in it
 
 
 @contextmanager
@@ -120,9 +127,10 @@ def _sandbox(
 ) -> Iterator[tuple[ClusterSettings, Address]]:
     """Have the cluster as it was at a moment run beside, for nobody else; everything of it is removed at the end."""
     cluster = only_cluster(settings, source)
-    above = folder or settings.data_directory
+    above = folder or _default_folder(settings)
     above.mkdir(mode=0o700, parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix="sandbox-", dir=above))
+    place = Path(tempfile.mkdtemp(prefix="edurise-sandbox-", dir=above))
+    place.chmod(0o711)  # the server's user must get through; what is in it is for him alone
     try:
         with open_catalog(settings) as catalog:
             repository = opened_repository(settings)
@@ -141,10 +149,4 @@ def _sandbox(
                 ) as running:
                     yield cluster, running.address
     finally:
-        _remove(place)
-
-
-def _remove(place: Path) -> None:
-    import shutil
-
-    shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
