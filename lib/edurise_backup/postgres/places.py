@@ -20,7 +20,8 @@ from edurise_backup.model.database import Secret
 from edurise_backup.postgres.privileges import Account, identity
 from edurise_backup.postgres.tools import ServerBinaries
 
-_LOG = "server.log"
+LOG = "server.log"
+"""Of a server of ours, in its data directory."""
 _LOG_LIMIT = 10_000_000
 
 
@@ -106,11 +107,11 @@ def opened_directory(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def opened_log(data_directory: Path, account: Account) -> Iterator[int]:
+def opened_log(path: Path, account: Account) -> Iterator[int]:
     """Yield a descriptor of the server's log, for appending; a log that grew too long begins anew."""
-    with opened_directory(data_directory) as folder:
+    with opened_directory(path.parent) as folder:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        log = os.open(_LOG, flags, 0o600, dir_fd=folder)
+        log = os.open(path.name, flags, 0o600, dir_fd=folder)
     try:
         if os.fstat(log).st_size > _LOG_LIMIT:
             os.ftruncate(log, 0)
@@ -121,10 +122,10 @@ def opened_log(data_directory: Path, account: Account) -> Iterator[int]:
         os.close(log)
 
 
-def log_tail(data_directory: Path) -> str:
+def log_tail(path: Path) -> str:
     """Return the log's last lines as one, for an error message."""
     try:
-        with (data_directory / _LOG).open("rb") as file:
+        with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
             return _last_lines(file.read().decode("utf-8", "replace"))
     except OSError as error:

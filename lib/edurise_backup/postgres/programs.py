@@ -78,6 +78,11 @@ class Program:
             return False
         return True
 
+    @property
+    def running(self) -> bool:
+        """Whether the program has not ended yet."""
+        return self._process.poll() is None
+
     def finish(self) -> None:
         """Wait for the program's end; raises ToolError with its last words unless the exit status is 0."""
         if self._process.stdin is not None:

@@ -24,6 +24,7 @@ from edurise_backup.errors import ConfigError, ToolError
 from edurise_backup.model.database import Secret
 from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.places import (
+    LOG,
     free_port,
     log_tail,
     make_socket_folder,
@@ -55,9 +56,9 @@ class Server:
     """A PostgreSQL cluster in `data_directory`, made and run by us.
 
     `port=None` opens no TCP port, `port=0` takes a free one on 127.0.0.1.
-    `settings` are added to the server's own at each start. As a context
-    manager it is made when missing, started, and stopped at the end if it was
-    started here.
+    `settings` are added to the server's own at each start; its log is a file
+    in the data directory unless `log` says which. As a context manager it is
+    made when missing, started, and stopped at the end if it was started here.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Server:
         user: str = "postgres",
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
+        log: Path | None = None,
     ) -> None:
         self.data_directory = data_directory.absolute()
+        self._log = log or self.data_directory / LOG
         self.user = user
         self._password = password
         self.binaries = binaries
@@ -116,6 +119,12 @@ class Server:
 
         Raises ToolError with the log's last lines when it does not come up.
         """
+        self.launch()
+        self._wait_until_ready()
+        return self.address
+
+    def launch(self) -> None:
+        """Start the server unless it runs, and return as soon as it owns its directory: it may recover for hours."""
         with self._exclusive():
             if not self.initialised:
                 raise ConfigError(f"there is no cluster in {self.data_directory}")
@@ -123,8 +132,6 @@ class Server:
                 for attempt in range(3):
                     if self._launch(last=attempt == 2):
                         break
-        self._wait_until_ready()
-        return self.address
 
     def stop(self, *, fast: bool = True) -> None:
         """Shut the server down and wait for its end; `fast` ends open sessions first."""
@@ -192,7 +199,7 @@ class Server:
             "port": str(port),
             "unix_socket_directories": str(make_socket_folder(self.data_directory, account)),
         }
-        with opened_directory(self.data_directory) as data, opened_log(self.data_directory, account) as log:
+        with opened_directory(self.data_directory) as data, opened_log(self._log, account) as log:
             # the directory goes over as a descriptor: its parents may be closed to the server's user
             self._process = subprocess.Popen(
                 [
@@ -218,7 +225,7 @@ class Server:
     def _came_up_elsewhere(self, *, last: bool) -> bool:
         if self.running:  # somebody else was quicker
             return True
-        text = log_tail(self.data_directory)
+        text = log_tail(self._log)
         if last or self._port != 0 or "could not bind" not in text:
             raise ToolError(f"the server on {self.data_directory} did not start: {text}")
         return False
@@ -231,7 +238,7 @@ class Server:
                 return
             if postmaster is None:
                 self._reap()
-                raise ToolError(f"the server on {self.data_directory} ended: {log_tail(self.data_directory)}")
+                raise ToolError(f"the server on {self.data_directory} ended: {log_tail(self._log)}")
             if time.monotonic() > deadline:
                 raise ToolError(f"the server on {self.data_directory} is not ready after {_START_SECONDS} s")
             time.sleep(0.02)
