@@ -13,7 +13,7 @@ import pytest
 
 from edurise_backup import operations
 from edurise_backup.errors import ConflictError, InputError, NotFoundError
-from edurise_backup.model.jobs import JobStatus, Verdict
+from edurise_backup.model.jobs import JobStatus, RecoveryTarget, Verdict
 from edurise_backup.model.wal import Lsn, format_lsn, parse_lsn
 from edurise_backup.operations import point_in_time
 from edurise_backup.operations.point_in_time.rescuing import Options, Wanted
@@ -189,3 +189,16 @@ def test_a_table_that_was_dropped_comes_back_as_it_was_just_before(
     assert ask(server, "SELECT count(*), min(essay) FROM submissions") == [(500, "essay 1")]
     assert list(folder.iterdir()) == []
     ask(server, "DROP TABLE submissions")
+
+
+def test_a_full_set_brings_its_cluster_back_as_it_was_at_its_end(
+    tmp_path: Path, folder: Path, server: Server, catalog_database: Address
+) -> None:
+    product = configure_cluster(tmp_path / "product", server, catalog_database)
+    full = operations.create_backup("full", settings=product.settings)
+    expected = read_ledger(server.address)
+    done = operations.initiate_recovery(full.id, RecoveryTarget(str(folder / "all")), settings=product.settings)
+    assert done.verification_status is Verdict.PASSED, done
+    target = folder / "all" / "cluster" / SOURCE / "data"
+    with Server(target, binaries=server.binaries, password=server._password, settings={"fsync": "off"}) as again:
+        assert read_ledger(again.address) == expected

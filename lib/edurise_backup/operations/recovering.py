@@ -14,6 +14,7 @@ from edurise_backup.model.jobs import BackupType, BucketsTo, JobStatus, PartResu
 from edurise_backup.model.settings import DatabaseSettings
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.buckets import bucket_target, is_of_bucket
+from edurise_backup.operations.cluster_parts import bring_back_cluster
 from edurise_backup.operations.collection import database_folder
 from edurise_backup.operations.jobs import storable
 from edurise_backup.operations.recovery_target import (
@@ -109,6 +110,10 @@ class Recovery:
                     with self._failing_alone(f"the databases of {part.source}", progress):
                         self._databases(part, progress)
                     continue
+                if part.part is BackupType.CLUSTER:
+                    with self._failing_alone(f"the cluster {part.source}", progress):
+                        self._cluster(part, progress)
+                    continue
                 try:
                     if self._goes_back(part):
                         self._bucket(part, progress)
@@ -193,6 +198,16 @@ class Recovery:
         backed_up = database_address(settings)
         if self._done > done and (address.host, address.port) == (backed_up.host, backed_up.port):
             self._checks.append(f"{settings.name} backs up what was recovered, too, until it is dropped there")
+
+    def _cluster(self, part: PartResult, progress: Progress) -> None:
+        directory = part_directory(Path(self._target.directory), part)
+        tree = self._supply.tree_of(part)
+        done = bring_back_cluster(self._settings, self._repository, tree, part.source, directory, progress)
+        self._bytes += done.bytes
+        self._done += 1
+        self._warnings += done.problems
+        self._checks += [f"cluster {part.source}: {check}" for check in done.proof.checks]
+        self._findings += [f"cluster {part.source}: {finding}" for finding in done.proof.findings]
 
     def _tree(self, part: PartResult, progress: Progress, shared: ShardedJob | None) -> None:
         shot = self._supply.shot_of(part)

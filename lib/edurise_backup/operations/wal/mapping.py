@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 
 from edurise_backup.catalog.wal import WalCatalog
@@ -78,6 +79,10 @@ class LogMap:
         """Learn which file is which table in a database, as of a position."""
         self._names.add(files, lsn)
         self._databases[database] = name
+
+    def learn_schemas(self, database: int, schemas: Mapping[int, str]) -> None:
+        """Learn a database's schemas, by oid."""
+        self._names.add_schemas(database, schemas)
 
     def _events(self, facts: SegmentFacts) -> list[WalEvent]:
         self._names.correct(facts.relations)

@@ -10,7 +10,7 @@ from edurise_backup.errors import BackupError
 from edurise_backup.operations.wal.mapping import LogMap
 from edurise_backup.postgres.connection import Address, connect
 from edurise_backup.postgres.session import fetch
-from edurise_backup.postgres.wal.naming import log_position, sample
+from edurise_backup.postgres.wal.naming import log_position, sample, sample_schemas
 
 _DATABASES = "SELECT oid::bigint, datname::text FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate"
 
@@ -23,3 +23,4 @@ def sample_names(address: Address, log_map: LogMap) -> None:
             with suppress(BackupError, psycopg.Error), closing(connect(address, database=name, autocommit=True)) as own:
                 lsn = log_position(own)
                 log_map.sampled(oid, name, sample(own), lsn)
+                log_map.learn_schemas(oid, sample_schemas(own))

@@ -8,7 +8,7 @@ stays a number.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 import psycopg
@@ -78,6 +78,15 @@ def sample(connection: Connection) -> list[FileName]:
     return [msgspec.convert(dict(zip(columns, row, strict=True)), FileName) for row in rows]
 
 
+def sample_schemas(connection: Connection) -> dict[int, str]:
+    """Return every schema of the database by oid, those without a relation, too; raises SourceError."""
+    try:
+        rows = fetch(connection, "SELECT oid::bigint, nspname::text FROM pg_catalog.pg_namespace")
+    except psycopg.Error as error:
+        raise translated(error, "the schemas") from error
+    return {int(str(oid)): str(name) for oid, name in rows}
+
+
 def log_position(connection: Connection) -> Lsn:
     """Return where the log is now: take it before `sample`, and keep both together."""
     try:
@@ -101,6 +110,10 @@ class FileNames:
             self._schemas[name.database, name.namespace] = name.schema
             self._owners[name.database, name.oid] = name.owner
             self._keep(name, lsn)
+
+    def add_schemas(self, database: int, schemas: Mapping[int, str]) -> None:
+        """Take in the schemas of a database."""
+        self._schemas.update({(database, oid): name for oid, name in schemas.items()})
 
     def correct(self, changes: Iterable[RelationChange]) -> None:
         """Take in what the log showed of pg_class; in the log's order."""
