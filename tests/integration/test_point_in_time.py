@@ -21,7 +21,7 @@ from edurise_backup.operations.point_in_time.windows import windows_by_repositor
 from edurise_backup.postgres.connection import Address, connect
 from edurise_backup.postgres.server import Server
 from tests.support.catalog import Product, opened
-from tests.support.cluster_product import configure_cluster, receiving, shipped
+from tests.support.cluster_product import configure_cluster, receiving, shipped, until
 from tests.support.clusters import SOURCE, ask, reachable_folder, running
 
 LEDGER = "CREATE TABLE ledger (n int PRIMARY KEY, hash text NOT NULL, at timestamptz NOT NULL)"
@@ -202,3 +202,45 @@ def test_a_full_set_brings_its_cluster_back_as_it_was_at_its_end(
     target = folder / "all" / "cluster" / SOURCE / "data"
     with Server(target, binaries=server.binaries, password=server._password, settings={"fsync": "off"}) as again:
         assert read_ledger(again.address) == expected
+
+
+def test_a_promotion_is_followed_and_both_timelines_come_back(
+    tmp_path: Path, folder: Path, catalog_database: Address
+) -> None:
+    """SCENARIOS S-33: timeline_switch_between_bases."""
+    with running(folder / "data") as server:
+        ask(server, LEDGER)
+        product = configure_cluster(tmp_path / "product", server, catalog_database)
+        with opened(product) as catalog, receiving(product, catalog) as reception:
+            shipped(reception, server)
+            operations.create_backup("cluster", settings=product.settings)
+            first = write(server, 10)
+            shipped(reception, server)
+            server.stop()
+            (server.data_directory / "standby.signal").touch()
+            server.start()
+            assert ask(server, "SELECT pg_promote(true)") == [(True,)]
+            second = write(server, 5, 11)
+            ask(server, "SELECT pg_switch_wal()")
+            second += write(server, 5, 16)
+            shipped(reception, server)
+            until(lambda: reception.status.timeline == 2, reception.step)
+            system = reception.status.system_identifier
+            assert [(one.timeline, one.parent) for one in catalog.wal.timelines(SOURCE, system)] == [(2, 1)]
+        (known,) = point_in_time.recovery_windows(settings=product.settings)
+        assert {window.timeline for window in known.windows} == {1, 2}
+        alone = windows_by_repository(settings=product.settings)[0].windows
+        assert [(one.timeline, one.begin_lsn, one.end_lsn, one.end_at) for one in known.windows] == [
+            (one.timeline, one.begin_lsn, one.end_lsn, one.end_at) for one in alone
+        ]
+        wanted = {
+            "latest": 20,
+            f"time:{first[5].after.isoformat()}": 6,
+            f"lsn:{format_lsn(second[2].committed)}": 13,
+            f"before xid:{second[7].xid}": 17,
+        }
+        found = {
+            moment: recovered_ledger(product, server, moment, folder / f"r{number}")
+            for number, moment in enumerate(wanted)
+        }
+        assert found == wanted

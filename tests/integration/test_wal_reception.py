@@ -14,6 +14,8 @@ from edurise_backup import operations
 from edurise_backup.errors import BackupError, ConfigError
 from edurise_backup.model.jobs import BackupType, JobStatus
 from edurise_backup.model.wal_status import WalState
+from edurise_backup.operations.doctor_clusters import examine_clusters
+from edurise_backup.operations.findings import Level
 from edurise_backup.operations.wal.receiving import Reception, slot_of, spool_folder
 from edurise_backup.operations.wal.service import chosen_clusters
 from edurise_backup.postgres.connection import Address
@@ -229,6 +231,20 @@ def test_a_base_backup_is_a_job_with_its_place_in_the_log(newest: Server, small:
     operations.rebuild_catalog(settings=settings)
     with opened(small) as catalog:
         assert len(catalog.wal.bases(SOURCE)) == 2
+
+
+def test_the_doctor_looks_at_a_cluster(newest: Server, small: Product) -> None:
+    settings = small.settings
+    found = {one.message: one.level for one in examine_clusters(settings)}
+    assert any("lets postgres replicate; its files are read at" in said for said in found)
+    assert found["no moment of it can be brought back: no base backup"] is Level.FAULT
+    operations.create_backup("cluster", settings=settings)
+    said = [one.message for one in examine_clusters(settings)]
+    assert any(one.startswith("every moment from") for one in said)
+    assert "its log is not received" in said
+    small.configure(f"user={newest.address.user}", "user=nobody_at_all", after="[[cluster]]")
+    (fault,) = [one for one in examine_clusters(small.settings) if one.level is Level.FAULT]
+    assert fault.remedy
 
 
 def test_mistakes_in_what_is_to_be_received_are_told(small: Product) -> None:

@@ -13,6 +13,7 @@ from edurise_backup.model.settings import ConfigurationSettings, DatabaseSetting
 from edurise_backup.operations.buckets import look_at_bucket
 from edurise_backup.operations.catalogs import catalog_is_there, open_catalog
 from edurise_backup.operations.configured import opened_repository
+from edurise_backup.operations.doctor_clusters import examine_clusters
 from edurise_backup.operations.doctor_copies import examine_copies
 from edurise_backup.operations.doctor_people import examine_people
 from edurise_backup.operations.doctor_store import store_findings
@@ -49,6 +50,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("catalog", from_catalog),
         ("keys", drills),
         ("databases", _databases),
+        ("clusters", examine_clusters),
         ("files", _files),
         ("buckets", _buckets),
         ("prefect", prefect_findings),
@@ -68,7 +70,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
     if settings.path is None:
         yield Finding(Level.WARNING, "configuration", "no configuration file is used", "write edurise-backup.toml")
     for kind, sources in (
-        ("database", settings.databases),
+        ("database", (*settings.databases, *settings.clusters)),
         ("files", (*settings.files, *settings.buckets)),
         ("configuration", settings.configuration),
     ):
@@ -77,7 +79,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
                 Level.WARNING,
                 "configuration",
                 f"no source of the kind {kind} is configured: a full backup holds none",
-                f"name one in [[{kind}]]" + (" or [[bucket]]" if kind == "files" else ""),
+                f"name one in [[{kind}]]" + {"files": " or [[bucket]]", "database": " or [[cluster]]"}.get(kind, ""),
             )
         else:
             yield Finding(Level.FINE, "configuration", f"{len(sources)} {kind} source(s)")

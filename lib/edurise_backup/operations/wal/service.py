@@ -58,9 +58,12 @@ def ship_once(settings: Settings, names: Sequence[str] = ()) -> dict[str, int]:
     with open_catalog(settings) as catalog:
         for cluster in chosen_clusters(settings, names):
             reception = Reception(settings, cluster, catalog)
-            shipped = reception.flush()
-            done[cluster.name] = len(shipped.files) if shipped else 0
-            reception.close()
+            try:
+                done[cluster.name] = 0
+                while (shipped := reception.flush()) is not None:
+                    done[cluster.name] += len(shipped.files)
+            finally:
+                reception.close()
     return done
 
 
