@@ -171,10 +171,10 @@ def restore_point(address: Address, name: str) -> None:
         connection.execute("SELECT pg_create_restore_point(%s)", [name])
 
 
-def backed_up(server: Server) -> Recoverable:
+def backed_up(server: Server, method: str = "local") -> Recoverable:
     """Take a base backup with an empty archive beside it."""
     repository = engine.create()
-    saved, record = back_up_cluster(repository, server)
+    saved, record = back_up_cluster(repository, server, method)
     archive = archive_of(repository, record)
     return Recoverable(repository, saved.snapshot.tree, record, archive, Ledger())
 

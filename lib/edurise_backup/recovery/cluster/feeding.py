@@ -106,9 +106,9 @@ class Feeder:
     def __enter__(self) -> Self:
         try:
             self._make()
-            self._fill(0)
             self._thread.start()
-            self._prove_reachable()
+            self._prove_reachable()  # before there is anything else that could go wrong
+            self._fill(0)
         except BaseException:
             self.close()
             raise

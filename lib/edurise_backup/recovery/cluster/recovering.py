@@ -228,6 +228,7 @@ class _Recovery:
         self._feeder.close()  # first: a command that waits would keep the server
         self._sandbox.stop()
         if self._done:
+            self._sandbox.give_back()
             shutil.rmtree(self._folder, ignore_errors=True)
         else:
             make_unstartable(self._restored.data)

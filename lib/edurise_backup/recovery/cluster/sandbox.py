@@ -1,8 +1,8 @@
 """The server on a restored data directory: closed to everybody else, and quiet.
 
 It opens no port, sends no log anywhere, runs no jobs, and follows no other
-server, whatever its `postgresql.auto.conf` says: all is set where it counts
-most, on its command line. Its configuration, rules and log lie beside the
+server, whatever the cluster had set: its `postgresql.auto.conf` is held back,
+and all is on the command line. Configuration, rules and log lie beside the
 data, which works also where the data directory has none.
 """
 
@@ -62,6 +62,8 @@ _SINCE = {
 }
 _BEFORE_16 = {"promote_trigger_file": ""}
 _HBA = "# this socket lies in a folder that only the server's user can enter\nlocal all all trust\n"
+_AUTO, _AUTO_HELD = "postgresql.auto.conf", "postgresql.auto.conf.held"
+"""What ALTER SYSTEM wrote: a setting that these programs do not know stops them even where it does not count."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -125,12 +127,19 @@ class Sandbox:
             )
         with opened_directory(self.data) as data:
             self._write(data, "recovery.signal", "")
+            with suppress(FileNotFoundError):
+                os.rename(_AUTO, _AUTO_HELD, src_dir_fd=data, dst_dir_fd=data)
         with opened_directory(self._folder) as folder:
             self._write(folder, "postgresql.conf", "# all settings are on the command line\n")
             self._write(folder, "pg_hba.conf", _HBA)
             self._write(folder, "pg_ident.conf", "")
             if self.account.switch:
                 os.fchown(folder, self.account.uid, self.account.gid)
+
+    def give_back(self) -> None:
+        """Let the cluster have its own settings again; the server must not run."""
+        with opened_directory(self.data) as data, suppress(FileNotFoundError):
+            os.rename(_AUTO_HELD, _AUTO, src_dir_fd=data, dst_dir_fd=data)
 
     def launch(self) -> None:
         """Start the server with all that was raised so far; its log begins anew for `log`. Raises ToolError."""
