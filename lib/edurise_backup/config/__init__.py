@@ -178,6 +178,7 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
                 with_password(cluster, base),
                 data_directory=whole(cluster.data_directory),
                 bindir=whole(cluster.bindir),
+                wal=msgspec.structs.replace(cluster.wal, socket=whole(cluster.wal.socket)),
             )
             for cluster in found.cluster
         ),
