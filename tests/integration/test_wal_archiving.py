@@ -6,8 +6,11 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +145,7 @@ def test_what_the_server_hands_over_is_in_the_repository_without_a_gap(
         until(lambda: not reception.status.trouble, reception.step)
         end = (found[-1] + 1) * reception.status.segment_size
         until(lambda: reception.status.received_lsn == end, reception.step)
+        assert reception.status.shipped_lsn == end  # or an idle server would seem exposed for ever
         status = reception.status
         assert (status.method, status.slot, status.slot_status) == ("archive", "", "")
         assert "archive_timeout" in status.hint
@@ -430,6 +434,25 @@ def test_every_mistake_of_a_command_line_is_one_line_and_the_status_one(tmp_path
             assert done.returncode == 1
             assert len(done.stderr.splitlines()) == 1
             assert done.stderr.startswith("edurise-backup archive: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
+def test_a_client_that_is_interrupted_says_so_and_does_not_end_the_archiver(
+    tmp_path: Path, handed: Handed, number: signal.Signals
+) -> None:
+    segment = tmp_path / "segment"
+    segment.write_bytes(b"small")
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "socket"))
+        silent.listen()
+        command = [sys.executable, "-I", "-S", CLIENT, tmp_path / "socket", segment, handed.name]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as client:
+            connection, _ = silent.accept()
+            assert connection.recv(HEADER)
+            client.send_signal(number)
+            assert f"signal {number.value}" in client.communicate()[1]
+        assert client.returncode == 1
+        connection.close()
 
 
 def test_two_receivers_do_not_share_a_socket(tmp_path: Path, handed: Handed) -> None:

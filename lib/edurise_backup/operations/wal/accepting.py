@@ -71,10 +71,10 @@ class Acceptor:
     def start(self) -> None:
         """Begin to listen; raises ConfigError, ConflictError. What an ended process left unfinished goes."""
         self.stop()
-        for path in self._keeper.folder.glob(f"{_TEMPORARY}*"):
-            path.unlink(missing_ok=True)
         try:
             self._listener = self._bound()
+            for path in self._keeper.folder.glob(f"{_TEMPORARY}*"):
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise ConfigError(
                 f"the socket {self._place} cannot be made: {error.strerror or error}",
