@@ -61,6 +61,20 @@ def status(product: Product) -> int:
     return 1 if any(one.trouble or one.state == "stopped" for one in found) else 0
 
 
+@command(app, Product, name="archive-command")
+def archive_command(
+    product: Product,
+    source: Annotated[str, typer.Argument(help="The cluster; not needed where there is one.")] = "",
+) -> int:
+    """Print the lines for postgresql.conf with which the server hands its log over, and what else it needs."""
+    from edurise_backup.operations.wal.handing import describe_command
+
+    found = describe_command(product.settings(), source)
+    text = "\n".join([found.line, *(f"# {printable(hint)}" for hint in found.hints)])
+    product.output.result(found, text, even_quiet=found.line)
+    return 0
+
+
 def status_lines(one: WalStatus, now: datetime) -> list[str]:
     """Describe a reception for a person."""
     from edurise_backup.model.wal import format_lsn
@@ -72,10 +86,17 @@ def status_lines(one: WalStatus, now: datetime) -> list[str]:
         f"{one.source}: {one.state.value} on {one.host}, cluster {one.system_identifier}, timeline {one.timeline}",
         f"  in the repository up to {shipped}, latest commit {commit}; {size(one.lag_bytes)} behind the server",
         f"  exposure: {span(one.exposure(now))} would be lost if the server burned now",
-        f"  spool {size(one.spool_bytes)}; slot {one.slot} {one.slot_status or 'not seen yet'}"
-        + (f", {size(one.slot_safe_bytes)} until it is in danger" if one.slot_safe_bytes is not None else ""),
+        f"  spool {size(one.spool_bytes)}; {_way(one)}",
         *([f"  {one.quarantined} files were put aside: they are no whole segments"] if one.quarantined else []),
         *([f"  {one.conflicts} segments came with other bytes than before"] if one.conflicts else []),
         *([f"  trouble since {one.trouble_since:%H:%M:%S}: {printable(one.trouble)}"] if one.trouble else []),
-        *([f"  To do: {printable(one.hint)}"] if one.trouble and one.hint else []),
+        *([f"  To do: {printable(one.hint)}"] if one.hint else []),
     ]
+
+
+def _way(one: WalStatus) -> str:
+    """Say on which way the log comes, and whether the server holds it for us."""
+    if not one.slot:
+        return "handed over by the server's archive_command"
+    left = f", {size(one.slot_safe_bytes)} until it is in danger" if one.slot_safe_bytes is not None else ""
+    return f"slot {one.slot} {one.slot_status or 'not seen yet'}{left}"

@@ -180,6 +180,7 @@ def _settings(found: Contents, path: Path | None, base: Path, environment: Mappi
                 data_directory=whole(cluster.data_directory),
                 bindir=whole(cluster.bindir),
                 recovery=with_password(cluster.recovery, base),
+                wal=msgspec.structs.replace(cluster.wal, socket=whole(cluster.wal.socket)),
             )
             for cluster in found.cluster
         ),

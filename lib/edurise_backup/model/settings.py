@@ -145,6 +145,8 @@ class WalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """`stream`: received over a replication slot as it is written; `archive`: handed over by archive_command."""
     slot: str = ""
     """The replication slot; else `edurise_backup_` and the source's name."""
+    socket: str = ""
+    """Where archive_command hands files over; else `archive.sock` in the source's spool below the data directory."""
     ship_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
     """What was received is in the repository at most so much later."""
     heartbeat_seconds: Annotated[int, msgspec.Meta(ge=0, le=86400)] = 60

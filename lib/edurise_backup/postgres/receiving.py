@@ -34,6 +34,14 @@ _POSITION = """
     SELECT pg_catalog.pg_current_wal_lsn()::text, pg_catalog.clock_timestamp(),
            (SELECT sum(size)::bigint FROM pg_catalog.pg_ls_waldir()) AS bytes"""
 _POSITION_ALONE = "SELECT pg_catalog.pg_current_wal_lsn()::text, pg_catalog.clock_timestamp(), NULL"
+_ARCHIVER = """
+    SELECT last_archived_wal, last_failed_wal, failed_count,
+           last_failed_wal IS NOT NULL AND last_failed_time > coalesce(last_archived_time, '-infinity'),
+           pg_catalog.current_setting('archive_mode'),
+           pg_catalog.current_setting('archive_command'),
+           coalesce(pg_catalog.current_setting('archive_library', true), ''),
+           (SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'archive_timeout')
+    FROM pg_catalog.pg_stat_archiver"""
 _BEAT = "SELECT pg_catalog.pg_logical_emit_message(true, 'edurise-backup', %s)::text"
 
 
@@ -58,6 +66,23 @@ class Position:
     at: datetime
     wal_bytes: int | None
     """What pg_wal takes on the server's disk; None where the role may not see it (pg_monitor)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archiver:
+    """What a server says of its archiving (the manual, "pg_stat_archiver")."""
+
+    archived: str
+    """The last file that its command said it has kept; empty: none yet."""
+    failed: str
+    failures: int
+    failing: bool
+    """Whether the last thing that happened was a failure."""
+    mode: str
+    command: str
+    library: str
+    timeout: int
+    """Seconds after which a segment is ended that is not full; 0: never."""
 
 
 class WalReceiver:
@@ -203,6 +228,20 @@ class ServerWatch:
             return self.position()
         assert isinstance(at, datetime)
         return Position(parse_lsn(str(lsn)), at, None if size is None else int(str(size)))
+
+    def archiver(self) -> Archiver:
+        """Return what the server says of its archiving; raises UnreachableError, SourceError."""
+        ((archived, failed, count, failing, mode, command, library, timeout),) = self._rows(_ARCHIVER)
+        return Archiver(
+            archived=str(archived or ""),
+            failed=str(failed or ""),
+            failures=int(str(count)),
+            failing=bool(failing),
+            mode=str(mode),
+            command=str(command),
+            library=str(library),
+            timeout=int(str(timeout)),
+        )
 
     def beat(self, text: str) -> Lsn:
         """Write a heartbeat: a transaction that changes nothing, and passes through all of the log's way.

@@ -114,6 +114,10 @@ class WalArchive:
         """Whether a file is there."""
         return self._find(self._path(name)) is not None
 
+    def beside(self, name: str) -> frozenset[str]:
+        """Return what lies in a file's folder, itself among it if it is there; raises DamageError."""
+        return frozenset(node.name for node in self._nodes(self._path(name)[:-1]))
+
     @property
     def snapshot(self) -> SnapshotId | None:
         """The snapshot that has all of it."""

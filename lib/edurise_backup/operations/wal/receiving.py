@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from edurise_backup.config import Settings
@@ -25,6 +26,8 @@ from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.leases import HeldLeases
 from edurise_backup.operations.servers import cluster_address
+from edurise_backup.operations.wal.accepting import Acceptor
+from edurise_backup.operations.wal.archiving import IDLE, ArchiverWatch, make_acceptor, received_up_to
 from edurise_backup.operations.wal.mapping import LogMap
 from edurise_backup.operations.wal.names import sample_names
 from edurise_backup.operations.wal.shipping import Shipped, Shipper
@@ -44,6 +47,9 @@ _SAMPLES = 600
 _TRIM_EVERY = timedelta(hours=1)
 _SAMPLE_EVERY = timedelta(minutes=10)
 """Which file is which table; what changes in between the log itself tells."""
+
+
+_Done = TypeVar("_Done")
 
 
 @dataclass(slots=True)
@@ -79,14 +85,13 @@ class Reception:
         refuse_impossible(facts, source.name)
         with ReplicationSession(address) as session:
             system = session.identify()
-        slot = slot_of(source)
-        self._program = find_program(
-            "pg_receivewal", facts.major, bindir=Path(source.bindir) if source.bindir else None
-        )
+        handed = source.wal.method == "archive"
+        slot = "" if handed else slot_of(source)
         self._watch = ServerWatch(address, slot)
-        self._spool = Spool(spool_folder(settings, source.name), system=system.identifier, size=facts.segment_size)
+        self._spool = Spool(
+            spool_folder(settings, source.name), system=system.identifier, size=facts.segment_size, handed=handed
+        )
         self._spool.make()
-        self._receiver = WalReceiver(self._program, address, slot=slot, folder=self._spool.folder)
         self._lease: HeldLeases | None = None
         self._holder = uuid4()
         self._address = address
@@ -102,7 +107,20 @@ class Reception:
             confirm=self._confirm,
             now=self._clock,
         )
-        self._received, self._sent, self._looked, self._trimmed = _Pause(), _Pause(), _Pause(), _Pause()
+        if handed:
+            self._receiver: WalReceiver | Acceptor = make_acceptor(
+                settings, source, facts, self._spool, self._shipper, system=system.identifier
+            )
+        else:
+            bindir = Path(source.bindir) if source.bindir else None
+            program = find_program("pg_receivewal", facts.major, bindir=bindir)
+            self._receiver = WalReceiver(program, address, slot=slot, folder=self._spool.folder)
+        self._archiver = ArchiverWatch(self._spool, self._shipper, began=bool(self._spool.newest)) if handed else None
+        self._received, self._sent, self._looked = _Pause(), _Pause(), _Pause()
+        self._opened, self._archived, self._trimmed = _Pause(), _Pause(), _Pause()
+        self._advice = ""
+        self._conflicts = 0
+        """Of publications; those that were refused before lie in the spool."""
         self._first_unshipped: datetime | None = None
         self._looked_at: datetime | None = None
         self._sampled_at: datetime | None = None
@@ -131,6 +149,9 @@ class Reception:
         self._guarded("reception", self._received, now, self._keep_receiving)
         self._guarded("the server", self._looked, now, partial(self._look, now))
         self._guarded("trimming", self._trimmed, now, partial(self._trim, now))
+        if self._archiver is not None:
+            self._guarded("the repository", self._opened, now, self._shipper.open)
+            self._guarded("archiving", self._archived, now, partial(self._look_at_archiver, self._archiver))
         shipped: Shipped | None = None
         if self._is_due(now) and self._sent.over(now):
             shipped = self._guarded("shipping", self._sent, now, self._ship)
@@ -165,7 +186,8 @@ class Reception:
                 self.status = replace(self.status, state=WalState.WAITING)
                 raise trouble
         self._hold()
-        self._watch.ensure_slot()
+        if self._archiver is None:
+            self._watch.ensure_slot()
         self._receiver.start()
         self.status = replace(self.status, state=WalState.RECEIVING)
 
@@ -192,20 +214,38 @@ class Reception:
         if self._sampled_at is None or now - self._sampled_at >= _SAMPLE_EVERY:
             self._sampled_at = now
             sample_names(self._address, self._map)
-        position, slot = self._watch.position(), self._watch.slot()
+        position = self._watch.position()
         self._samples = [*self._samples[-_SAMPLES:], position]
         self.status = replace(
             self.status,
             server_lsn=position.lsn,
             server_wal_bytes=position.wal_bytes,
-            slot_status=slot.status if slot else "missing",
-            slot_safe_bytes=slot.safe_bytes if slot else None,
-            received_lsn=slot.restart if slot else None,
         )
+        self._look_at_what_came()
         every = self.source.wal.heartbeat_seconds
         if every and (self.status.beat_at is None or now - self.status.beat_at >= timedelta(seconds=every)):
             self._watch.beat(now.isoformat())
             self.status = replace(self.status, beat_at=now)
+
+    def _look_at_what_came(self) -> None:
+        if self._archiver is not None:
+            received = received_up_to(self._spool, self.status.segment_size, self.status.shipped_lsn)
+            self.status = replace(self.status, received_lsn=received)
+            return
+        slot = self._watch.slot()
+        self.status = replace(
+            self.status,
+            slot_status=slot.status if slot else "missing",
+            slot_safe_bytes=slot.safe_bytes if slot else None,
+            received_lsn=slot.restart if slot else None,
+        )
+
+    def _look_at_archiver(self, watch: ArchiverWatch) -> None:
+        found = self._watch.archiver()
+        self._advice = "" if found.timeout else IDLE
+        if not self.status.trouble:
+            self.status = replace(self.status, hint=self._advice)
+        watch.look(found)
 
     def _is_due(self, now: datetime) -> bool:
         """Whether something waits, and has waited long enough: so long that it is there in time when it goes now."""
@@ -230,12 +270,12 @@ class Reception:
         ends = [end for end in (shipped.end, self.status.shipped_lsn) if end is not None]
         commits = [at for at in (shipped.last_commit, self.status.last_commit_at) if at is not None]
         published = shipped.published
+        self._conflicts += len(published.conflicts) if published else 0
         self.status = replace(
             self.status,
             shipped_lsn=max(ends, default=None),
             shipped_at=now if published else self.status.shipped_at,
             last_commit_at=max(commits, default=None),
-            conflicts=self.status.conflicts + (len(published.conflicts) if published else 0),
             timeline=max((one.segment.timeline for one in shipped.arrivals), default=self.status.timeline),
         )
         return shipped
@@ -257,6 +297,7 @@ class Reception:
             exposed_since=self._exposed_since(),
             spool_bytes=self._spool.used,
             quarantined=self._spool.put_aside,
+            conflicts=self._conflicts + self._spool.conflicts,
         )
         with suppress(BackupError):  # a catalog that is away is told of by the watch; the log goes on
             self._catalog.wal.note(self.status)
@@ -269,7 +310,7 @@ class Reception:
         self._samples = [one for one in self._samples if one.lsn > shipped] or self._samples[-1:]
         return next((one.at for one in self._samples if one.lsn > shipped), None)
 
-    def _guarded(self, what: str, pause: _Pause, now: datetime, work: Callable[[], Shipped | None]) -> Shipped | None:
+    def _guarded(self, what: str, pause: _Pause, now: datetime, work: Callable[[], _Done]) -> _Done | None:
         """Do it, unless it failed a moment ago; what it raises is in the status, and it is done again later."""
         if not pause.over(now):
             return None
@@ -281,8 +322,9 @@ class Reception:
             return None
         if pause.failures:
             pause.worked()
-        if not any(one.failures for one in (self._received, self._sent, self._looked)):
-            self.status = replace(self.status, trouble="", hint="", trouble_since=None)
+        pauses = (self._received, self._sent, self._looked, self._opened, self._archived)
+        if not any(one.failures for one in pauses):
+            self.status = replace(self.status, trouble="", hint=self._advice, trouble_since=None)
         return done
 
     def _troubled(self, what: str, error: BackupError, now: datetime) -> None:

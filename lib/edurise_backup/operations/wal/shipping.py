@@ -7,11 +7,12 @@ the spool as it was, and the next time it is done again with the same outcome.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from edurise_backup.errors import BackupError
+from edurise_backup.errors import BackupError, NotFoundError
 from edurise_backup.model.wal import Lsn, WalFileKind, parse_history, parse_wal_name
 from edurise_backup.model.wal_status import Arrival, TimelineRow
 from edurise_backup.operations.wal.mapping import LogMap
@@ -70,6 +71,10 @@ class Shipper:
         self._confirm = confirm
         self._now = now
         self._opened: tuple[Repository, WalArchive] | None = None
+        self._alone = threading.Lock()
+        """Held while the archive is used: it is one thread's."""
+        self._beside: tuple[str, frozenset[str]] = ("", frozenset())
+        """A folder of the archive, and what lies in it: what is asked next lies there, too, nearly always."""
         self._shipped: dict[str, int] = {}
         """What stays in the spool although it was shipped: the newest segment and the growing one, with their times."""
 
@@ -105,15 +110,66 @@ class Shipper:
 
     def told(self, shipped: Shipped) -> None:
         """The catalog knows of it: what the repository has goes from the spool."""
-        self._spool.done(list(shipped.files))
+        folder, names = self._beside
+        self._beside = (folder, names | {name for name in shipped.files if _folder(name) == folder})
+        self._spool.done([*self._shipped, *shipped.files])  # what was the newest before is not any more
         left = {one.name for one in self._spool.waiting()}
         self._shipped = {name: time for name, time in {**self._shipped, **shipped.files}.items() if name in left}
+
+    def open(self) -> None:
+        """Have the repository open, so that `has` and `look` can say what is in it; raises what opening it raises."""
+        with self._alone:
+            if self._opened is None:
+                self._begin()
+
+    def has(self, name: str) -> bool | None:
+        """Whether the repository has a file; None: that cannot be told without waiting for it."""
+        if self._opened is None or not self._alone.acquire(blocking=False):
+            return None
+        try:
+            return self._has(name)
+        finally:
+            self._alone.release()
+
+    def look(self, name: str) -> bytes | None:
+        """Return a file as the repository has it; None: it has none, or that cannot be told without waiting for it.
+
+        The server's queue must not wait for a store. What is kept without this look is told by its publication, which
+        replaces nothing, either.
+        """
+        if self._opened is None or not self._alone.acquire(blocking=False):
+            return None
+        try:
+            return self._opened[1].read(name) if self._opened is not None and self._has(name) else None
+        except NotFoundError:
+            return None
+        except BackupError:
+            self.close()
+            return None
+        finally:
+            self._alone.release()
 
     def close(self) -> None:
         """Let go of the repository; it is opened anew the next time."""
         self._opened = None
+        self._beside = ("", frozenset())
+
+    def _has(self, name: str) -> bool | None:
+        if self._opened is None:
+            return None
+        if self._beside[0] != _folder(name):
+            try:
+                self._beside = (_folder(name), self._opened[1].beside(name))
+            except BackupError:
+                self.close()  # the next ones do not wait for it
+                return None
+        return name in self._beside[1]
 
     def _published(self, contents: list[WalContent]) -> Published | None:
+        with self._alone:
+            return self._publish(contents)
+
+    def _publish(self, contents: list[WalContent]) -> Published | None:
         try:
             repository, archive = self._opened or self._begin()
             with repository.lock(at_once=True) as lock:
@@ -153,3 +209,8 @@ class Shipper:
 def _ends_before(name: str, needed: Lsn, size: int) -> bool:
     file = parse_wal_name(name, size)
     return file is not None and file.segment is not None and file.segment.end(size) <= needed
+
+
+def _folder(name: str) -> str:
+    """Return which folder of the archive a file lies in."""
+    return name[:16] if len(name) >= 24 else "histories"

@@ -7,6 +7,7 @@ is put aside and never shipped (SCENARIOS S-30): what follows must not wait for 
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,9 +15,11 @@ from pathlib import Path
 
 from edurise_backup.errors import InputError, SpaceError
 from edurise_backup.model.wal import WalFileKind, parse_wal_name
+from edurise_backup.operations.wal.durable import link_durably, sync
 from edurise_backup.postgres.wal.pages import check_segment
 
 _ASIDE = "aside"
+_CONFLICT = ".conflict-"
 _FULL = (28, 122)  # ENOSPC, EDQUOT
 
 
@@ -44,8 +47,12 @@ class Waiting:
 class Spool:
     """The files of one source."""
 
-    def __init__(self, folder: Path, *, system: str, size: int) -> None:
+    def __init__(self, folder: Path, *, system: str, size: int, handed: bool = False) -> None:
+        """`handed`: the server hands whole files over, and none of them grows here."""
         self.folder = folder
+        self.lock = threading.Lock()
+        """Held while a file gets its name, or goes: the acceptor and the shipper are two threads."""
+        self._handed = handed
         self._system = int(system)
         self._size = size
 
@@ -83,9 +90,24 @@ class Spool:
 
     @property
     def put_aside(self) -> int:
-        """How many files were put aside."""
-        folder = self.folder / _ASIDE
-        return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+        """How many files were put aside that are no whole segments of this cluster."""
+        return sum(1 for name in self._aside() if _CONFLICT not in name)
+
+    @property
+    def conflicts(self) -> int:
+        """How many files were put aside that came with other bytes than before."""
+        return sum(1 for name in self._aside() if _CONFLICT in name)
+
+    def holds(self, name: str) -> bool:
+        """Whether a file is here, if only among those that were put aside."""
+        return (self.folder / name).exists() or any(one.startswith(name) for one in self._aside())
+
+    def take_aside(self, path: Path, name: str) -> None:
+        """Keep a durable file aside, durably; what is there under this name stays. Raises OSError."""
+        folder = self._aside_folder()
+        if not (folder / name).exists():
+            with suppress(FileExistsError):
+                link_durably(path, folder / name)
 
     def read(self, waiting: Waiting) -> bytes | None:
         """Return a file's bytes; None for one that is no part of this cluster's log, and is put aside, or has gone."""
@@ -107,15 +129,27 @@ class Spool:
 
     def done(self, names: list[str]) -> None:
         """Drop complete files that the repository has; the newest segment stays: reception goes on behind it."""
-        kept = self.newest
-        for name in names:
-            file = parse_wal_name(name, self._size)
-            if file is not None and file.kind is not WalFileKind.PARTIAL and name != kept:
-                (self.folder / name).unlink(missing_ok=True)
+        with self.lock:
+            kept = self.newest
+            for name in names:
+                file = parse_wal_name(name, self._size)
+                grows = file is not None and file.kind is WalFileKind.PARTIAL and not self._handed
+                if file is not None and not grows and name != kept:
+                    (self.folder / name).unlink(missing_ok=True)
+
+    def _aside(self) -> list[str]:
+        folder = self.folder / _ASIDE
+        return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208
+
+    def _aside_folder(self) -> Path:
+        folder = self.folder / _ASIDE
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync(self.folder)
+        return folder
 
     def _put_aside(self, waiting: Waiting) -> None:
-        folder = self.folder / _ASIDE
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = self._aside_folder()
         target = folder / waiting.name
         number = 1
         while target.exists():
