@@ -14,19 +14,27 @@ host = "bench"
 [repository]
 location = "$REPO"
 password_file = "$WORK/passphrase"
+[catalog]
+url = "host=$PGROOT/run port=55499 user=postgres dbname=postgres"
 [[cluster]]
 name = "main"
 url = "host=$PGHOST port=$PGPORT user=postgres dbname=postgres"
 [cluster.wal]
 method = "archive"
 END
+    catalog
     ours repo init -r "$REPO" -p "$WORK/passphrase"
     # the segment lies where the receiver ships it from, whole and durable, before the server may drop it
     printf '#!/bin/sh\ncp "%s/$1" "%s/.$2" && sync "%s/.$2" && mv "%s/.$2" "%s/$2"\n' "$PGDATA" "$spool" "$spool" "$spool" "$spool" \
         > "$PGROOT/archive.d/ours"
     chmod 755 "$PGROOT/archive.d/ours"
-    (cd "$WORK" && setsid "${OURS:-edurise-backup}" metrics --serve 127.0.0.1:0 -q > "$WORK/metrics.log" 2>&1 &)
-    sleep 5
+}
+# the catalog's server runs beside, as in production
+catalog() {
+    [ -S "$PGROOT/run/.s.PGSQL.55499" ] && return
+    as_pg "$PGBIN/initdb" -D "$PGROOT/catalog" -U postgres > "$WORK/catalog.log"
+    as_pg "$PGBIN/pg_ctl" -D "$PGROOT/catalog" -l "$PGROOT/catalog.log" -w \
+        -o "-p 55499 -c listen_addresses= -c unix_socket_directories=$PGROOT/run" start >> "$WORK/catalog.log"
 }
 backup() { ours backup cluster || [ $? = 3 ]; }
 verify() { ours repo check --read-data -r "$REPO" -p "$WORK/passphrase"; }
