@@ -32,6 +32,10 @@ class OpenedFile:
         """Fill the buffer's beginning; 0 at the end."""
         return self._file.readinto(buffer)
 
+    def begin_at(self, offset: int) -> None:
+        """Have the next byte be read from there."""
+        self._file.offset = offset
+
     def skip_hole(self, back: int, unit: int) -> int:
         """Pass over whole units of a hole that begins `back` bytes before what would be read next (SEEK_DATA)."""
         if not self._sparse:

@@ -30,3 +30,7 @@ class Paged(msgspec.Struct, array_like=True, frozen=True):
     """Bytes of a chunk, a multiple of a page: a page that is changed in place leaves the other chunks as they are."""
     check: PageCheck | None = None
     """None where pages have no checksums."""
+    begin: int = 0
+    """Where reading begins, in bytes: a large file is read in ranges, by several at once."""
+    end: int | None = None
+    """Where it ends; None: at the size that the file has when it is opened."""

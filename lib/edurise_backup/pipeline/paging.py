@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
+
+from edurise_backup.errors import SourceError
 from edurise_backup.machine.opened import OpenedFile
+from edurise_backup.model.content import BlobId
 from edurise_backup.model.paging import PageCheck, Paged
 from edurise_backup.pipeline.chunker import Stream
+from edurise_backup.ports import StoredFile
 from edurise_backup.postgres.page_checksums import damaged_pages
 
+RANGE = 32 * 1024 * 1024
+"""Bytes of a range that is read on its own: a large file keeps all processes busy to its end."""
 VANISHED = errno.ENOENT
 """A file that is not there any more: the WAL has what became of it."""
 
@@ -29,13 +36,14 @@ def paged_chunks(
     window: int,
     look: Callable[[memoryview, int], None],
 ) -> Iterator[list[memoryview]]:
-    """Yield the chunks of the first `size` bytes, those of one window at a time; fewer when the file has shrunk.
+    """Yield the chunks up to the first `size` bytes, those of one window at a time; fewer when the file has shrunk.
 
-    `look` is shown each window's bytes and where they begin. Buffers as for `chunker.chunks`.
+    The stream stands at `paged.begin`. `look` is shown each window's bytes and where they begin. Buffers as for
+    `chunker.chunks`.
     """
-    offset = 0
-    while offset < size:
-        wanted = min(window, size - offset)
+    offset, end = paged.begin, size if paged.end is None else min(size, paged.end)
+    while offset < end:
+        wanted = min(window, end - offset)
         data = _filled(stream, next_window(wanted)[:wanted])
         if data:
             look(data, offset)
@@ -80,6 +88,7 @@ class PagedFile:
     def __init__(self, path: str, paged: Paged) -> None:
         self._paged = paged
         self._file = OpenedFile(path)
+        self._file.begin_at(paged.begin)
         self._look = PageLook(paged.check, reread(path))
 
     @property
@@ -116,3 +125,30 @@ def reread(path: str) -> Callable[[int, int], bytes]:
             os.close(descriptor)
 
     return read
+
+
+def ranges_of(paged: Paged, size: int) -> Iterator[Paged]:
+    """Yield a file's ranges, the last of which ends where the file did when it was looked at."""
+    for begin in range(0, max(size, 1), RANGE):
+        yield msgspec.structs.replace(paged, begin=begin, end=min(begin + RANGE, size))
+
+
+def joined(path: str, ranges: Sequence[Paged], found: Sequence[StoredFile]) -> StoredFile | None:
+    """Return what the ranges have together; None when the file has vanished. Raises SourceError.
+
+    One that is short ends the file: it was cut there meanwhile, and the WAL says what came behind.
+    """
+    blobs: list[BlobId] = []
+    damaged: list[int] = []
+    size = 0
+    for one, stored in zip(ranges, found, strict=True):
+        if stored.status is None and stored.trouble:
+            raise SourceError(f"{path}: {stored.trouble}")
+        if stored.status is None:
+            return None
+        blobs += stored.blobs
+        damaged += stored.damaged
+        size += stored.size
+        if one.begin + stored.size != one.end:
+            break
+    return StoredFile(found[0].status, blobs, size, "", damaged)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from edurise_backup.errors import SourceError, VanishedError
 from edurise_backup.model.content import BlobId, BlobKind, Node
+from edurise_backup.model.paging import Paged
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
 from edurise_backup.pipeline.large_files import WINDOW, first_window
-from edurise_backup.pipeline.paging import PageLook, paged_chunks, reread
+from edurise_backup.pipeline.paging import PageLook, joined, paged_chunks, ranges_of, reread
 from edurise_backup.pipeline.pools import Pool, Pools
 from edurise_backup.pipeline.small_files import EMPTY
 from edurise_backup.pipeline.windows import Stored, Windows
@@ -255,17 +256,33 @@ class Reading:
         """Have the sink read a large file that may change meanwhile; one that has vanished is left out."""
         (entry,) = entries
         self._raise_if_ended()
-        file = self._sink.store_file(entry.path, self._advance, entry.paged)
-        if file is None:
+        assert entry.status is not None
+        assert entry.paged is not None
+        ranges = list(ranges_of(entry.paged, entry.status.st_size))
+        found = [stored.result() for stored in [self._range(entry, one) for one in ranges]]
+        if any(one is None for one in found):
             return self._read_streams(entries)
-        if file.status is None and file.trouble:
-            raise SourceError(f"{entry.path}: {file.trouble}")
-        if file.status is None:
+        parts = joined(entry.path, ranges, [one for one in found if one is not None])
+        if parts is None:
             return [_ReadFile(None)]
-        _tell_damaged(entry, file.damaged)
-        node = entry.described(file.status)
-        node.size, node.content = file.size, [blob.hex() for blob in file.blobs]
+        _tell_damaged(entry, parts.damaged)
+        node = entry.described(entry.status)  # as it was before any of its bytes was read
+        node.size, node.content = parts.size, [blob.hex() for blob in parts.blobs]
         return [self._read(node, None)]
+
+    def _range(self, entry: Entry, paged: Paged) -> Future[StoredFile | None]:
+        """Have a range of a file read by the threads that otherwise read batches."""
+        done: Future[StoredFile | None] = Future()
+
+        def run() -> None:
+            try:
+                self._raise_if_ended()
+                done.set_result(self._sink.store_file(entry.path, self._advance, paged))
+            except BaseException as error:  # noqa: BLE001
+                done.set_exception(error)  # raised where the result is asked for
+
+        self._pools.batches.submit(run)
+        return done
 
     def _stored(self, path: str) -> StoredFile | None:
         for attempt in range(1, _TRIES + 1):

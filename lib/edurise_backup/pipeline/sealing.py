@@ -87,7 +87,8 @@ class Sealing:
         self, path: str, paged: Paged | None, claim: Claim, take: Take, advance: Callable[[int], None]
     ) -> StoredFile | None:
         """Read a large file; None while no other process is worth it: then the caller must read it."""
-        if not self._worth_it(_WORTH_IT // 4):
+        expected = paged.end - paged.begin if paged is not None and paged.end is not None else 0
+        if not self._worth_it(max(_WORTH_IT // 4, expected)):
             return None
         with self._crew.member() as member:
             member.send(_File(os.fsencode(path), paged))

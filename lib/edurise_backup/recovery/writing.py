@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from mmap import mmap
+from mmap import PAGESIZE, mmap
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,10 @@ from edurise_backup.ports import Buffer
 from edurise_backup.recovery.extraction import Extraction, is_zeros
 from edurise_backup.recovery.metadata import Troubles
 from edurise_backup.recovery.planning import Names, WantedBlob
+
+_SMALL = 256 * 1024
+"""Bytes up to which a piece waits for the next one."""
+_TOGETHER = 4 * 1024 * 1024
 
 
 class Description(msgspec.Struct, array_like=True):
@@ -128,12 +132,15 @@ class RunWriter:
         self._taker = taker
         self._scratch = Scratch()
         self._read = memoryview(b"")
+        self._together = _Together(taker)
 
     def write(self, order: RunOrder) -> RunResult:
         """Write every blob of the run to all its places; raises SpaceError, BackupError."""
         sealed = self._sealed(order)
         damaged = []
         written = 0
+        together = self._together
+        together.forget()
         for number, blob in enumerate(order.blobs):
             try:
                 part = sealed[blob.offset : blob.offset + blob.length]
@@ -143,8 +150,12 @@ class RunWriter:
             except DamageError:
                 damaged.append(number)
                 continue
-            write_pieces(self._taker, blob.pieces, data)
+            if len(blob.pieces) == 1 and blob.pieces[0].whole is None and len(data) <= _SMALL and not is_zeros(data):
+                together.add(blob.pieces[0], data)
+            else:
+                write_pieces(self._taker, blob.pieces, data)
             written += len(data) * len(blob.pieces)
+        together.flush()
         problems, not_owned = self._taker.hand_over()
         return RunResult(written, damaged, [os.fsencode(problem) for problem in problems], not_owned)
 
@@ -160,6 +171,41 @@ class RunWriter:
             finally:
                 os.close(descriptor)
         return memoryview(b"")
+
+
+class _Together:
+    """Small pieces of one file that follow one another are written at once: each write costs as much as its bytes."""
+
+    def __init__(self, taker: PieceTaker) -> None:
+        self._taker = taker
+        self._room = memoryview(b"")
+        self._path = b""
+        self._offset = 0
+        self._shift = 0
+        self._filled = 0
+
+    def add(self, piece: PieceOrder, data: Buffer) -> None:
+        """Take a piece; those before are written first when it does not follow them."""
+        follows = piece.path == self._path and piece.offset == self._offset + self._filled
+        if not self._filled or not follows or self._shift + self._filled + len(data) > _TOGETHER:
+            self.flush()
+            self._path, self._offset, self._shift = piece.path, piece.offset, piece.offset % PAGESIZE
+        if not self._room:
+            self._room = memoryview(mmap(-1, _TOGETHER + PAGESIZE))
+        start = self._shift + self._filled
+        self._room[start : start + len(data)] = data
+        self._filled += len(data)
+
+    def forget(self) -> None:
+        """Drop what work that failed has left."""
+        self._filled = 0
+
+    def flush(self) -> None:
+        """Write what is there."""
+        if self._filled:
+            data = self._room[self._shift : self._shift + self._filled]
+            self._filled = 0
+            self._taker.write_piece(tuple(os.fsdecode(self._path).split("/")), data, self._offset)
 
 
 def write_pieces(taker: PieceTaker, pieces: Sequence[PieceOrder], data: Buffer) -> None:

@@ -5,8 +5,6 @@ export EDURISE_CONFIG=$WORK/edurise-backup.toml
 ours() { "${OURS:-edurise-backup}" "$@" -q; }
 version() { "${OURS:-edurise-backup}" --version; }
 init() {
-    spool=$WORK/data/wal/main
-    mkdir -p "$spool"; chown postgres: "$WORK" "$WORK/data" "$WORK/data/wal" "$spool"
     echo bench > "$WORK/passphrase"
     cat > "$EDURISE_CONFIG" <<END
 data_directory = "$WORK/data"
@@ -21,13 +19,20 @@ name = "main"
 url = "host=$PGHOST port=$PGPORT user=postgres dbname=postgres"
 [cluster.wal]
 method = "archive"
+socket = "$PGROOT/run/ours.sock"
+ship_seconds = 5
 END
     catalog
     ours repo init -r "$REPO" -p "$WORK/passphrase"
-    # the segment lies where the receiver ships it from, whole and durable, before the server may drop it
-    printf '#!/bin/sh\ncp "%s/$1" "%s/.$2" && sync "%s/.$2" && mv "%s/.$2" "%s/$2"\n' "$PGDATA" "$spool" "$spool" "$spool" "$spool" \
-        > "$PGROOT/archive.d/ours"
+    receiver
+    "${OURS:-edurise-backup}" wal archive-command main | sed -n "s/^archive_command = '\(.*\)'.*/\1/p" | sed "s#%p#\"$PGDATA/\$1\"#; s#%f#\"\$2\"#; s#^#exec #; 1i \#!/bin/sh" > "$PGROOT/archive.d/ours"
     chmod 755 "$PGROOT/archive.d/ours"
+}
+# the receiver takes segments from the server's archive_command, and ships them while others are measured, too
+receiver() {
+    pkill -f 'wal receive main' || true
+    setsid -f "${OURS:-edurise-backup}" wal receive main < /dev/null > "$WORK/receiver.log" 2>&1
+    for _ in $(seq 100); do [ -S "$PGROOT/run/ours.sock" ] && return; sleep 0.1; done
 }
 # the catalog's server runs beside, as in production
 catalog() {
@@ -39,5 +44,5 @@ catalog() {
 backup() { ours backup cluster || [ $? = 3 ]; }
 verify() { ours repo check --read-data -r "$REPO" -p "$WORK/passphrase"; }
 restore() { ours recover-to immediate --target "$1" --no-amcheck; }
-pitr() { ours wal receive --once; ours recover-to "time:$2" --target "$1" --no-amcheck; }
+pitr() { ours recover-to "time:$2" --target "$1" --no-amcheck; }
 forget() { ours repo forget --keep-last 1 --prune --grace 0 --max-removed 100% -r "$REPO" -p "$WORK/passphrase"; }
