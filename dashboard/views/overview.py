@@ -91,7 +91,8 @@ def show_verdict(stats: BackupStats) -> None:
     """Say in one sentence whether the whole platform can be brought back, and to when."""
     full = next(figures for figures in stats.types if figures.type is BackupType.FULL)
     if full.last_good_at is None:
-        missing = [figures.type for figures in stats.types if figures.last_good_at is None]
+        wanted = set(BackupType) if queries.settings().clusters else set(BackupType) - {BackupType.CLUSTER}
+        missing = [one.type for one in stats.types if one.last_good_at is None and one.type in wanted]
         names = ", ".join(words.type_text(kind).lower() for kind in missing)
         st.warning(
             f"**The whole platform cannot be recovered yet.** No good backup of: {names}.", icon=":material/warning:"

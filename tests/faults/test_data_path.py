@@ -13,6 +13,7 @@ import zstandard
 
 from edurise_backup.errors import DamageError
 from edurise_backup.model.content import Node
+from edurise_backup.model.status import Status
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.pipeline.codec import MasterKey
 from edurise_backup.ports import Buffer
@@ -387,10 +388,10 @@ def test_cancelling_stops_and_publishes_nothing(tmp_path: Path) -> None:
 
 def test_a_source_whose_children_raise_leaves_no_snapshot_and_no_hanging_thread(tmp_path: Path) -> None:
     class Failing(FilesSource):
-        def _node(self, path: str, status: os.stat_result, name: str | None = None) -> Node:
+        def node(self, path: str, status: Status, name: str | None = None) -> Node:
             if path.endswith("file 4"):
                 raise RuntimeError("a bug")
-            return super()._node(path, status, name)
+            return super().node(path, status, name)
 
     tree = small_tree(tmp_path / "tree")
     store = _new_store()

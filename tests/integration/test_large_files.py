@@ -54,7 +54,7 @@ def test_a_file_is_cut_as_a_stream_is_and_every_chunk_opens_again(tmp_path: Path
             sealed = room[start : start + blob.length]
             plain += open_blob(KEY, sealed, wanted=blob.id, raw_length=blob.raw_length)
             start += blob.length
-    assert files.held_still()
+    assert files.ended().still
     assert plain == content
     assert found == [blob_id(chunk) for chunk in streams.cut(streams.Bytes(content), SIZES, window=1 << 20)]
 
@@ -69,7 +69,7 @@ def test_a_file_that_changes_between_two_windows_did_not_hold_still(tmp_path: Pa
         stream.write(b"more")
     while files.next().ids:
         pass
-    assert not files.held_still()
+    assert not files.ended().still
 
 
 class Taken:
@@ -108,14 +108,14 @@ def test_another_process_brings_the_same_and_goes_on_after_a_file_that_it_cannot
     try:
         file = None
         while file is None:  # the first ones are not worth a process
-            file = sealing.file(str(tmp_path / "file"), taken.claim, taken.take, read.append)
+            file = sealing.file(str(tmp_path / "file"), None, taken.claim, taken.take, read.append)
         assert file.trouble == ""
         assert b"".join(taken.plain[name] for name in file.blobs) == content
         assert sum(read) == file.size == len(content)
         for name, expected in (("nothing", errno.ENOENT), (".", errno.EINVAL)):
-            missing = sealing.file(str(tmp_path / name), taken.claim, taken.take, read.append)
+            missing = sealing.file(str(tmp_path / name), None, taken.claim, taken.take, read.append)
             assert missing == StoredFile(None, [], 0, os.strerror(expected))
-        again = sealing.file(str(tmp_path / "file"), taken.claim, taken.take, read.append)
+        again = sealing.file(str(tmp_path / "file"), None, taken.claim, taken.take, read.append)
         assert again is not None
         assert again.blobs == file.blobs
     finally:

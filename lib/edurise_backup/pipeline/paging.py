@@ -19,7 +19,6 @@ from edurise_backup.model.content import BlobId
 from edurise_backup.model.paging import PageCheck, Paged
 from edurise_backup.pipeline.chunker import Stream
 from edurise_backup.ports import StoredFile
-from edurise_backup.postgres.page_checksums import damaged_pages
 
 RANGE = 32 * 1024 * 1024
 """Bytes of a range that is read on its own: a large file keeps all processes busy to its end."""
@@ -71,12 +70,16 @@ class PageLook:
     def __call__(self, data: memoryview, start: int) -> None:
         """Verify the pages of some data that begins at `start` in its file."""
         if self._check is not None:
+            from edurise_backup.postgres.page_checksums import damaged_pages  # processes for files start without numpy
+
             found = damaged_pages(data, start, self._check)
             self.damaged += [number for number in found if self._still_damaged(number, self._check)]
 
     def _still_damaged(self, number: int, check: PageCheck) -> bool:
         if self._again is None:
             return True
+        from edurise_backup.postgres.page_checksums import damaged_pages
+
         start = (number - check.first) * check.block
         page = self._again(start, check.block)
         return len(page) == check.block and bool(damaged_pages(page, start, check))
