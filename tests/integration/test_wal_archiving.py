@@ -40,7 +40,7 @@ from tests.support.archiving import (
 )
 from tests.support.catalog import Product, opened, run
 from tests.support.cluster_product import configure_cluster, receiving, until
-from tests.support.clusters import MAJORS, SOURCE, ask, reachable_folder, running
+from tests.support.clusters import MAJORS, NEWEST, SOURCE, ask, reachable_folder, running
 
 STRANGER = 54321
 """A user's id that nobody has."""
@@ -79,7 +79,7 @@ def command_of(server: Server, command: str) -> None:
 @pytest.fixture(scope="module", params=MAJORS)
 def any_version(request: pytest.FixtureRequest) -> Iterator[Archived]:
     """Yield a server of each version; the newest is that of the other tests."""
-    if request.param == MAJORS[-1]:
+    if request.param == NEWEST:
         yield request.getfixturevalue("newest")
     else:
         yield from archived(request.param)
@@ -88,7 +88,7 @@ def any_version(request: pytest.FixtureRequest) -> Iterator[Archived]:
 @pytest.fixture(scope="module")
 def newest() -> Iterator[Archived]:
     """Yield a server of the newest version."""
-    yield from archived(MAJORS[-1])
+    yield from archived(NEWEST)
 
 
 @pytest.fixture
