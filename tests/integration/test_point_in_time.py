@@ -18,6 +18,7 @@ from edurise_backup.model.wal import Lsn, format_lsn, parse_lsn
 from edurise_backup.operations import point_in_time
 from edurise_backup.operations.point_in_time.rescuing import Options, Wanted
 from edurise_backup.operations.point_in_time.windows import windows_by_repository
+from edurise_backup.operations.wal.remapping import map_logs
 from edurise_backup.postgres.connection import Address, connect
 from edurise_backup.postgres.server import Server
 from tests.support.catalog import Product, opened
@@ -121,6 +122,12 @@ def test_every_kind_of_moment_comes_back_exactly(
     (known,) = point_in_time.recovery_windows(settings=product.settings)
     assert known.windows[0].end_at == window.end_at
     assert (known.windows[0].begin_lsn, known.windows[0].end_lsn) == (window.begin_lsn, window.end_lsn)
+    with opened(product) as catalog:
+        before = catalog.wal.segments(SOURCE, window.system_identifier)
+        catalog.wal.trimmed(SOURCE, window.system_identifier, 1 << 40)
+    (mapped,) = map_logs(settings=product.settings)
+    assert (mapped.read, mapped.known, mapped.unreadable) == (len(before), 0, ())
+    assert point_in_time.recovery_windows(settings=product.settings)[0].windows == known.windows
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written_with_what_can(

@@ -75,6 +75,18 @@ def archive_command(
     return 0
 
 
+@command(app, Product, name="map")
+def map_log(product: Product, source: Annotated[str, typer.Argument(help="A cluster; all otherwise.")] = "") -> int:
+    """Read what the catalog does not know of the logs in the repository, as after `rebuild-catalog`."""
+    from edurise_backup.operations.wal.remapping import map_logs
+
+    with product.output.progress() as progress:
+        done = map_logs(source, settings=product.settings(), progress=progress)
+    lines = [f"{one.source}: {one.read} segments read, {one.known} were known" for one in done]
+    product.output.result({"logs": done}, "\n".join([*lines, *(bad for one in done for bad in one.unreadable)]))
+    return 3 if any(one.unreadable for one in done) else 0
+
+
 def status_lines(one: WalStatus, now: datetime) -> list[str]:
     """Describe a reception for a person."""
     from edurise_backup.model.wal import format_lsn
