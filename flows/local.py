@@ -28,6 +28,7 @@ DEPLOYMENT_NAMES = (
     "backup/edurise",
     "verify/edurise",
     "recover/edurise",
+    "recover-to/edurise",
     "check/edurise",
     "prune/edurise",
     "scheduled/edurise",

@@ -340,7 +340,7 @@ def test_a_recovery_whose_process_is_killed_ends_and_never_promotes_early(cluste
                 cluster.repository, "main", cluster.record.system_identifier, cluster.record.segment_size, host="tests"
             )
             entry = cluster.ledger.entries[7]
-            archive.deadly = Segment(Timeline(1), entry.lsn // archive._size).name(archive._size)
+            archive.deadly = Segment(Timeline(1), entry.lsn // archive.size).name(archive.size)
             moment = TargetMoment(lsn=entry.lsn)
             options = replace(QUICKLY, ahead=1, workers=1)
             with cluster.recovered(folder / "data", moment, archive=archive, options=options):

@@ -16,7 +16,7 @@ from tests.support.documents import ROOT, blocks, page
 
 PAGE = "docs/operations/install.md"
 UNITS = sorted((ROOT / "docs/operations/systemd").glob("*.service"))
-NAMES = {f"edurise-backup{part}.service" for part in ("", "-watch", "-worker", "-prefect")}
+NAMES = {f"edurise-backup{part}.service" for part in ("", "-watch", "-wal", "-worker", "-prefect")}
 PROGRAM = "/opt/edurise-backup/.venv/bin/python"
 
 
@@ -47,7 +47,7 @@ def test_a_unit_starts_a_program_that_there_is(unit: Path) -> None:
     program, dash_m, module, *rest = parser["Service"]["ExecStart"].split()
     assert (program, dash_m) == (PROGRAM, "-m")
     assert importlib.util.find_spec(module)
-    assert rest in ([], ["watch"])
+    assert rest in ([], ["watch"], ["wal", "receive"])
     assert parser["Service"]["User"] == "edurise-backup"
     assert parser["Service"]["ProtectSystem"] == "strict"
     assert {unit.name for unit in UNITS} == NAMES
