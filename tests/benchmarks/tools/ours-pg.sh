@@ -37,6 +37,7 @@ receiver() {
 # the catalog's server runs beside, as in production
 catalog() {
     [ -S "$PGROOT/run/.s.PGSQL.55499" ] && return
+    rm -rf "$PGROOT/catalog"
     as_pg "$PGBIN/initdb" -D "$PGROOT/catalog" -U postgres > "$WORK/catalog.log"
     as_pg "$PGBIN/pg_ctl" -D "$PGROOT/catalog" -l "$PGROOT/catalog.log" -w \
         -o "-p 55499 -c listen_addresses= -c unix_socket_directories=$PGROOT/run" start >> "$WORK/catalog.log"
