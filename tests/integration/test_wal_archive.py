@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -58,6 +59,25 @@ def test_what_is_published_is_read_back_and_one_snapshot_has_all_of_it() -> None
     assert names(fresh) == names(found)
     with pytest.raises(NotFoundError):
         found.read(name(9))
+
+
+def test_few_segments_share_a_folder_so_that_publishing_one_writes_little() -> None:
+    repository = engine.create()
+    found = archive(repository)
+    publish(found, repository, *((name(number), content(number, 1000)) for number in range(300)))
+    folders = Counter[bytes]()
+
+    def walk(tree: str) -> None:
+        for node in repository.read_tree(tree):
+            if node.subtree is not None:
+                walk(node.subtree)
+            else:
+                folders[bytes.fromhex(tree)] += 1
+
+    (snapshot,) = repository.snapshots().values()
+    walk(snapshot.tree)
+    assert sum(folders.values()) == 300
+    assert max(folders.values()) == 16
 
 
 def test_nothing_new_publishes_nothing() -> None:

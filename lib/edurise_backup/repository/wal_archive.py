@@ -1,8 +1,9 @@
 """The write-ahead log of a cluster in a repository: one growing tree of segments, and always one snapshot of it.
 
-`/.edurise/wal/SOURCE/SYSTEM/TIMELINE/LOG/SEGMENT`: stock restic restores it as
-files, and `restore_command = 'cp …'` finds them. A publication reads and writes
-only the directories on the way to what is new. The snapshot before it is
+`/.edurise/wal/SOURCE/SYSTEM/TIMELINE/LOG/SIXTEEN/SEGMENT`: stock restic restores it
+as files. A publication reads and writes only the directories on the way to what
+is new, and a segment's node has the names of its 64 chunks: so no more than 16
+segments lie side by side (a whole log's 256 would take 500 KB each time). The snapshot before it is
 superseded: all that it names is in the new one, and it is taken away after the
 new one is published. A crash in between leaves both.
 """
@@ -99,8 +100,9 @@ class WalArchive:
                 yield node.name, node.size
         for timeline in self._folders(self._top()):
             for log in self._folders((*self._top(), timeline.name)):
-                for node in self._nodes((*self._top(), timeline.name, log.name)):
-                    yield node.name, node.size
+                for sixteen in self._folders((*self._top(), timeline.name, log.name)):
+                    for node in self._nodes((*self._top(), timeline.name, log.name, sixteen.name)):
+                        yield node.name, node.size
 
     def read(self, name: str) -> bytes:
         """Return a file; raises NotFoundError, DamageError."""
@@ -247,7 +249,7 @@ class WalArchive:
             raise DamageError(f"{name!r} is no file of the write-ahead log")
         if found.segment is None:
             return (*self._top(), name)
-        return (*self._top(), name[:8], name[8:16], name)
+        return (*self._top(), name[:8], name[8:16], name[16:23], name)
 
     def _find(self, path: Names) -> Node | None:
         nodes = {node.name: node for node in self._nodes(path[:-1])}

@@ -213,4 +213,4 @@ def _ends_before(name: str, needed: Lsn, size: int) -> bool:
 
 def _folder(name: str) -> str:
     """Return which folder of the archive a file lies in."""
-    return name[:16] if len(name) >= 24 else "histories"
+    return name[:23] if len(name) >= 24 else "histories"
