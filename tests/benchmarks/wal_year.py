@@ -94,6 +94,11 @@ class Log:
             done = self.archive.publish(contents, lock)
         self.log_bytes += done.stored_bytes if done else 0
 
+    def go_on(self, contents: Contents, publications: int) -> None:
+        """Publish so many times."""
+        for _ in range(publications):
+            self.publish(next(contents))
+
     def trim(self, names: Sequence[str]) -> None:
         """Take segments away."""
         with self.repository.lock(settle=engine.AT_ONCE) as lock:
@@ -170,7 +175,7 @@ def main() -> None:
 
 def report(title: str, log: Log, contents: Contents, publications: int, year: int, old: Sequence[str]) -> None:
     """Print what publications cost, what a year of them would, and what a trim and a prune leave."""
-    spent = _counted(log, lambda: [log.publish(next(contents)) for _ in range(publications)])
+    spent = _counted(log, lambda: log.go_on(contents, publications))
     beside = spent["bytes"] - log.log_bytes
     rows = [("put", spent["put"]), ("deleted", spent["delete"]), ("got", spent["get"]), ("listed", spent["list"])]
     rows += [("bytes beside the log", beside), ("bytes of the log", log.log_bytes)]
