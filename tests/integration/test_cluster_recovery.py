@@ -27,7 +27,7 @@ SETTINGS = {"track_commit_timestamp": "on"}
 BRANCH_AT = 25
 
 
-@pytest.fixture(scope="module", params=[15, pytest.param(16, marks=pytest.mark.slow), 18])
+@pytest.fixture(scope="module", params=[15, pytest.param(16, marks=pytest.mark.nightly), 18])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Recoverable]:
     """Yield a base backup, its log, and a second timeline that left the first at a transaction."""
     with reachable_folder() as folder, running(folder / "data", request.param, SETTINGS) as server:
@@ -103,7 +103,7 @@ def test_random_moments_land_exactly(cluster: Recoverable, folder: Path, seed: i
     assert cluster.landed(folder / "a", moment) == expected, moment
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(100, 130))
 def test_thirty_random_moments_land_exactly(cluster: Recoverable, folder: Path, seed: int) -> None:
     moment, expected = random_target(cluster, random.Random(seed))
