@@ -16,11 +16,11 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard import activity, queries
+from dashboard import activity, formatting, queries
 from edurise_backup import operations
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import BackupError, ConflictError, InputError, NotFoundError
-from edurise_backup.model.jobs import BackupFilters, BackupJob, JobStatus
+from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobStatus
 from edurise_backup.postgres.server import Server
 from flows.deploy import refuse_pool, refuse_taken
 from flows.local import local_prefect, run_deployment
@@ -205,7 +205,8 @@ def test_buttons_of_the_page_start_runs_that_it_follows(product: Product, monkey
     monkeypatch.setenv("PREFECT_API_URL", product.api_url)
     try:
         app = AppTest.from_file(str(APP), default_timeout=60).run()
-        app.selectbox(key="backup type").select_index(2)
+        types = app.selectbox(key="backup type")
+        types.select_index(types.options.index(formatting.type_text(BackupType.FILES)))
         next(button for button in app.button if button.label == "Back up now").click().run()
         assert not app.error
         (launched,) = app.session_state["followed"]
