@@ -11,7 +11,7 @@ TESTS := $(RUN) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 CROWDED := $(RUN) -m pytest -q -n 2 --dist loadfile -m crowded
 CHECKED := lib flows dashboard reports tests
 # What is unpacked counts only where nothing is installed.
-export PATH := $(PATH):$(CURDIR)/.tools/usr/bin
+export PATH := $(PATH):$(CURDIR)/.tools/usr/bin:$(CURDIR)/.tools/usr/lib/postgresql/15/bin
 
 .PHONY: help install tools demo up test test-slow test-full nightly check lint format types layers clean
 .DEFAULT_GOAL := help

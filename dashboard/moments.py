@@ -32,13 +32,6 @@ class Moments:
     """Commits by the beginning of equal stretches of time."""
     events: tuple[WalEvent, ...]
     """Newest first."""
-    points: tuple[tuple[str, datetime], ...]
-    """Restore points that somebody has named."""
-
-    @property
-    def newest(self) -> RecoveryWindow | None:
-        """The window that reaches the latest moment of the newest timeline."""
-        return max(self.windows, key=lambda one: (one.timeline, one.end_at), default=None)
 
 
 def clusters() -> list[str]:
@@ -66,7 +59,6 @@ def moments(source: str, hours: int) -> Moments:
         windows=windows,
         activity=_activity([pair for row in rows for pair in row.activity], since, now),
         events=catalog.wal.events(source, since=since, limit=_EVENTS),
-        points=tuple((point.name, point.at) for row in rows for point in row.points),
     )
 
 

@@ -139,7 +139,10 @@ def test_windows_exposure_and_deeds_are_shown_and_nothing_becomes_markup(catalog
     assert table.value["Timeline"].tolist() == [1]
     assert table.value["Then"].tolist() == ["goes on"]
     assert "DROP TABLE public.submissions" in str(app.selectbox(key="moment deed").options)
-    assert "<script>" not in "".join(str(one.value) for one in app.error)
+    said = "".join(str(one.value) for one in app.error)
+    assert "shipping" in said
+    assert "bring it back" in said
+    assert "<script>" not in said
 
 
 def test_the_moment_just_before_a_deed_becomes_the_target(catalog: Catalog) -> None:

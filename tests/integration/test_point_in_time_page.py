@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +14,12 @@ from edurise_backup.model.wal import format_lsn
 from edurise_backup.postgres.connection import Address, connect
 from edurise_backup.postgres.server import Server
 from tests.support import engine
-from tests.support.catalog import Product, environment, opened
+from tests.support.catalog import Product, environment, opened, run_as_typed
 from tests.support.cluster_product import configure_cluster, receiving, shipped
 from tests.support.clusters import SOURCE, ask, reachable_folder, running
 from tests.support.documents import blocks, page, section
 
 PAGE = page("docs/operations/point-in-time.md")
-_SHELL = 'edurise-backup() {{ "{python}" -m edurise_backup "$@"; }}\n'
 
 pytestmark = pytest.mark.slow
 
@@ -45,23 +43,11 @@ def product(tmp_path: Path, server: Server, catalog_database: Address) -> Produc
 
 def follow(product: Product, title: str, language: str = "sh", **variables: str) -> str:
     """Run a section's commands in one shell, as they stand there; returns what was said."""
-    commands = "\n".join(blocks(section(PAGE, title), language))
-    done = subprocess.run(
-        ["bash", "-eu", "-c", _SHELL.format(python=sys.executable) + commands],
-        cwd=product.home,
-        env=environment(product.settings_path, variables),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
+    return run_as_typed(product, "\n".join(blocks(section(PAGE, title), language)), variables)
 
 
 def test_the_runbook_brings_a_dropped_table_back(server: Server, product: Product, folder: Path) -> None:
-    assert f"{SOURCE}:" in follow(product, "Setting it up")
+    assert "timeline 1: from" in follow(product, "Setting it up")
     with opened(product) as catalog, receiving(product, catalog) as reception:
         ask(server, "CREATE TABLE submissions AS SELECT g AS id, 'essay ' || g AS essay FROM generate_series(1, 50) g")
         moment = f"time:{ask(server, 'SELECT clock_timestamp()')[0][0].isoformat()}"  # type: ignore[attr-defined]

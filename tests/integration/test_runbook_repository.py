@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from edurise_backup import operations
 from edurise_backup.model.jobs import BackupFilters, Verdict
-from tests.support.catalog import Product, environment, write_private
+from tests.support.catalog import Product, run_as_typed, write_private
 from tests.support.documents import ROOT, page, rows, section
 from tests.support.trees import describe, differences
 
 PAGE = page("docs/operations/repository.md")
-_SHELL = 'edurise-backup() {{ "{python}" -m edurise_backup "$@"; }}\n'
 
 
 def commands(title: str) -> str:
@@ -31,18 +28,7 @@ def follow(product: Product, title: str, **variables: str) -> str:
         "EDURISE_PASSWORD_FILE": str(product.home / "passphrase"),
         **variables,
     }
-    done = subprocess.run(
-        ["bash", "-eu", "-c", _SHELL.format(python=sys.executable) + commands(title)],
-        cwd=product.home,
-        env=environment(product.settings_path, names),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
+    return run_as_typed(product, commands(title), names)
 
 
 def full_backups(product: Product) -> list[str]:

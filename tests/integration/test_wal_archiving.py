@@ -23,7 +23,6 @@ from edurise_backup.model.wal_status import WalState
 from edurise_backup.operations.wal.receiving import Reception, spool_folder
 from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.server import Server
-from edurise_backup.repository.wal_archive import WalArchive, open_archive
 from edurise_backup.stores.local import LocalStore
 from tests.support import engine
 from tests.support.archiving import (
@@ -39,7 +38,7 @@ from tests.support.archiving import (
     take,
 )
 from tests.support.catalog import Product, opened, run
-from tests.support.cluster_product import configure_cluster, receiving, until
+from tests.support.cluster_product import archive_of, configure_cluster, numbers, receiving, until
 from tests.support.clusters import MAJORS, NEWEST, SOURCE, ask, reachable_folder, running
 
 STRANGER = 54321
@@ -103,16 +102,6 @@ def handed(newest: Archived) -> Handed:
     return take(newest.server)
 
 
-def archive_of(product: Product) -> WalArchive:
-    found = open_archive(engine.opened(LocalStore(product.repository)), SOURCE, host="tests")
-    assert found is not None
-    return found
-
-
-def numbers(archive: WalArchive) -> list[int]:
-    return [int(name[8:16], 16) * 256 + int(name[16:24], 16) for name, _ in archive.names() if len(name) == 24]
-
-
 def arrived(reception: Reception, product: Product, name: str) -> None:
     """Take steps until a file is in the repository and the catalog."""
     known = reception._catalog.wal
@@ -137,7 +126,7 @@ def test_what_the_server_hands_over_is_in_the_repository_without_a_gap(
         until(lambda: reception.status.state is WalState.RECEIVING, reception.step)
         names = [switched(server) for _ in range(4)]
         arrived(reception, product, names[-1])
-        found = numbers(archive_of(product))
+        found = numbers(archive_of(product), partial=False)
         assert found == list(range(found[0], found[-1] + 1))
         assert {name for name, _ in archive_of(product).names()} >= set(names)
         rows = catalog.wal.segments(SOURCE, reception.status.system_identifier)

@@ -20,11 +20,10 @@ from edurise_backup.operations.wal.receiving import Reception, slot_of, spool_fo
 from edurise_backup.operations.wal.service import chosen_clusters
 from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.server import Server
-from edurise_backup.repository.wal_archive import WalArchive, open_archive
 from edurise_backup.stores.local import LocalStore
 from tests.support import engine
 from tests.support.catalog import Product, opened
-from tests.support.cluster_product import configure_cluster, receiving, shipped, until, written
+from tests.support.cluster_product import archive_of, configure_cluster, numbers, receiving, shipped, until, written
 from tests.support.clusters import MAJORS, SOURCE, ask, reachable_folder, running
 
 
@@ -62,16 +61,6 @@ def drop_slot(server: Server) -> None:
     query = "SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots WHERE NOT active"
     until(lambda: ask(server, "SELECT count(*) FROM pg_replication_slots WHERE active") == [(0,)])
     ask(server, query)
-
-
-def archive_of(product: Product) -> WalArchive:
-    found = open_archive(engine.opened(LocalStore(product.repository)), SOURCE, host="tests")
-    assert found is not None
-    return found
-
-
-def numbers(archive: WalArchive) -> list[int]:
-    return [int(name[8:16], 16) * 256 + int(name[16:24], 16) for name, _ in archive.names() if len(name) >= 24]
 
 
 def test_what_is_written_is_in_the_repository_a_moment_later_without_a_gap(server: Server, product: Product) -> None:

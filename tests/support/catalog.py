@@ -116,6 +116,23 @@ def environment(settings_path: Path | None = None, extra: Mapping[str, str] | No
     return {**kept, **named, **(extra or {})}
 
 
+def run_as_typed(product: Product, commands: str, variables: Mapping[str, str]) -> str:
+    """Run commands of the docs in one shell, as a person types them; returns what was said, fails where one fails."""
+    named = f'edurise-backup() {{ "{sys.executable}" -m edurise_backup "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-eu", "-c", named + commands],
+        cwd=product.home,
+        env=environment(product.settings_path, variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
 def run(
     product: Product, *words: str | Path, cwd: Path | None = None, extra: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,9 @@ from edurise_backup.model.wal import Lsn, parse_lsn
 from edurise_backup.operations.wal.receiving import Reception
 from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.server import Server
+from edurise_backup.repository.wal_archive import WalArchive, open_archive
+from edurise_backup.stores.local import LocalStore
+from tests.support import engine
 from tests.support.catalog import Product, configure, quote_address, write_private
 from tests.support.clusters import SOURCE, ask
 
@@ -46,6 +49,19 @@ def until(holds: Callable[[], bool], step: Callable[[], object] = lambda: None) 
 def written(server: Server) -> Lsn:
     """Return how far the server has flushed its log."""
     return parse_lsn(str(ask(server, "SELECT pg_current_wal_flush_lsn()")[0][0]))
+
+
+def archive_of(product: Product) -> WalArchive:
+    """Return the log of the product's cluster, as the repository has it now."""
+    found = open_archive(engine.opened(LocalStore(product.repository)), SOURCE, host="tests")
+    assert found is not None
+    return found
+
+
+def numbers(archive: WalArchive, *, partial: bool = True) -> list[int]:
+    """Return the numbers of its segments of 16 MiB, in order; also of those that were not complete."""
+    names = [name for name, _ in archive.names() if len(name) == 24 or (partial and len(name) > 24)]
+    return [int(name[8:16], 16) * 256 + int(name[16:24], 16) for name in names]
 
 
 @contextmanager

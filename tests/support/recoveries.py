@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -115,18 +116,24 @@ class Recoverable:
         remove: bool = True,
     ) -> Iterator[RunningCluster]:
         """Recover into a folder and look at the running server."""
-        with recovered_server(
-            self.repository,
-            self.tree,
-            self.record,
-            archive or self.archive,
-            moment,
-            folder,
-            options=options,
-            remove=remove,
-            progress=progress or SilentProgress(),
-        ) as running:
-            yield running
+        began = False
+        try:
+            with recovered_server(
+                self.repository,
+                self.tree,
+                self.record,
+                archive or self.archive,
+                moment,
+                folder,
+                options=options,
+                progress=progress or SilentProgress(),
+            ) as running:
+                began = True
+                yield running
+        finally:
+            if remove and began:
+                for ending in ("", ".recovery", ".tablespaces"):
+                    shutil.rmtree(folder.with_name(f"{folder.name}{ending}"), ignore_errors=True)
 
     def landed(self, folder: Path, moment: TargetMoment, **more: object) -> int:
         """Recover, prove that the ledger is whole, and return how many entries it has."""

@@ -8,15 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from edurise_backup.errors import NotFoundError
 from edurise_backup.model.database import Secret
 from edurise_backup.model.wal import Segment, parse_lsn, parse_wal_name
 from edurise_backup.postgres.places import opened_directory
 from edurise_backup.postgres.privileges import identity, reachable, server_account
 from edurise_backup.postgres.server import Server
-from edurise_backup.postgres.tools import ServerBinaries, find_server
+from edurise_backup.postgres.tools import find_server
 
 SIZE = 1024 * 1024
 _LINE = re.compile(
@@ -49,20 +46,9 @@ class File:
     content: bytes
 
 
-def binaries_of(major: int) -> ServerBinaries:
-    """Return a release's server programs: from the machine, the package, or the folder of tools; else skip."""
-    debian = Path(__file__).parents[2] / f".tools/usr/lib/postgresql/{major}/bin"
-    for bindir in (None, debian):
-        try:
-            return find_server(major=major, bindir=bindir)
-        except NotFoundError:
-            continue
-    pytest.skip(f"there is no PostgreSQL {major} here")
-
-
 def make_server(directory: Path, major: int, settings: dict[str, str]) -> Server:
     """Make a cluster with segments of 1 MiB: many records run over their ends."""
-    server = Server(directory, binaries=binaries_of(major), password=Secret("x"), settings=settings)
+    server = Server(directory, binaries=find_server(major=major), password=Secret("x"), settings=settings)
     server.initialise()
     account = server_account(server.data_directory)
     program = reachable(server.binaries, account).bindir / "pg_resetwal"

@@ -54,7 +54,7 @@ def test_all_well_is_no_alarm_and_an_idle_server_neither() -> None:
         (replace(WELL, slot_status="lost"), AlarmKind.WAL_SLOT, Severity.CRITICAL, "is lost"),
         (replace(WELL, received_lsn=Lsn(98 * GIB)), AlarmKind.WAL_SLOT, Severity.WARNING, "its disk fills"),
         (replace(WELL, received_lsn=Lsn(90 * GIB)), AlarmKind.WAL_SLOT, Severity.CRITICAL, "its disk fills"),
-        (replace(WELL, slot_safe_bytes=1000), AlarmKind.WAL_SLOT, Severity.WARNING, "not received"),
+        (replace(WELL, slot_safe_bytes=5 << 20), AlarmKind.WAL_SLOT, Severity.WARNING, "5 MiB more"),
         (replace(WELL, spool_bytes=17 * GIB), AlarmKind.WAL_SPOOL, Severity.CRITICAL, "lms-1"),
         (replace(WELL, conflicts=1), AlarmKind.WAL_FOREIGN, Severity.CRITICAL, "other bytes"),
         (replace(WELL, quarantined=2), AlarmKind.WAL_FOREIGN, Severity.WARNING, "put aside"),

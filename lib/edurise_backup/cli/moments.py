@@ -107,7 +107,7 @@ def explained_lines(found: Explained) -> list[str]:
 
 
 def event_line(event: WalEvent) -> str:
-    """Describe a deed, and what brings back the moment just before it."""
+    """Describe a deed: when, by which transaction, and where."""
     return (
         f"  {event.at:%H:%M:%S.%f}"[:-3] + f" xid {event.xid}: {printable(event.said)} in {printable(event.database)}"
     )

@@ -76,13 +76,23 @@ def log_held_back(facts: Facts) -> Iterator[Alarm]:
                 "raise max_slot_wal_keep_size, then look at `edurise-backup wal status`; when it is lost take a base "
                 "backup",
             )
-        elif held > HELD or (status.slot_safe_bytes is not None and status.slot_safe_bytes < _SAFE_LEFT):
+        elif held > HELD:
             yield Alarm(
                 AlarmKind.WAL_SLOT,
                 one.source,
                 Severity.CRITICAL if held > HELD_CRITICAL else Severity.WARNING,
                 f"the server of {one.source} keeps {held >> 20:,} MiB of WAL that was not received: its disk fills",
                 "see `edurise-backup wal status` for what is in the way of receiving it",
+            )
+        elif status.slot_safe_bytes is not None and status.slot_safe_bytes < _SAFE_LEFT:
+            yield Alarm(
+                AlarmKind.WAL_SLOT,
+                one.source,
+                Severity.WARNING,
+                f"{max(0, status.slot_safe_bytes) >> 20:,} MiB more, and the server of {one.source} throws away WAL "
+                "that was not received",
+                "see `edurise-backup wal status` for what is in the way of receiving it; max_slot_wal_keep_size should "
+                "be well over 1 GB",
             )
         if status.spool_bytes > status.spool_limit_bytes:
             yield Alarm(

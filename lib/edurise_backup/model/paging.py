@@ -6,8 +6,8 @@ import msgspec
 
 BLOCK = 8192
 """Bytes of a page, unless the server was built with another size."""
-SEGMENT_BLOCKS = 131072
-"""Pages of a relation's file before the next one begins (RELSEG_SIZE: 1 GiB of 8 KiB pages)."""
+RELATION_FILE = 1 << 30
+"""Bytes of a relation's file before the next one begins (RELSEG_SIZE is so many pages)."""
 
 
 class PageCheck(msgspec.Struct, array_like=True, frozen=True):

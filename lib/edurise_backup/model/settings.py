@@ -150,7 +150,7 @@ class WalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ship_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
     """What was received is in the repository at most so much later."""
     heartbeat_seconds: Annotated[int, msgspec.Meta(ge=0, le=86400)] = 60
-    """A row is written so often, which proves the whole way; 0: none is."""
+    """A transaction that changes nothing is written so often, which proves the whole way; 0: none is."""
     spool_mib: Positive = 16384
     """An alarm is raised when so much waits on this machine because the repository cannot be reached."""
 

@@ -37,7 +37,7 @@ class ControlFile:
 
 def parse_control(content: bytes) -> ControlFile:
     """Return what the file says; raises DamageError when its checksum is wrong, as it is while it is being written."""
-    if len(content) < _CHECKSUM_PLACES.stop or not any(map(_is_checksum, [content] * 50, _CHECKSUM_PLACES)):
+    if len(content) < _CHECKSUM_PLACES.stop or not any(_is_checksum(content, place) for place in _CHECKSUM_PLACES):
         raise DamageError("pg_control has no right checksum", hint="check the server's disk; pg_controldata shows it")
     identifier, control, catalog, _state, _time, checkpoint, redo, timeline, _previous, next_xid = _HEAD.unpack_from(
         content

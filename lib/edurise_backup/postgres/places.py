@@ -106,6 +106,23 @@ def opened_directory(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def write_new(
+    folder: int, name: str, content: bytes, owner: tuple[int, int] | None, *, mode: int = 0o600, durable: bool = False
+) -> None:
+    """Write a new file whole into the directory of a descriptor; raises OSError, FileExistsError among it."""
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]  # a disk that is nearly full takes a part
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def opened_log(path: Path, account: Account) -> Iterator[int]:
     """Yield a descriptor of the server's log, for appending; a log that grew too long begins anew."""

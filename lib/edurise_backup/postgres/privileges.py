@@ -38,6 +38,11 @@ class Account:
     switch: bool
     """Whether we run as root and change to it for the server."""
 
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """To whom files are given that we make for the server; None where they are his already."""
+        return (self.uid, self.gid) if self.switch else None
+
 
 class Identity(TypedDict, total=False):
     """The arguments of `subprocess.Popen` that change the user."""

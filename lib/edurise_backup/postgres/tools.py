@@ -1,8 +1,9 @@
 """Find PostgreSQL's programs on this machine.
 
-Looked at in this order: a configured folder, Debian's folders, the package
-that carries the embedded server. A program counts only when it runs: a build
-for another system, or with a library missing, is passed over.
+Looked at in this order: a configured folder, Debian's folders, folders of
+servers on PATH, the package that carries the embedded server. A program counts
+only when it runs: a build for another system, or with a library missing, is
+passed over.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def find_tools(server_major: int, *, bindir: Path | None = None) -> Tools:
             f"the server runs PostgreSQL {server_major}; {OLDEST_SERVER} is the oldest that is supported",
             hint="upgrade the server",
         )
-    folders = [bindir] if bindir else [*_debian_folders(), *_embedded_folders()]
+    folders = [bindir] if bindir else [*_installed_folders(), *_embedded_folders()]
     found = [tools for folder in folders if (tools := _probe_tools(folder))]
     if bindir and not found:
         raise ConfigError(
@@ -95,7 +96,7 @@ def find_program(name: str, server_major: int, *, bindir: Path | None = None) ->
 
     Raises ConfigError when there is none at all, UnsupportedVersionError when all are older.
     """
-    folders = [bindir] if bindir else [*_debian_folders(), *_embedded_folders()]
+    folders = [bindir] if bindir else [*_installed_folders(), *_embedded_folders()]
     found = [(version, folder.absolute() / name) for folder in folders if (version := _probe(folder, (name,)))]
     if not found:
         raise ConfigError(
@@ -117,7 +118,7 @@ def find_server(*, bindir: Path | None = None, major: int | None = None) -> Serv
 
     Raises NotFoundError when there is none (of `major`).
     """
-    folders = [bindir] if bindir else [*_embedded_folders(), *_debian_folders()]
+    folders = [bindir] if bindir else [*_embedded_folders(), *_installed_folders()]
     embedded = set() if bindir else set(_embedded_folders())
     for folder in folders:
         version = _probe(folder, _SERVER_PROGRAMS)
@@ -137,8 +138,11 @@ def embedded_root(binaries: ServerBinaries) -> list[Path]:
     return [installation, libraries] if libraries.is_dir() else [installation]
 
 
-def _debian_folders() -> list[Path]:
-    return sorted(_DEBIAN.glob("*/bin"), reverse=True)
+def _installed_folders() -> list[Path]:
+    debian = sorted(_DEBIAN.glob("*/bin"), reverse=True)
+    path = [Path(folder) for folder in os.get_exec_path() if Path(folder).is_absolute()]
+    # /usr/bin of Debian has programs that choose a version by themselves, and no server
+    return [*debian, *(folder for folder in path if folder not in debian and (folder / "postgres").exists())]
 
 
 def _embedded_folders() -> list[Path]:

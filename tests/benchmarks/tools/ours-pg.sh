@@ -30,8 +30,9 @@ END
 }
 # the receiver takes segments from the server's archive_command, and ships them while others are measured, too
 receiver() {
-    pkill -f 'wal receive main' || true
-    setsid -f "${OURS:-edurise-backup}" wal receive main < /dev/null > "$WORK/receiver.log" 2>&1
+    [ ! -f "$PGROOT/run/ours.pid" ] || kill "$(cat "$PGROOT/run/ours.pid")" 2> /dev/null || true
+    setsid "${OURS:-edurise-backup}" wal receive main < /dev/null > "$WORK/receiver.log" 2>&1 &
+    echo $! > "$PGROOT/run/ours.pid"
     for _ in $(seq 100); do [ -S "$PGROOT/run/ours.sock" ] && return; sleep 0.1; done
 }
 # the catalog's server runs beside, as in production

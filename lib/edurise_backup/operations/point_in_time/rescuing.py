@@ -144,7 +144,6 @@ def _sandbox(
                     replace(opened.choice.target, action="promote"),
                     place / "data",
                     options=options_of(cluster, opened.choice, amcheck=False),
-                    remove=True,
                     progress=progress,
                 ) as running:
                     yield cluster, running.address

@@ -168,8 +168,7 @@ class Reception:
         with suppress(BackupError):
             self.flush()
         self.status = replace(self.status, state=WalState.STOPPED, seen_at=self._clock())
-        with suppress(BackupError):
-            self._catalog.wal.note(self.status)
+        self._note()
         if self._lease is not None:
             self._lease.release()
         self._shipper.close()
@@ -299,8 +298,13 @@ class Reception:
             quarantined=self._spool.put_aside,
             conflicts=self._conflicts + self._spool.conflicts,
         )
-        with suppress(BackupError):  # a catalog that is away is told of by the watch; the log goes on
-            self._catalog.wal.note(self.status)
+        self._note()
+
+    def _note(self) -> None:
+        """Write the row, unless another receiver has this log: the row is his."""
+        if self._lease is not None:
+            with suppress(BackupError):  # a catalog that is away is told of by the watch; the log goes on
+                self._catalog.wal.note(self.status)
 
     def _exposed_since(self) -> datetime | None:
         """Return when the oldest write was seen that is not in the repository; None when all is there."""

@@ -23,6 +23,7 @@ from typing import Self
 
 from edurise_backup.errors import BackupError, ConfigError, DamageError, SpaceError
 from edurise_backup.model.wal import Lsn
+from edurise_backup.postgres.places import write_new
 from edurise_backup.postgres.privileges import Account, identity
 from edurise_backup.recovery.cluster.target import Route, Step
 from edurise_backup.repository.wal_archive import WalArchive
@@ -34,7 +35,6 @@ _TROUBLE = 200
 _PROBE = "probe"
 _PROBE_SECONDS = 60
 _LONGEST_LINE = 256
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SCRIPT = """#!/bin/sh
 # restore_command of a recovery: $1 is asked for, $2 is where it goes.
@@ -161,22 +161,14 @@ class Feeder:
             if self._account.switch:
                 os.fchown(self._top, self._account.uid, self._account.gid)
         except OSError as error:
-            raise ConfigError(f"{self._folder} cannot be made: {error.strerror}") from error
+            raise _translated(error, self._folder) from error
 
     def _own(self, name: str, folder: int) -> None:
         if self._account.switch:
             os.chown(name, self._account.uid, self._account.gid, dir_fd=folder, follow_symlinks=False)
 
     def _write(self, folder: int, name: str, content: bytes, mode: int) -> None:
-        descriptor = os.open(name, _NEW, mode, dir_fd=folder)
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            if self._account.switch:
-                os.fchown(descriptor, self._account.uid, self._account.gid)
-        finally:
-            os.close(descriptor)
+        write_new(folder, name, content, self._account.owner, mode=mode)
 
     def _hand_over(self, name: str, content: bytes) -> None:
         """Have a file appear under its name, whole."""
@@ -304,4 +296,6 @@ def _started(pid: int) -> int:
 def _translated(error: OSError, folder: Path) -> BackupError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SpaceError(f"no room left in {folder}", safe="the backup", hint="free space, and recover again")
-    return BackupError(f"{folder}: {error.strerror}", safe="the backup")
+    return BackupError(
+        f"{folder}: {error.strerror}", safe="the backup", hint="see to that folder, and recover to another directory"
+    )

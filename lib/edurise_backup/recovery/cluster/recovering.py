@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -129,12 +129,11 @@ def recovered_server(
     tablespaces: Mapping[int, Path] | None = None,
     options: RecoveryOptions | None = None,
     durable: bool = False,
-    remove: bool = False,
     progress: Progress,
 ) -> Iterator[RunningCluster]:
     """Do the same, and leave the server running inside of the `with` block; afterwards it is stopped.
 
-    `durable=False`: nothing is synced, the cluster is only to be looked at. `remove`: in the end everything is removed.
+    `durable=False`: nothing is synced, the cluster is only to be looked at.
     """
     options = options or RecoveryOptions()
     target = target.absolute()
@@ -143,17 +142,18 @@ def recovered_server(
     folder = target.with_name(f"{target.name}.recovery")
     _refuse_folder(folder)
     room = wanted_room(route, options.ahead)
-    restored = None
+    restored = restore_cluster(
+        repository, tree, record, target, tablespaces=tablespaces or {}, progress=progress, extra_room=room
+    )
+    recovered = False
     try:
-        restored = restore_cluster(
-            repository, tree, record, target, tablespaces=tablespaces or {}, progress=progress, extra_room=room
-        )
         with _Recovery(record, archive, route, moment, restored, folder, binaries, options, durable) as recovery:
-            yield recovery.run(progress)
+            running = recovery.run(progress)
+            recovered = True
+            yield running
     finally:
-        if remove and restored is not None:
-            _remove(restored)
-            shutil.rmtree(folder, ignore_errors=True)
+        if not recovered:  # whatever kept it from it: started as it is, it would be the base backup, writable
+            make_unstartable(restored.data)
 
 
 class _Recovery:
@@ -230,8 +230,6 @@ class _Recovery:
         if self._done:
             self._sandbox.give_back()
             shutil.rmtree(self._folder, ignore_errors=True)
-        else:
-            make_unstartable(self._restored.data)
 
     def _result(self, replayed: Replayed, proof: Proof) -> RecoveredCluster:
         return RecoveredCluster(
@@ -254,10 +252,3 @@ def _refuse_folder(folder: Path) -> None:
             safe="nothing was restored or changed",
             hint="remove it when no recovery runs, or restore to another directory",
         )
-
-
-def _remove(restored: RestoredCluster) -> None:
-    for place in (restored.data, *restored.tablespaces.values()):
-        shutil.rmtree(place, ignore_errors=True)
-    with suppress(OSError):  # others' tablespaces may lie beside
-        restored.data.with_name(f"{restored.data.name}.tablespaces").rmdir()

@@ -115,16 +115,11 @@ def replay(
 ) -> Replayed:
     """Start the prepared server and return when it is promoted, or paused at the target.
 
-    `expected`: where the target is believed to lie, for the progress. On an error
-    or a cancellation the server is stopped. Raises InputError, NotFoundError,
-    DamageError, ToolError and what the feeder met.
+    `expected`: where the target is believed to lie, for the progress. After an error
+    or a cancellation the caller ends the feeder and the server. Raises InputError,
+    NotFoundError, DamageError, ToolError and what the feeder met.
     """
-    try:
-        return _Watch(sandbox, feeder, route, target, progress, expected).run()
-    except BaseException:
-        feeder.close()  # first: a command that waits would keep the server
-        sandbox.stop()
-        raise
+    return _Watch(sandbox, feeder, route, target, progress, expected).run()
 
 
 class _Watch:
@@ -169,10 +164,11 @@ class _Watch:
                 return None
             raise self._failure() from error
         self._heard = 0.0
+        self._unexplained = False
         while True:
             self._progress.raise_if_cancelled()
             postmaster = self._sandbox.postmaster()
-            if self._raise_settings():
+            if (postmaster is None or self._unexplained) and self._raise_settings():
                 self._sandbox.stop()
                 return None
             if postmaster is None:

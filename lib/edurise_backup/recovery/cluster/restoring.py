@@ -24,7 +24,7 @@ from edurise_backup.model.cluster import DATA, TABLESPACES, ClusterRecord, folde
 from edurise_backup.model.content import Node, unix_permissions
 from edurise_backup.ports import Progress
 from edurise_backup.postgres.control_file import SIZE, parse_control
-from edurise_backup.postgres.places import opened_directory
+from edurise_backup.postgres.places import opened_directory, write_new
 from edurise_backup.recovery.cluster.placing import (
     UNTOUCHED,
     refuse_occupied,
@@ -39,7 +39,6 @@ from edurise_backup.repository.repository import Repository
 
 CONTROL = "global/pg_control"
 _MADE_ANEW = ("/tablespace_map", f"/{CONTROL}")
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SUBFOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -158,7 +157,13 @@ def _control(repository: Repository, tree: str, record: ClusterRecord) -> bytes:
     """Return pg_control, proved to be this cluster's."""
     content = SnapshotFiles(repository, tree).read(f"{folder_of(record.name)}/{DATA}/{CONTROL}")
     found = parse_control(content)
-    if found.system_identifier != record.system_identifier or len(content) < SIZE:
+    if len(content) < SIZE:
+        raise DamageError(
+            f"{CONTROL} of the base backup has {len(content)} of {SIZE} bytes",
+            safe=UNTOUCHED,
+            hint="choose another base backup",
+        )
+    if found.system_identifier != record.system_identifier:
         raise DamageError(
             f"{CONTROL} is of the cluster {found.system_identifier}, the backup is of {record.system_identifier}",
             safe=UNTOUCHED,
@@ -248,13 +253,7 @@ def _write_control(target: Path, content: bytes, owner: tuple[int, int]) -> None
 
 
 def _write(folder: int, name: str, content: bytes, owner: tuple[int, int]) -> None:
-    descriptor = os.open(name, _NEW, 0o600, dir_fd=folder)
-    try:
-        os.fchown(descriptor, *owner)
-        os.write(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_new(folder, name, content, owner, durable=True)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from edurise_backup.errors import DamageError, NotFoundError, UnsupportedVersion
 from edurise_backup.model.cluster import RAISED_SETTINGS, ClusterRecord
 from edurise_backup.model.database import Secret
 from edurise_backup.postgres.connection import Address
-from edurise_backup.postgres.places import LOG, opened_directory
+from edurise_backup.postgres.places import LOG, opened_directory, write_new
 from edurise_backup.postgres.postmaster import Postmaster, find_postmaster
 from edurise_backup.postgres.privileges import Account, reachable, server_account
 from edurise_backup.postgres.server import Server
@@ -64,7 +64,6 @@ _BEFORE_16 = {"promote_trigger_file": ""}
 _HBA = "# this socket lies in a folder that only the server's user can enter\nlocal all all trust\n"
 _AUTO, _AUTO_HELD = "postgresql.auto.conf", "postgresql.auto.conf.held"
 """What ALTER SYSTEM wrote: a setting that these programs do not know stops them even where it does not count."""
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Sandbox:
@@ -94,8 +93,9 @@ class Sandbox:
         self._durable = durable
         self._extra = dict(extra or {})
         self._log_from = 0
-        preload = record.settings.get("shared_preload_libraries", "")
-        self._preload, self.left_out = usable_libraries(preload, library_folder(binaries, self.account))
+        self._preload = ""
+        self.left_out: tuple[str, ...] = ()
+        """Libraries that the cluster preloads and this server does not; known when it is prepared."""
         self._server: Server | None = None
 
     @property
@@ -125,6 +125,8 @@ class Sandbox:
                 safe="the backup; the server was not started",
                 hint="remove the directory and restore again",
             )
+        preload = self.record.settings.get("shared_preload_libraries", "")
+        self._preload, self.left_out = usable_libraries(preload, library_folder(self.binaries, self.account))
         with opened_directory(self.data) as data:
             self._write(data, "recovery.signal", "")
             with suppress(FileNotFoundError):
@@ -203,10 +205,7 @@ class Sandbox:
     def _write(self, folder: int, name: str, content: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
-        with os.fdopen(os.open(name, _NEW, 0o600, dir_fd=folder), "w", encoding="utf-8") as file:
-            file.write(content)
-            if self.account.switch:
-                os.fchown(file.fileno(), self.account.uid, self.account.gid)
+        write_new(folder, name, content.encode(), self.account.owner)
 
 
 def find_binaries(record: ClusterRecord, bindir: Path | None) -> ServerBinaries:

@@ -181,8 +181,9 @@ def _holds(way: Sequence[Branch], segment: Segment, size: int) -> bool:
 def _refuse_impossible(route: Route, record: ClusterRecord, target: TargetMoment) -> None:
     stop = parse_lsn(record.stop_lsn)
     if route.end < stop:
+        missing = route.missing or f"what follows {format_lsn(route.end)}"
         raise DamageError(
-            f"the log that the base backup needs up to {record.stop_lsn} is not there: {route.missing} is missing",
+            f"the log that the base backup needs up to {record.stop_lsn} is not there: {missing} is missing",
             safe=_UNTOUCHED,
             hint="choose another base backup",
         )

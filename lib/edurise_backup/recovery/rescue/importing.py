@@ -79,7 +79,7 @@ def _shape(there: Connection, wanted: Wanted) -> TableShape:
             )
         if not shape.logged or not shape.columns:
             why = "has no columns" if shape.logged else "is unlogged: a recovered server has no rows of it"
-            raise InputError(f"{wanted.table} {why}", safe="nothing was changed")
+            raise InputError(f"{wanted.table} {why}", safe="nothing was changed", hint="leave it out")
         check_condition(there, wanted)
     return shape
 
@@ -132,7 +132,11 @@ def _prove(there: Connection, here: Connection, wanted: Wanted, shape: TableShap
     theirs = _sum(there, shape, limited(shape, wanted.where))
     of_copy = replace(shape, table=copy, partitioned=False)
     if _sum(here, shape, sql.SQL("{} AS t").format(relation(of_copy))) != theirs:
-        raise ProofError(f"the copy of {wanted.table} is not equal to it", safe=AS_IT_WAS)
+        raise ProofError(
+            f"the copy of {wanted.table} is not equal to it",
+            safe=AS_IT_WAS,
+            hint="run it again; when it comes again, report it",
+        )
 
 
 def _sum(connection: Connection, shape: TableShape, table: sql.Composed) -> list[tuple[object, ...]]:

@@ -15,7 +15,7 @@ from edurise_backup.errors import DamageError, SourceError
 from edurise_backup.machine.mounts import mount_of
 from edurise_backup.model.cluster import Tablespace
 from edurise_backup.model.content import Node
-from edurise_backup.model.paging import SEGMENT_BLOCKS, PageCheck, Paged
+from edurise_backup.model.paging import RELATION_FILE, PageCheck, Paged
 from edurise_backup.model.status import Status
 from edurise_backup.model.wal import Lsn
 from edurise_backup.ports import Content, Entry
@@ -56,7 +56,9 @@ class DataDirectory:
         self._damaged = damaged
         self._describer = FilesSource([path])
         self._problems: list[str] = []
-        self._spaces = {os.path.realpath(space): oid for oid, space in tablespace_links(path).items()}
+        self.links = tablespace_links(path)
+        """Where each tablespace is, by oid."""
+        self._spaces = {os.path.realpath(space): oid for oid, space in self.links.items()}
 
     def problems(self) -> list[str]:
         """Return what could not be read, a sentence each."""
@@ -195,7 +197,7 @@ class DataDirectory:
         relation = relation_file(folder, name)
         check = None
         if relation is not None and self._before is not None:
-            check = PageCheck(relation[1] * SEGMENT_BLOCKS, self._before, self._block)
+            check = PageCheck(relation[1] * (RELATION_FILE // self._block), self._before, self._block)
             relative = f"{folder}/{name}"
             entry.damaged = lambda pages: self._damaged(relative, pages)
         entry.paged = Paged(self._cut, check)

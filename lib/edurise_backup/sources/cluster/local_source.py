@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from edurise_backup.postgres.backup_session import BackupSession, Stopped
 from edurise_backup.postgres.cluster_facts import read_databases
 from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.control_file import ControlFile
-from edurise_backup.sources.cluster.local import DataDirectory, tablespace_links
+from edurise_backup.sources.cluster.local import DataDirectory
 from edurise_backup.sources.cluster.record import ClusterFolder, damage_told, relation_of
 from edurise_backup.sources.cluster.settings import CUT, WAL_CUT
 
@@ -50,7 +51,6 @@ class LocalCluster:
         try:
             _refuse_elsewhere(self._directory, self._session)
             self._progress.phase(f"checkpoint of {self.name}")
-            self._links = tablespace_links(self._directory)
             self._begun = self._session.facts.now
             self._start = self._session.start(fast=self._fast)
             self._data = self._opened(self._session)
@@ -120,7 +120,9 @@ class LocalCluster:
 
     def _stop(self) -> Stopped:
         stopped = self._session.stop()
-        if bool(stopped.tablespace_map) != bool(self._links):
+        # a line each: the oid, a blank, the place, in which a line's end has a backslash before it
+        mapped = {int(oid) for oid in re.findall(rb"(?:^|(?<!\\)\n)(\d+) ", stopped.tablespace_map)}
+        if mapped != self._data.links.keys():
             raise SourceError(
                 f"a tablespace of {self.name} was made or dropped while it was copied",
                 safe="nothing was published; earlier backups are whole",
@@ -130,7 +132,7 @@ class LocalCluster:
 
     def _tablespaces(self) -> list[Tablespace]:
         names = {space.oid: space.name for space in self._session.facts.tablespaces}
-        return [Tablespace(oid, names.get(oid, str(oid)), place) for oid, place in sorted(self._links.items())]
+        return [Tablespace(oid, names.get(oid, str(oid)), place) for oid, place in sorted(self._data.links.items())]
 
     def _segments(self, control: ControlFile, stopped: Stopped) -> list[str]:
         size = self._session.facts.segment_size

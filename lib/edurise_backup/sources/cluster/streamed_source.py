@@ -18,7 +18,7 @@ from functools import partial
 from edurise_backup.errors import SourceError
 from edurise_backup.model.cluster import DATA, TABLESPACES, ClusterRecord, DamagedFile, Tablespace
 from edurise_backup.model.content import Node, go_mode, rfc3339
-from edurise_backup.model.paging import SEGMENT_BLOCKS, PageCheck, Paged
+from edurise_backup.model.paging import RELATION_FILE, PageCheck, Paged
 from edurise_backup.model.wal import format_lsn
 from edurise_backup.ports import Content, Entry, Progress
 from edurise_backup.postgres.backup_session import LABEL
@@ -59,7 +59,6 @@ class StreamedCluster:
             self._databases = read_databases(self._address, connection)
         self._session = ReplicationSession(self._address)
         try:
-            self._system = self._session.identify()
             self._session.reserve(f"edurise_backup_{os.getpid()}")
             self._progress.phase(f"checkpoint of {self.name}")
             self._start, parts = self._session.base_backup(LABEL, fast=self._fast)
@@ -151,7 +150,8 @@ class StreamedCluster:
         relation = relation_file(folder, name)
         check = None
         if relation is not None and self._facts.data_checksums:
-            check = PageCheck(relation[1] * SEGMENT_BLOCKS, self._start.lsn, self._facts.block_size)
+            block = self._facts.block_size
+            check = PageCheck(relation[1] * (RELATION_FILE // block), self._start.lsn, block)
             entry.damaged = lambda pages: self._damaged.append(self._named(path, pages))
         entry.paged = Paged(self._cut, check)
         return entry
