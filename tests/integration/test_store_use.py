@@ -54,7 +54,8 @@ def test_each_job_keeps_its_requests_and_stays_within_its_budget(
         operations.create_backup("files", settings=settings)
     backup = operations.create_backup("files", settings=settings)
     spent = traffic_of(product, backup.id)
-    assert 3 <= spent.requests("PutObject") <= 3 * room, "its lock, its snapshot, its record"
+    # one tree more, in a pack and an index, when others wrote in a folder above in the meantime: /tmp has a time, too
+    assert 3 <= spent.requests("PutObject") <= 3 * room + 2, "its lock, its snapshot, its record"
     assert spent.total.requests <= 60 * room, spent
     assert spent.total.sent < 5000
     verification = operations.verify_backup(backup.id, settings=settings)

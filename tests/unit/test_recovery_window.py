@@ -8,9 +8,11 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edurise_backup.model.recovery_target import TargetMoment
 from edurise_backup.model.recovery_window import RecoveryWindow, Stretch, find_windows, nearest_moments
 from edurise_backup.model.wal import Lsn, Timeline
 from edurise_backup.model.wal_status import BaseBackup, TimelineRow
+from edurise_backup.operations.point_in_time.choosing import Known, choose
 
 MIB = 1024 * 1024
 SIZE = 16 * MIB
@@ -113,3 +115,12 @@ def test_no_window_spans_a_segment_that_is_missing(bases: set[int], numbers: set
         assert set(range(first + 1, last + 1)) <= numbers
         if window.broken_at is not None:
             assert window.broken_at // SIZE not in numbers
+
+
+def test_the_current_timeline_is_that_of_the_base_backup_and_the_latest_goes_on_behind_it() -> None:
+    left = TimelineRow(Timeline(2), Timeline(1), Lsn(5 * SIZE + MIB))
+    log = [*map(segment, range(1, 6)), *(segment(number, 2) for number in range(5, 9))]
+    known = Known("main", found([base(1)], log, left))
+    followed = {word: choose(known, TargetMoment(latest=True, timeline=word)) for word in ("current", "latest")}
+    assert {word: one.target.timeline for word, one in followed.items()} == {"current": 1, "latest": 2}
+    assert {one.base.snapshot_id for one in followed.values()} == {base(1).snapshot_id}

@@ -50,12 +50,6 @@ class WalCatalog:
         """Return how each reception stands, by name."""
         return self._read(WalStatus, "SELECT * FROM wal_sources ORDER BY source")
 
-    def forget(self, source: str) -> None:
-        """Drop the row of a reception that is no more; what it has received is known on."""
-        self._sessions.run(
-            lambda connection: connection.execute("DELETE FROM wal_sources WHERE source = %s", (source,))
-        )
-
     # What arrived
 
     def arrived(self, arrivals: Sequence[Arrival]) -> None:
@@ -170,6 +164,7 @@ class WalCatalog:
         """Return from where on the log is needed: the start of the oldest base backup that can be brought back."""
         query = """SELECT min(b.start_lsn)::text FROM base_backups b JOIN backup_jobs j ON j.id = b.backup_id
                    WHERE b.source = %s AND b.system_identifier = %s
+                     AND j.status NOT IN ('failed', 'cancelled')
                      AND (j.forgotten_at IS NULL OR j.forgotten_until > %s)"""
 
         def read(connection: Connection) -> Lsn | None:

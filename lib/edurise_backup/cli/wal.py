@@ -23,14 +23,14 @@ def receive(
     product: Product,
     sources: Sources = None,
     once: Annotated[bool, typer.Option("--once", help="Only ship what waits in the spool, and end.")] = False,
-    stay: Annotated[bool, typer.Option("--stay", help="Wait for a signal where no cluster is configured.")] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="Wait for a signal where no log is received here.")] = False,
 ) -> int:
     """Receive the logs of clusters and bring them into the repository, until a signal comes.
 
     What the server wrote is in the repository within [cluster.wal] ship_seconds. It needs no Prefect.
     """
     from edurise_backup.operations.wal.service import receive as receive_until
-    from edurise_backup.operations.wal.service import ship_once
+    from edurise_backup.operations.wal.service import received_here, ship_once
 
     settings = product.settings()
     if once:
@@ -42,7 +42,7 @@ def receive(
         product.output.result({"said": text}, printable(text), even_quiet=printable(text))
 
     with until_asked() as asked:
-        if stay and not any(one.wal.method != "off" for one in settings.clusters):
+        if stay and not received_here(settings):
             asked.wait()
             return 0
         receive_until(settings, sources or (), asked, say=say)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from edurise_backup.model.wal import Lsn, Timeline
+from edurise_backup.model.wal import Lsn, Timeline, parse_history
 
 
 class WalState(StrEnum):
@@ -129,6 +129,14 @@ class TimelineRow:
     parent: Timeline
     switch_lsn: Lsn
     reason: str = ""
+
+
+def branch_of(timeline: Timeline, history: bytes) -> TimelineRow | None:
+    """Return where a timeline left its parent, by its history file; None for one without. Raises DamageError."""
+    way = parse_history(timeline, history)
+    if len(way) < 2 or way[-2].end is None:
+        return None
+    return TimelineRow(timeline, way[-2].timeline, way[-2].end, way[-2].reason)
 
 
 @dataclass(frozen=True, slots=True)

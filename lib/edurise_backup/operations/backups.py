@@ -109,7 +109,9 @@ def create_backup(
                     if workers is not None:
                         kind = JobKind.BACKUP
                         shared = ShardedJob(workers, catalog, repository, kind, started.id, reporter, errand)
-                    return _Backup(settings, catalog, repository, reporter, started, held, shared).run()
+                    ended = _Backup(settings, catalog, repository, reporter, started, held, shared).run()
+                    note_bases(catalog.wal, repository, [ended])  # first: a window is never without its base backup
+                    return ended
 
                 done = run_job(
                     catalog.jobs,
@@ -121,7 +123,6 @@ def create_backup(
                     stop=stop,
                     errand=errand,
                 )
-            note_bases(catalog.wal, repository, [done])
             note_space(catalog.sessions, settings, catalog.clock())
             catalog.stores.note_size(PRIMARY, sum(packs_of(repository)))
             record_backup(catalog, repository, acting(flow_run_id), COMPLETE, done)

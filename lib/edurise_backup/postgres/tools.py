@@ -142,7 +142,7 @@ def _installed_folders() -> list[Path]:
     debian = sorted(_DEBIAN.glob("*/bin"), reverse=True)
     path = [Path(folder) for folder in os.get_exec_path() if Path(folder).is_absolute()]
     # /usr/bin of Debian has programs that choose a version by themselves, and no server
-    return [*debian, *(folder for folder in path if folder not in debian and (folder / "postgres").exists())]
+    return [*debian, *(folder for folder in path if folder not in debian and os.access(folder / "postgres", os.X_OK))]
 
 
 def _embedded_folders() -> list[Path]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
+import msgspec
+
 from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, name_bytes
 from edurise_backup.ports import BlobSink
 
@@ -67,6 +69,5 @@ class _Graft:
         if not filled:
             nodes.pop(name, None)
             return
-        node = before or self._folder(name)
-        node.subtree = subtree
-        nodes[name] = node
+        # a new node: what was read of the tree before is remembered, and stays as it is
+        nodes[name] = msgspec.structs.replace(before or self._folder(name), subtree=subtree)

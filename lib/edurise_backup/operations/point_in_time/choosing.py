@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from edurise_backup.errors import InputError, NotFoundError
@@ -71,10 +71,15 @@ def _on_timeline(known: Known, target: TargetMoment) -> list[RecoveryWindow]:
             safe=_SAFE,
             hint=f"take one: `edurise-backup backup cluster --source {known.source}`",
         )
+    newest = sorted(known.windows, key=lambda one: -one.timeline)
     wanted = target.timeline
-    if isinstance(wanted, str):
-        return sorted(known.windows, key=lambda one: -one.timeline)
-    found = [one for one in known.windows if one.timeline == wanted]
+    if wanted == "current":  # that of the base backup: nothing that branched off is followed
+        own = [replace(one, bases=tuple(base for base in one.bases if base.timeline == one.timeline)) for one in newest]
+        found = [one for one in own if one.bases]
+    elif isinstance(wanted, str):
+        found = newest
+    else:
+        found = [one for one in newest if one.timeline == wanted]
     if not found:
         there = ", ".join(str(number) for number in sorted({one.timeline for one in known.windows}))
         raise NotFoundError(f"{known.source} has no timeline {wanted}", safe=_SAFE, hint=f"it has {there}; {_WINDOWS}")

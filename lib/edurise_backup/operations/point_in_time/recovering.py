@@ -126,9 +126,7 @@ def recover_to(
             )
 
 
-def queue_recovery_to(
-    moment: str, directory: Path, *, source: str = "", base: str = "", settings: Settings | None = None
-) -> JobId:
+def queue_recovery_to(moment: str, directory: Path, *, source: str = "", settings: Settings | None = None) -> JobId:
     """Write the row of a recovery to a moment that a flow run will do; return its id. The repository is not opened."""
     settings = settings or load_settings()
     target, cluster = as_target(moment), only_cluster(settings, source)

@@ -8,8 +8,8 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.model.alarm_facts import WalFacts
 from edurise_backup.model.recovery_window import RecoveryWindow, Stretch, find_windows
-from edurise_backup.model.wal import Lsn, Segment, WalFileKind, parse_history, parse_wal_name
-from edurise_backup.model.wal_status import BaseBackup, TimelineRow, WalStatus
+from edurise_backup.model.wal import Lsn, Segment, WalFileKind, parse_wal_name
+from edurise_backup.model.wal_status import BaseBackup, TimelineRow, WalStatus, branch_of
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.clusters import base_of, record_in
 from edurise_backup.operations.configured import opened_repository
@@ -122,9 +122,8 @@ def stretches_in(archive: WalArchive) -> tuple[list[Stretch], list[TimelineRow]]
         if file is None:
             continue
         if file.kind is WalFileKind.HISTORY:
-            way = parse_history(file.timeline, archive.read(name))
-            if len(way) > 1 and way[-2].end is not None:
-                rows.append(TimelineRow(file.timeline, way[-2].timeline, way[-2].end, way[-2].reason))
+            row = branch_of(file.timeline, archive.read(name))
+            rows += [row] if row else []
         elif file.segment is not None and file.kind in (WalFileKind.SEGMENT, WalFileKind.PARTIAL):
             whole = file.kind is WalFileKind.SEGMENT
             stretches.append(Stretch(file.segment.timeline, file.segment.number, file.segment.end(archive.size), whole))

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 from uuid import uuid4
 
 from edurise_backup.config import Settings
@@ -28,6 +26,7 @@ from edurise_backup.operations.leases import HeldLeases
 from edurise_backup.operations.servers import cluster_address
 from edurise_backup.operations.wal.accepting import Acceptor
 from edurise_backup.operations.wal.archiving import IDLE, ArchiverWatch, make_acceptor, received_up_to
+from edurise_backup.operations.wal.guarding import Exposure, Parts
 from edurise_backup.operations.wal.mapping import LogMap
 from edurise_backup.operations.wal.names import sample_names
 from edurise_backup.operations.wal.shipping import Shipped, Shipper
@@ -35,39 +34,15 @@ from edurise_backup.operations.wal.spool import Spool
 from edurise_backup.ports import Clock
 from edurise_backup.postgres.cluster_facts import read_cluster, refuse_impossible
 from edurise_backup.postgres.connection import connect
-from edurise_backup.postgres.receiving import Position, ServerWatch, WalReceiver
+from edurise_backup.postgres.receiving import ServerWatch, WalReceiver
 from edurise_backup.postgres.replication import ReplicationSession
 from edurise_backup.postgres.tools import find_program
 from edurise_backup.repository.wal_archive import WalArchive
 
 _LOOK_EVERY = timedelta(seconds=2)
-_AGAIN = (1, 2, 5, 10, 30)
-"""Seconds until a part that failed is tried again."""
-_SAMPLES = 600
 _TRIM_EVERY = timedelta(hours=1)
 _SAMPLE_EVERY = timedelta(minutes=10)
 """Which file is which table; what changes in between the log itself tells."""
-
-
-_Done = TypeVar("_Done")
-
-
-@dataclass(slots=True)
-class _Pause:
-    """When something that failed is tried again."""
-
-    failures: int = 0
-    until: datetime | None = None
-
-    def failed(self, now: datetime) -> None:
-        self.until = now + timedelta(seconds=_AGAIN[min(self.failures, len(_AGAIN) - 1)])
-        self.failures += 1
-
-    def worked(self) -> None:
-        self.failures, self.until = 0, None
-
-    def over(self, now: datetime) -> bool:
-        return self.until is None or now >= self.until
 
 
 class Reception:
@@ -116,8 +91,8 @@ class Reception:
             program = find_program("pg_receivewal", facts.major, bindir=bindir)
             self._receiver = WalReceiver(program, address, slot=slot, folder=self._spool.folder)
         self._archiver = ArchiverWatch(self._spool, self._shipper, began=bool(self._spool.newest)) if handed else None
-        self._received, self._sent, self._looked = _Pause(), _Pause(), _Pause()
-        self._opened, self._archived, self._trimmed = _Pause(), _Pause(), _Pause()
+        self._parts = Parts()
+        self._exposure = Exposure()
         self._advice = ""
         self._conflicts = 0
         """Of publications; those that were refused before lie in the spool."""
@@ -125,7 +100,6 @@ class Reception:
         self._looked_at: datetime | None = None
         self._sampled_at: datetime | None = None
         self._trimmed_at = settings.around.clock()
-        self._samples: list[Position] = []
         now = self._clock()
         self.status = WalStatus(
             source=source.name,
@@ -146,15 +120,14 @@ class Reception:
     def step(self) -> Shipped | None:
         """Do what is due: receive, look, beat, ship, tell; return what was shipped. Raises nothing that passes."""
         now = self._clock()
-        self._guarded("reception", self._received, now, self._keep_receiving)
-        self._guarded("the server", self._looked, now, partial(self._look, now))
-        self._guarded("trimming", self._trimmed, now, partial(self._trim, now))
+        guarded = partial(self._parts.guard, now=now)
+        guarded("reception", self._keep_receiving)
+        guarded("the server", partial(self._look, now))
+        guarded("trimming", partial(self._trim, now))
         if self._archiver is not None:
-            self._guarded("the repository", self._opened, now, self._shipper.open)
-            self._guarded("archiving", self._archived, now, partial(self._look_at_archiver, self._archiver))
-        shipped: Shipped | None = None
-        if self._is_due(now) and self._sent.over(now):
-            shipped = self._guarded("shipping", self._sent, now, self._ship)
+            guarded("the repository", self._shipper.open)
+            guarded("archiving", partial(self._look_at_archiver, self._archiver))
+        shipped = guarded("shipping", self._ship) if self._is_due(now) else None
         self._tell(now)
         return shipped
 
@@ -176,19 +149,19 @@ class Reception:
 
     # Steps
 
-    def _keep_receiving(self) -> None:
+    def _keep_receiving(self) -> bool:
+        """Start what receives when it does not run; whether it did run: one that was just started may end at once."""
         if self._receiver.running:
-            return
-        if self._received.failures or self.status.state is WalState.RECEIVING:
-            trouble = self._receiver.trouble()
-            if self.status.state is WalState.RECEIVING:
-                self.status = replace(self.status, state=WalState.WAITING)
-                raise trouble
+            return True
+        if self.status.state is WalState.RECEIVING:
+            self.status = replace(self.status, state=WalState.WAITING)
+            raise self._receiver.trouble()
         self._hold()
         if self._archiver is None:
             self._watch.ensure_slot()
         self._receiver.start()
         self.status = replace(self.status, state=WalState.RECEIVING)
+        return False
 
     def _hold(self) -> None:
         """Hold the lease of this log: two receivers would ship two halves of it."""
@@ -214,7 +187,7 @@ class Reception:
             self._sampled_at = now
             sample_names(self._address, self._map)
         position = self._watch.position()
-        self._samples = [*self._samples[-_SAMPLES:], position]
+        self._exposure.seen(position)
         self.status = replace(
             self.status,
             server_lsn=position.lsn,
@@ -242,8 +215,6 @@ class Reception:
     def _look_at_archiver(self, watch: ArchiverWatch) -> None:
         found = self._watch.archiver()
         self._advice = "" if found.timeout else IDLE
-        if not self.status.trouble:
-            self.status = replace(self.status, hint=self._advice)
         watch.look(found)
 
     def _is_due(self, now: datetime) -> bool:
@@ -283,17 +254,21 @@ class Reception:
         """Take away what retention has left no base backup for; only the receiver changes the archive."""
         if now - self._trimmed_at < _TRIM_EVERY:
             return
-        self._trimmed_at = now
         system = self.status.system_identifier
         needed = self._catalog.wal.oldest_needed(self.source.name, system, now)
         if needed is not None and self._shipper.trim(needed):
             self._catalog.wal.trimmed(self.source.name, system, needed // self.status.segment_size)
+        self._trimmed_at = now
 
     def _tell(self, now: datetime) -> None:
+        shipped = self.status.shipped_lsn
         self.status = replace(
             self.status,
             seen_at=now,
-            exposed_since=self._exposed_since(),
+            trouble=self._parts.trouble,
+            hint=self._parts.hint or self._advice,
+            trouble_since=self._parts.since,
+            exposed_since=self.status.started_at if shipped is None else self._exposure.since(shipped),
             spool_bytes=self._spool.used,
             quarantined=self._spool.put_aside,
             conflicts=self._conflicts + self._spool.conflicts,
@@ -305,36 +280,6 @@ class Reception:
         if self._lease is not None:
             with suppress(BackupError):  # a catalog that is away is told of by the watch; the log goes on
                 self._catalog.wal.note(self.status)
-
-    def _exposed_since(self) -> datetime | None:
-        """Return when the oldest write was seen that is not in the repository; None when all is there."""
-        shipped = self.status.shipped_lsn
-        if shipped is None:
-            return self.status.started_at
-        self._samples = [one for one in self._samples if one.lsn > shipped] or self._samples[-1:]
-        return next((one.at for one in self._samples if one.lsn > shipped), None)
-
-    def _guarded(self, what: str, pause: _Pause, now: datetime, work: Callable[[], _Done]) -> _Done | None:
-        """Do it, unless it failed a moment ago; what it raises is in the status, and it is done again later."""
-        if not pause.over(now):
-            return None
-        try:
-            done = work()
-        except BackupError as error:
-            pause.failed(now)
-            self._troubled(what, error, now)
-            return None
-        if pause.failures:
-            pause.worked()
-        pauses = (self._received, self._sent, self._looked, self._opened, self._archived)
-        if not any(one.failures for one in pauses):
-            self.status = replace(self.status, trouble="", hint=self._advice, trouble_since=None)
-        return done
-
-    def _troubled(self, what: str, error: BackupError, now: datetime) -> None:
-        since = self.status.trouble_since or now
-        said = f"{what}: {error.message}"
-        self.status = replace(self.status, trouble=said, hint=error.hint, trouble_since=since)
 
 
 def slot_of(source: ClusterSettings) -> str:

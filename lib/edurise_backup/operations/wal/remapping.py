@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import DamageError, NotFoundError
-from edurise_backup.model.wal import WalFile, WalFileKind, parse_history, parse_wal_name
-from edurise_backup.model.wal_status import TimelineRow
+from edurise_backup.model.wal import WalFileKind, parse_wal_name
+from edurise_backup.model.wal_status import branch_of
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.configured import opened_repository
@@ -58,14 +58,16 @@ def _map_log(settings: Settings, catalog: Catalog, archive: WalArchive, name: st
     sample_names(cluster_address(next(one for one in settings.clusters if one.name == name)), log_map)
     files = [file for one, _ in archive.names() if (file := parse_wal_name(one, archive.size)) is not None]
     now = settings.around.clock()
-    histories = [_branch(archive, file) for file in files if file.kind is WalFileKind.HISTORY]
+    histories = [
+        branch_of(file.timeline, archive.read(file.name)) for file in files if file.kind is WalFileKind.HISTORY
+    ]
     catalog.wal.branched(name, archive.system, [row for row in histories if row], now)
     segments = [file for file in files if file.segment and file.kind in (WalFileKind.SEGMENT, WalFileKind.PARTIAL)]
     wanted = [file for file in segments if file.segment and not log_map.knows(file.segment)]
     progress.phase(f"read the log of {name}", bytes_total=len(wanted) * archive.size)
     unreadable: list[str] = []
     arrivals = []
-    for number, file in enumerate(wanted, 1):
+    for file in wanted:
         progress.raise_if_cancelled()
         assert file.segment is not None
         try:
@@ -75,16 +77,9 @@ def _map_log(settings: Settings, catalog: Catalog, archive: WalArchive, name: st
             continue
         arrival = log_map.read(file.segment, content, partial=file.kind is WalFileKind.PARTIAL, now=now)
         arrivals += [arrival] if arrival else []
-        if len(arrivals) >= _TOGETHER or number == len(wanted):
+        if len(arrivals) >= _TOGETHER:
             catalog.wal.arrived(arrivals)
             arrivals = []
         progress.advance(bytes_done=archive.size, files_done=1)
     catalog.wal.arrived(arrivals)
     return Remapped(name, len(wanted) - len(unreadable), len(segments) - len(wanted), tuple(unreadable))
-
-
-def _branch(archive: WalArchive, file: WalFile) -> TimelineRow | None:
-    way = parse_history(file.timeline, archive.read(file.name))
-    if len(way) < 2 or way[-2].end is None:
-        return None
-    return TimelineRow(file.timeline, way[-2].timeline, way[-2].end, way[-2].reason)

@@ -20,9 +20,14 @@ _AGAIN = 10.0
 Say = Callable[[str], None]
 
 
+def received_here(settings: Settings) -> list[ClusterSettings]:
+    """Return the clusters whose log this host receives."""
+    return [one for one in settings.clusters if one.wal.method != "off" and one.host in ("", settings.host)]
+
+
 def chosen_clusters(settings: Settings, names: Sequence[str] = ()) -> list[ClusterSettings]:
-    """Return the clusters whose log this host receives; raises ConfigError, NotFoundError."""
-    mine = [one for one in settings.clusters if one.wal.method != "off" and one.host in ("", settings.host)]
+    """Return those of these names, or all; raises ConfigError, NotFoundError."""
+    mine = received_here(settings)
     unknown = [name for name in names if name not in {one.name for one in mine}]
     if unknown:
         raise NotFoundError(

@@ -8,13 +8,14 @@ the spool as it was, and the next time it is done again with the same outcome.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from edurise_backup.errors import BackupError, NotFoundError
-from edurise_backup.model.wal import Lsn, WalFileKind, parse_history, parse_wal_name
-from edurise_backup.model.wal_status import Arrival, TimelineRow
+from edurise_backup.model.wal import Lsn, WalFileKind, parse_wal_name
+from edurise_backup.model.wal_status import Arrival, TimelineRow, branch_of
 from edurise_backup.operations.wal.mapping import LogMap
 from edurise_backup.operations.wal.spool import Spool, Waiting
 from edurise_backup.ports import Clock
@@ -98,15 +99,16 @@ class Shipper:
 
     def trim(self, needed: Lsn) -> int:
         """Take segments away that end before a position; histories stay for ever. Returns how many went."""
-        repository, archive = self._opened or self._begin()
-        archive.refresh()
-        names = [name for name, _ in archive.names() if _ends_before(name, needed, self._size)]
-        if names:
-            with repository.lock(at_once=True) as lock:
-                lock.tie(self._confirm)
-                archive.refresh()
-                archive.trim(names, lock)
-        return len(names)
+        with self._alone, self._closed_by_trouble():
+            repository, archive = self._opened or self._begin()
+            archive.refresh()
+            names = [name for name, _ in archive.names() if _ends_before(name, needed, self._size)]
+            if names:
+                with repository.lock(at_once=True) as lock:
+                    lock.tie(self._confirm)
+                    archive.refresh()
+                    archive.trim(names, lock)
+            return len(names)
 
     def told(self, shipped: Shipped) -> None:
         """The catalog knows of it: what the repository has goes from the spool."""
@@ -166,16 +168,17 @@ class Shipper:
         return name in self._beside[1]
 
     def _published(self, contents: list[WalContent]) -> Published | None:
-        with self._alone:
-            return self._publish(contents)
-
-    def _publish(self, contents: list[WalContent]) -> Published | None:
-        try:
+        with self._alone, self._closed_by_trouble():
             repository, archive = self._opened or self._begin()
             with repository.lock(at_once=True) as lock:
                 lock.tie(self._confirm)
                 archive.refresh()
                 return archive.publish(contents, lock) if contents else None
+
+    @contextmanager
+    def _closed_by_trouble(self) -> Iterator[None]:
+        try:
+            yield
         except BackupError:
             self.close()  # what is wrong with it may be gone once it is opened again
             raise
@@ -191,9 +194,8 @@ class Shipper:
             file = parse_wal_name(waiting.name, self._size)
             assert file is not None
             if file.kind is WalFileKind.HISTORY:
-                way = parse_history(file.timeline, content)
-                if len(way) > 1 and way[-2].end is not None:
-                    branches.append(TimelineRow(file.timeline, way[-2].timeline, way[-2].end, way[-2].reason))
+                row = branch_of(file.timeline, content)
+                branches += [row] if row else []
             elif file.segment is not None and file.kind is not WalFileKind.BACKUP:
                 partial = file.kind is WalFileKind.PARTIAL
                 if not partial and self._map.knows(file.segment):

@@ -6,6 +6,7 @@ is put aside and never shipped (SCENARIOS S-30): what follows must not wait for 
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from contextlib import suppress
@@ -20,7 +21,7 @@ from edurise_backup.postgres.wal.pages import check_segment
 
 _ASIDE = "aside"
 _CONFLICT = ".conflict-"
-_FULL = (28, 122)  # ENOSPC, EDQUOT
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
