@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edurise_backup.errors import ConfigError, SourceError, UnreachableError
+from edurise_backup.machine.mounts import mount_of
 from edurise_backup.model.database import Secret
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.postgres.server import Server
@@ -102,8 +103,11 @@ def test_an_unchanged_file_is_not_read_again_and_a_changed_page_costs_one_chunk(
     assert saved.archived.stats.files_unmodified == 0
     ask(server, "UPDATE t SET v = 'changed' WHERE id = 1")
     later, _ = back_up_cluster(repository, server)
-    assert later.archived.stats.files_unmodified > 0
-    assert later.archived.stats.read_bytes < saved.archived.stats.read_bytes
+    if mount_of(str(server.data_directory)) is None:  # as in a chroot: what a time means here is not known
+        assert later.archived.stats.files_unmodified == 0
+    else:
+        assert later.archived.stats.files_unmodified > 0
+        assert later.archived.stats.read_bytes < saved.archived.stats.read_bytes
     assert later.added.plain_bytes < 18 * 1024 * 1024  # a WAL segment, and a few chunks
 
 

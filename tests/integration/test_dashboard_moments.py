@@ -12,10 +12,12 @@ from streamlit.testing.v1 import AppTest
 from dashboard.moments_chart import clicked
 from edurise_backup import operations
 from edurise_backup.config import load_settings
-from edurise_backup.model.jobs import BackupType
+from edurise_backup.errors import InputError, NotFoundError
+from edurise_backup.model.jobs import BackupType, JobId, JobStatus
 from edurise_backup.model.wal import Lsn, Timeline
 from edurise_backup.model.wal_status import Arrival, BaseBackup, SegmentRow, WalEvent, WalState, WalStatus
 from edurise_backup.operations import Catalog
+from edurise_backup.operations.point_in_time import queue_recovery_to
 from edurise_backup.postgres.connection import Address
 from tests.support import planted
 from tests.support.pages import DASHBOARD, configure_pages, everything_on
@@ -46,24 +48,7 @@ def page() -> AppTest:
 
 def plant(catalog: Catalog) -> None:
     """Write a base backup of three hours ago, its log up to now, and a table that was dropped an hour ago."""
-    began, part = NOW - timedelta(hours=3), planted.part(BackupType.CLUSTER, "main")
-    job_id = planted.backup(catalog.sessions, began, kind=BackupType.CLUSTER, parts=(part,), source="main")
-    catalog.wal.add_base(
-        BaseBackup(
-            source="main",
-            snapshot_id=part.snapshot_id,
-            system_identifier="7",
-            timeline=Timeline(1),
-            start_lsn=Lsn(SIZE + 40),
-            stop_lsn=Lsn(SIZE + 400),
-            start_at=began,
-            stop_at=began,
-            segment_size=SIZE,
-            server_version="18.4",
-            method="local",
-            backup_id=job_id,
-        )
-    )
+    plant_base(catalog, NOW - timedelta(hours=3), SIZE)
     catalog.wal.arrived([arrival(number) for number in range(1, 7)])
     catalog.wal.note(
         WalStatus(
@@ -87,6 +72,29 @@ def plant(catalog: Catalog) -> None:
             hint="bring it back",
         )
     )
+
+
+def plant_base(catalog: Catalog, began: datetime, segment: int) -> JobId:
+    """Write a base backup that began and ended in a segment of the log."""
+    part = planted.part(BackupType.CLUSTER, "main")
+    job_id = planted.backup(catalog.sessions, began, kind=BackupType.CLUSTER, parts=(part,), source="main")
+    catalog.wal.add_base(
+        BaseBackup(
+            source="main",
+            snapshot_id=part.snapshot_id,
+            system_identifier="7",
+            timeline=Timeline(1),
+            start_lsn=Lsn(segment + 40),
+            stop_lsn=Lsn(segment + 400),
+            start_at=began,
+            stop_at=began,
+            segment_size=SIZE,
+            server_version="18.4",
+            method="local",
+            backup_id=job_id,
+        )
+    )
+    return job_id
 
 
 def arrival(number: int) -> Arrival:
@@ -171,6 +179,27 @@ def test_nothing_starts_before_directory_and_name_are_typed(catalog: Catalog) ->
     app.text_input(key="moment directory").set_value("/srv/recovered/data").run()
     app.text_input(key="moment confirmation").set_value("main").run()
     assert not next(one for one in app.button if one.label == "Recover to this moment").disabled
+
+
+def test_a_recovery_is_queued_from_the_base_backup_before_its_moment_or_refused(
+    configured: Path, catalog: Catalog
+) -> None:
+    settings = load_settings(configured)
+    with pytest.raises(NotFoundError, match="there is no base backup"):
+        queue_recovery_to("latest", Path("/srv/recovered"), settings=settings)
+    plant(catalog)
+    newer = plant_base(catalog, NOW - timedelta(minutes=40), 5 * SIZE)
+    chosen = {}
+    for moment in (f"time:{(NOW - timedelta(hours=2)).isoformat()}", "before lsn:0/4000064", "latest", "xid:99999"):
+        job_id = queue_recovery_to(moment, Path("/srv/recovered"), settings=settings)
+        job = catalog.recoveries.get(job_id)
+        assert job.status is JobStatus.QUEUED
+        chosen[moment.partition(":")[0]] = job.backup_id == newer
+    assert chosen == {"time": False, "before lsn": False, "latest": True, "xid": True}
+    with pytest.raises(InputError, match="lies in no recovery window"):
+        queue_recovery_to(f"time:{(NOW - timedelta(days=2)).isoformat()}", Path("/srv/recovered"), settings=settings)
+    queued = catalog.sessions.run(lambda connection: connection.execute("SELECT id FROM recovery_jobs").fetchall())
+    assert len(queued) == len(chosen)
 
 
 def test_a_click_on_the_chart_is_a_moment_in_utc() -> None:

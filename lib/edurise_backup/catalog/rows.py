@@ -53,9 +53,13 @@ class Table(Generic[RecordT]):
 
     @property
     def result_columns(self) -> tuple[str, ...]:
-        """The columns that the end of a job sets; a backup's verdict comes from its verifications."""
+        """The columns that the end of a job sets; a backup's verdict comes from its verifications.
+
+        A recovery to a moment may have begun with another base backup than the newest one when it was asked for.
+        """
         verdict = ("verification_status",) if self.kind is JobKind.BACKUP else ()
-        others = (*_LIFE, *verdict, "completed_at", *_USAGE)
+        found = ("backup_id",) if self.kind is JobKind.RECOVERY else ()
+        others = {*_LIFE, *verdict, "completed_at", *_USAGE} - {*found}
         return tuple(column for column in self.columns if column not in others)
 
     @property

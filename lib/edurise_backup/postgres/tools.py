@@ -140,7 +140,8 @@ def embedded_root(binaries: ServerBinaries) -> list[Path]:
 
 def _installed_folders() -> list[Path]:
     debian = sorted(_DEBIAN.glob("*/bin"), reverse=True)
-    path = [Path(folder) for folder in os.get_exec_path() if Path(folder).is_absolute()]
+    # by their own names: a server's user may not be able to enter where a link to it lies
+    path = [Path(folder).resolve() for folder in os.get_exec_path() if Path(folder).is_absolute()]
     # /usr/bin of Debian has programs that choose a version by themselves, and no server
     return [*debian, *(folder for folder in path if folder not in debian and os.access(folder / "postgres", os.X_OK))]
 

@@ -32,7 +32,7 @@ from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.opening import readable
 from edurise_backup.operations.point_in_time.choosing import Choice, choose
-from edurise_backup.operations.point_in_time.known import read_known
+from edurise_backup.operations.point_in_time.known import known_by_catalog, read_known
 from edurise_backup.operations.point_in_time.windows import cluster_names
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
@@ -112,7 +112,7 @@ def recover_to(
                     options=options_of(cluster, opened.choice, amcheck=amcheck),
                     progress=reporter,
                 )
-                return ended(started, done)
+                return ended(replace(started, backup_id=job.backup_id, stores=job.stores), done)
 
             return run_job(
                 catalog.recoveries,
@@ -127,21 +127,15 @@ def recover_to(
 
 
 def queue_recovery_to(moment: str, directory: Path, *, source: str = "", settings: Settings | None = None) -> JobId:
-    """Write the row of a recovery to a moment that a flow run will do; return its id. The repository is not opened."""
+    """Write the row of a recovery to a moment that a flow run will do; return its id.
+
+    Chosen by the catalog, without the repository; the run chooses anew. Raises InputError, NotFoundError.
+    """
     settings = settings or load_settings()
     target, cluster = as_target(moment), only_cluster(settings, source)
     with open_catalog(settings) as catalog:
-        bases = catalog.wal.bases(cluster.name)
-        if not bases or bases[-1].backup_id is None:
-            raise NotFoundError(f"there is no base backup of {cluster.name}", hint="take one: `backup cluster`")
-        job = RecoveryJob(
-            id=JobId(uuid4()),
-            backup_id=JobId(bases[-1].backup_id),
-            type=BackupType.CLUSTER,
-            status=JobStatus.QUEUED,
-            target_time=target.time,
-            target=RecoveryTarget(str(directory), parts=(BackupType.CLUSTER,), moment=str(target), source=cluster.name),
-        )
+        choice = choose(known_by_catalog(catalog, cluster.name), target)
+        job = new_job(choice, directory, target, None)
         catalog.recoveries.create(job)
         return job.id
 
