@@ -1,4 +1,4 @@
-"""Calls of Linux that Python does not offer: syncfs(2), and renameat2(2) with RENAME_EXCHANGE."""
+"""Calls of Linux that Python does not offer: syncfs(2), fallocate(2), and renameat2(2) with RENAME_EXCHANGE."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ def sync_file_system(descriptor: int) -> None:
     """
     if _LIBC.syncfs(descriptor) != 0:
         raise _last_error()
+
+
+def allocate(descriptor: int, size: int) -> bool:
+    """Give a new file its size and its room on the disk; False where the file system cannot. Raises OSError.
+
+    Python's own `posix_fallocate` would write all of the file there.
+    """
+    if _LIBC.fallocate(descriptor, 0, ctypes.c_longlong(0), ctypes.c_longlong(size)) == 0:
+        return True
+    error = _last_error()
+    if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+        raise error
+    return False
 
 
 def exchange(one: str, other: str, *, folder: int) -> None:

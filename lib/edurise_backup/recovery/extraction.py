@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edurise_backup.errors import BackupError, ConflictError, DamageError, InputError, SpaceError
 from edurise_backup.machine.direct import write_at
-from edurise_backup.machine.linux import sync_file_system
+from edurise_backup.machine.linux import allocate, sync_file_system
 from edurise_backup.model.content import Node, unix_permissions
 from edurise_backup.ports import Buffer
 from edurise_backup.recovery.folders import OPEN_FOLDER, Folders
@@ -122,10 +122,15 @@ class Extraction:
             finally:
                 os.close(descriptor)
 
-    def create_file(self, names: Names, size: int) -> None:
-        """Create a file of `size` zero bytes that take no room yet."""
+    def create_file(self, names: Names, size: int, *, dense: bool = False) -> None:
+        """Create a file of `size` zero bytes.
+
+        `dense`: with its room, so that several can write to it at once: where there
+        is none yet, ext4 lets one direct write after another in. Else it takes none.
+        """
         with self._translated(names), self._open_new(names) as descriptor:
-            os.ftruncate(descriptor, size)
+            if not (dense and allocate(descriptor, size)):
+                os.ftruncate(descriptor, size)
 
     def write_whole(self, names: Names, data: Buffer, node: Node) -> None:
         """Create a file from its only piece."""

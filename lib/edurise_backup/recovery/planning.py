@@ -21,6 +21,8 @@ class PlannedFile:
     names: Names
     node: Node
     links: list[Names] = field(default_factory=list)
+    dense: bool = True
+    """Whether no blob of it is nothing but zeros."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,9 @@ class _Planner:
             blob = self._wanted.get(name) or self._want(name, file)
             blob.pieces.append(Piece(file, offset))
             offset += blob.place.plain_length
-            if not all_zeros(blob.id, blob.place):
+            if all_zeros(blob.id, blob.place):
+                file.dense = False
+            else:
                 self._plan.room += blob.place.plain_length
         if offset != file.node.size:
             raise DamageError(

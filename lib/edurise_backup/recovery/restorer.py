@@ -101,7 +101,7 @@ def _prepare(extraction: Extraction, file: PlannedFile, made_whole: int) -> None
     if pieces == 0:
         extraction.write_whole(file.names, b"", file.node)
     elif pieces > made_whole:
-        extraction.create_file(file.names, file.node.size)
+        extraction.create_file(file.names, file.node.size, dense=file.dense)
 
 
 @contextmanager

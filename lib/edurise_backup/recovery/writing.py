@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from mmap import PAGESIZE, mmap
 from pathlib import Path
@@ -174,38 +175,58 @@ class RunWriter:
 
 
 class _Together:
-    """Small pieces of one file that follow one another are written at once: each write costs as much as its bytes."""
+    """Small pieces of one file that follow one another are written at once: each write costs as much as its bytes.
+
+    While they are, the next ones are gathered: the disk and the processor work at the same time.
+    """
 
     def __init__(self, taker: PieceTaker) -> None:
         self._taker = taker
-        self._room = memoryview(b"")
+        self._rooms = [memoryview(b""), memoryview(b"")]
         self._path = b""
         self._offset = 0
         self._shift = 0
         self._filled = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._writing: Future[None] | None = None
 
     def add(self, piece: PieceOrder, data: Buffer) -> None:
         """Take a piece; those before are written first when it does not follow them."""
         follows = piece.path == self._path and piece.offset == self._offset + self._filled
         if not self._filled or not follows or self._shift + self._filled + len(data) > _TOGETHER:
-            self.flush()
+            self._hand_over()
             self._path, self._offset, self._shift = piece.path, piece.offset, piece.offset % PAGESIZE
-        if not self._room:
-            self._room = memoryview(mmap(-1, _TOGETHER + PAGESIZE))
+        if not self._rooms[0]:
+            self._rooms[0] = memoryview(mmap(-1, _TOGETHER + PAGESIZE))
         start = self._shift + self._filled
-        self._room[start : start + len(data)] = data
+        self._rooms[0][start : start + len(data)] = data
         self._filled += len(data)
 
     def forget(self) -> None:
         """Drop what work that failed has left."""
         self._filled = 0
+        if self._writing is not None:
+            self._writing.exception()
+            self._writing = None
 
     def flush(self) -> None:
-        """Write what is there."""
+        """Return when all is written; raises what a write met."""
+        self._hand_over()
+        self._finish()
+
+    def _hand_over(self) -> None:
         if self._filled:
-            data = self._room[self._shift : self._shift + self._filled]
+            data = self._rooms[0][self._shift : self._shift + self._filled]
             self._filled = 0
-            self._taker.write_piece(tuple(os.fsdecode(self._path).split("/")), data, self._offset)
+            self._finish()
+            names = tuple(os.fsdecode(self._path).split("/"))
+            self._writing = self._writer.submit(self._taker.write_piece, names, data, self._offset)
+            self._rooms.reverse()
+
+    def _finish(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
 
 
 def write_pieces(taker: PieceTaker, pieces: Sequence[PieceOrder], data: Buffer) -> None:

@@ -29,7 +29,11 @@ from edurise_backup.recovery.cluster.target import Route, Step
 from edurise_backup.repository.wal_archive import WalArchive
 
 AHEAD = 32
-"""Segments that are fetched before they are asked for."""
+"""Segments that are fetched before they are asked for, at most."""
+_AT_FIRST = 4
+"""How many of them when the server starts: a target near the base backup needs no more. Each request doubles them."""
+_KEPT = 64 * 1024 * 1024
+"""Bytes of segments that are kept: the server asks again for the one in which it stops."""
 _WORKERS = 4
 _TROUBLE = 200
 _PROBE = "probe"
@@ -77,11 +81,13 @@ class Feeder:
         self._route = route
         self._folder = folder
         self._account = account
-        self._ahead = ahead
+        self._most, self._ahead = ahead, min(ahead, _AT_FIRST)
         self._stored = [step for step in route.steps if step.stored is not None]
         self._places = {step.name: place for place, step in enumerate(self._stored)}
         self._held: set[str] = set()
         """Names that are fetched or ready, and not asked for since."""
+        self._kept: dict[str, bytes] = {}
+        """The last ones that were fetched, oldest first."""
         self._guard = threading.Lock()
         self._closing = False
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="wal")
@@ -218,6 +224,7 @@ class Feeder:
         if place is None:
             return
         self._asked = self._stored[place]
+        self._ahead = min(self._most, 2 * self._ahead)
         with self._guard:
             waiting = name in self._held
             self._held.discard(name)
@@ -243,11 +250,19 @@ class Feeder:
         if self.error is not None or self._closing:
             return
         try:
-            assert step.stored is not None
-            content = self._archive.read(step.stored)
-            self._hand_over(step.name, as_segment(content, step, self._route.size))
+            content = self._kept.get(step.name) or self._fetch(step)
+            self._hand_over(step.name, content)
         except BaseException as error:  # noqa: BLE001  it is raised by whoever waits for the recovery
             self._fail(error, step.name)
+
+    def _fetch(self, step: Step) -> bytes:
+        assert step.stored is not None
+        content = as_segment(self._archive.read(step.stored), step, self._route.size)
+        with self._guard:
+            self._kept[step.name] = content
+            while self._kept and len(self._kept) * self._route.size > _KEPT:
+                del self._kept[next(iter(self._kept))]
+        return content
 
     def _bring_small(self, name: str) -> None:
         try:
