@@ -22,6 +22,7 @@ from edurise_backup.model.settings import (
     RepositorySettings,
     S3AccessSettings,
 )
+from edurise_backup.operations.configured import writing_as_set
 from tests.support.documents import blocks, page, rows, section
 
 PAGE = "docs/operations/configuration.md"
@@ -68,9 +69,10 @@ def test_the_pages_defaults_are_those_of_the_code() -> None:
 
 
 def test_what_the_file_says_of_the_repository_and_the_objectives_is_kept(tmp_path: Path) -> None:
-    text = '[repository]\nlocation = "r"\ncompression = "max"\n[objectives]\nrecovery_minutes = 45\n'
+    text = '[repository]\nlocation = "r"\ncompression = "max"\ncheck_blobs = false\n[objectives]\nrecovery_minutes = 45\n'
     found = settings_of(tmp_path, text, {"EDURISE_REPOSITORY": str(tmp_path / "other")})
     assert (found.repository.location, found.repository.compression) == (str(tmp_path / "other"), "max")
+    assert (writing_as_set(found.repository).compression.level, writing_as_set(found.repository).check) == (19, False)
     assert (found.objectives.recovery_minutes, found.objectives.full_backup_minutes) == (45, 240)
 
 

@@ -25,6 +25,8 @@ class RepositorySettings(StoreSettings, frozen=True, forbid_unknown_fields=True,
     location: str = ""
     compression: Annotated[str, msgspec.Meta(pattern=WORDS)] = "auto"
     """`auto`, `off`, `max`, or a level from 1 to 19."""
+    check_blobs: bool = True
+    """Open, decode and hash each blob again before it is written."""
     access_key_file: str = ""
     """Of a bucket, as all keys below: files that hold the two keys; else a profile, else what boto3 finds."""
     secret_key_file: str = ""

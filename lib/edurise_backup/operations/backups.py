@@ -15,14 +15,13 @@ from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.catalog.records import JobKind
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
-from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
 from edurise_backup.model.stores import PRIMARY
 from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.clusters import note_bases, record_in
 from edurise_backup.operations.collection import Collected, Collector, check_paths, choose_sources
-from edurise_backup.operations.configured import opened_repository
+from edurise_backup.operations.configured import opened_repository, writing_as_set
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
@@ -40,7 +39,6 @@ from edurise_backup.ports import Progress, Workers
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, Saved, find_parent
-from edurise_backup.repository.writer import WriterSettings
 from edurise_backup.sources.cluster.source import ClusterSource
 
 _SHOWN_WARNINGS = 1000
@@ -268,7 +266,7 @@ class _Backup:
             lock,
             progress=self._progress,
             read_everything=read_everything,
-            settings=WriterSettings(compression=parse_compression(self._settings.repository.compression)),
+            settings=writing_as_set(self._settings.repository),
             now=self._settings.around.clock,
         )
         self._warnings += saved.archived.problems

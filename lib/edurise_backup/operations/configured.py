@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from edurise_backup.config import Settings, s3_access
 from edurise_backup.errors import BackupError, ConfigError
+from edurise_backup.model.compression import parse_compression
+from edurise_backup.model.settings import RepositorySettings
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.opening import create_repository, open_repository
 from edurise_backup.operations.secrets import read_secret
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.writer import WriterSettings
 
 
 def make_repository(settings: Settings) -> tuple[str, str]:
@@ -31,6 +34,11 @@ def opened_repository(settings: Settings, errand: Errand | None = None) -> Repos
         if errand is not None:
             errand.note_queued()
         raise
+
+
+def writing_as_set(settings: RepositorySettings) -> WriterSettings:
+    """Return how blobs are stored in a repository, as it is configured."""
+    return WriterSettings(compression=parse_compression(settings.compression), check=settings.check_blobs)
 
 
 def repository_place(settings: Settings) -> str:

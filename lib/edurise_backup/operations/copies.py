@@ -17,12 +17,12 @@ from edurise_backup.catalog.leases import COPIES
 from edurise_backup.catalog.policies import good_backups
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import DamageError, InputError, NotFoundError
-from edurise_backup.model.compression import parse_compression
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus
 from edurise_backup.model.maintenance import CopyFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.model.stores import PRIMARY, BackupCopy, CopyState, KnownStore
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.configured import writing_as_set
 from edurise_backup.operations.copy_contents import CopyContents, follow_contents, read_contents, standing
 from edurise_backup.operations.copy_holds import mirror_protections
 from edurise_backup.operations.copy_jobs import begin_row, run_on_copy
@@ -38,7 +38,6 @@ from edurise_backup.ports import Progress
 from edurise_backup.repository.copying import copy_snapshots
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.writer import WriterSettings
 
 _SHOWN = 1000
 
@@ -139,7 +138,7 @@ class _CopyRun:
         self._destination = destination
         self._progress = progress
         self._held = held
-        self._writing = WriterSettings(compression=parse_compression(store.settings.compression))
+        self._writing = writing_as_set(store.settings)
         self._there = CopyContents()
         self._problems: list[str] = []
         self._copied: list[JobId] = []

@@ -121,6 +121,7 @@ def _archive(order: ArchiveOrder, settings: Settings, repository: Repository, pr
         compression=parse_compression(order.compression),
         workers=processors,
         crew=processors + (1 if order.cores else 2),
+        check=settings.repository.check_blobs,
     )
     with repository.lock(at_once=True) as lock:
         repository.load_index_without(order.lost)

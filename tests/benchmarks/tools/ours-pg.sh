@@ -1,5 +1,6 @@
 # EduRise Backup on a cluster: base backups read locally as root, each blob proved before it is written.
 # OURS: the command to measure (default: `edurise-backup` on PATH). The catalog's server runs throughout, as in production.
+# OURS_KEYS: further lines for [repository], as "check_blobs = false".
 KIND=pg
 export EDURISE_CONFIG=$WORK/edurise-backup.toml
 ours() { "${OURS:-edurise-backup}" "$@" -q; }
@@ -12,6 +13,7 @@ host = "bench"
 [repository]
 location = "$REPO"
 password_file = "$WORK/passphrase"
+${OURS_KEYS:-}
 [catalog]
 url = "host=$PGROOT/run port=55499 user=postgres dbname=postgres"
 [[cluster]]
