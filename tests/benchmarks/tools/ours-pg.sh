@@ -37,9 +37,9 @@ receiver() {
     echo $! > "$PGROOT/run/ours.pid"
     for _ in $(seq 100); do [ -S "$PGROOT/run/ours.sock" ] && return; sleep 0.1; done
 }
-# the catalog's server runs beside, as in production
+# the catalog's server runs beside, as in production; a new one each time, which knows no other repository
 catalog() {
-    [ -S "$PGROOT/run/.s.PGSQL.55499" ] && return
+    as_pg "$PGBIN/pg_ctl" -D "$PGROOT/catalog" -m immediate -w stop > /dev/null 2>&1 || true
     rm -rf "$PGROOT/catalog"
     as_pg "$PGBIN/initdb" -D "$PGROOT/catalog" -U postgres > "$WORK/catalog.log"
     as_pg "$PGBIN/pg_ctl" -D "$PGROOT/catalog" -l "$PGROOT/catalog.log" -w \
