@@ -26,6 +26,7 @@ def recover_to(
     directory: str,
     source: str = "",
     base: str = "",
+    store: str = "",
     amcheck: bool = True,
     job_id: UUID | None = None,
     config_path: Path | None = None,
@@ -33,9 +34,10 @@ def recover_to(
     """Bring a cluster back into a fresh directory as it was at a moment, and prove it; returns the job's id.
 
     `moment`: latest, immediate, time:…, xid:…, lsn:… or name:…, with `before ` in front for just before it.
-    `base`: the base backup to begin with. `job_id` is the row that was queued for this run, if there is one.
+    `base`: the base backup to begin with; `store`: where it is taken from. `job_id` is the row that was queued for
+    this run, if there is one.
     """
-    job = bring_back(moment, directory, source, base, amcheck, job_id, config_path)
+    job = bring_back(moment, directory, source, base, store, amcheck, job_id, config_path)
     create_markdown_artifact(recovery_markdown(job), key="recovery", description=f"Recovery {job.id}")
     if job.verification_status is not Verdict.PASSED:
         raise ProofError(
@@ -53,6 +55,7 @@ def bring_back(
     directory: str,
     source: str,
     base: str,
+    store: str,
     amcheck: bool,
     job_id: UUID | None,
     config_path: Path | None,
@@ -65,6 +68,7 @@ def bring_back(
             Path(directory),
             source=source,
             base=base,
+            store=store,
             amcheck=amcheck,
             settings=settings,
             job_id=JobId(job_id) if job_id else None,

@@ -69,7 +69,9 @@ def test_the_pages_defaults_are_those_of_the_code() -> None:
 
 
 def test_what_the_file_says_of_the_repository_and_the_objectives_is_kept(tmp_path: Path) -> None:
-    text = '[repository]\nlocation = "r"\ncompression = "max"\ncheck_blobs = false\n[objectives]\nrecovery_minutes = 45\n'
+    text = (
+        '[repository]\nlocation = "r"\ncompression = "max"\ncheck_blobs = false\n[objectives]\nrecovery_minutes = 45\n'
+    )
     found = settings_of(tmp_path, text, {"EDURISE_REPOSITORY": str(tmp_path / "other")})
     assert (found.repository.location, found.repository.compression) == (str(tmp_path / "other"), "max")
     assert (writing_as_set(found.repository).compression.level, writing_as_set(found.repository).check) == (19, False)

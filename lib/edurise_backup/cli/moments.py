@@ -33,12 +33,18 @@ def window(
     repository: Annotated[
         bool, typer.Option("--repository", help="Ask the repository alone, as when the catalog is lost.")
     ] = False,
+    from_store: Annotated[
+        str, typer.Option("--from", metavar="NAME", help="Ask a copy what it alone could bring back.")
+    ] = "",
 ) -> int:
     """Show which moments of each cluster can be brought back, measured; exit status 1 when there are none."""
     from edurise_backup.operations.point_in_time.windows import recovery_windows, windows_by_repository
 
-    read = windows_by_repository if repository else recovery_windows
-    found = read(source, settings=product.settings())
+    settings = product.settings()
+    if repository or from_store:
+        found = windows_by_repository(source, store=from_store, settings=settings)
+    else:
+        found = recovery_windows(source, settings=settings)
     text = "\n".join(line for one in found for line in window_lines(one))
     product.output.result({"clusters": found}, text or "no cluster is configured")
     return 0 if any(one.windows for one in found) else 1

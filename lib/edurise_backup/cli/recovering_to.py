@@ -28,6 +28,9 @@ TimelineWord = Annotated[str, typer.Option("--timeline", help="A number, `latest
 Base = Annotated[
     str, typer.Option("--base", metavar="ID", help="The base backup to begin with; else the newest before.")
 ]
+FromStore = Annotated[
+    str, typer.Option("--from", metavar="NAME", help="Take the bytes from this store: a copy, or `primary`.")
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -44,6 +47,7 @@ def recover_to(
     timeline: TimelineWord = "latest",
     pause: Annotated[bool, typer.Option("--pause", help="Leave it in recovery, read-only when started.")] = False,
     base: Base = "",
+    from_store: FromStore = "",
     tablespace: Annotated[
         list[str] | None, typer.Option(metavar="OID=DIR", help="Where a tablespace goes; else TARGET.tablespaces/OID.")
     ] = None,
@@ -53,6 +57,7 @@ def recover_to(
     """Recover a cluster to a moment into a new data directory, and prove it; exit status 1 when the proof fails.
 
     What is impossible is refused before a byte is copied, with the nearest moments. The live server is not touched.
+    The bytes come from the primary, or from the nearest copy when that does not open.
     """
     from edurise_backup.model.jobs import Verdict
     from edurise_backup.model.recovery_target import parse_target
@@ -61,7 +66,7 @@ def recover_to(
     wanted = parse_target(moment, inclusive=not before, timeline=timeline, action="pause" if pause else "promote")
     settings = product.settings()
     if dry_run:
-        choice = operations.plan_recovery_to(wanted, source=source, base=base, settings=settings)
+        choice = operations.plan_recovery_to(wanted, source=source, base=base, store=from_store, settings=settings)
         product.output.result(choice, "\n".join(choice_lines(choice)))
         return 0
     if target is None:
@@ -72,6 +77,7 @@ def recover_to(
             target.absolute(),
             source=source,
             base=base,
+            store=from_store,
             tablespaces=dict(map(_place, tablespace or ())),
             amcheck=amcheck,
             settings=settings,
@@ -104,6 +110,7 @@ def recovered_text(done: RecoveryJob) -> str:
             f"proof {done.verification_status.value}",
             f"{size(done.restored_bytes or 0)} restored to {printable(where)}; no server runs on it. It is a "
             "cluster of its own now: give it its own archive, and take a base backup",
+            *(f"store: {printable(note)}" for note in done.store_notes),
             *(f"proved: {printable(check)}" for check in done.checks),
             *(f"warning: {printable(warning)}" for warning in done.warnings),
             *(f"differs: {printable(finding)}" for finding in done.findings),

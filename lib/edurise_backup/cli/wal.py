@@ -54,11 +54,17 @@ def status(product: Product) -> int:
     """Say for each cluster how far its log is in the repository; exit status 1 when something is in its way."""
     from edurise_backup.operations.wal.status import read_status
 
-    found = read_status(product.settings())
-    now = datetime.now(UTC)
-    text = "\n".join(line for one in found for line in status_lines(one, now))
-    product.output.result({"receptions": found}, text or "no log of a cluster was ever received")
-    return 1 if any(one.trouble or one.state == "stopped" for one in found) else 0
+    settings = product.settings()
+    found, now = read_status(settings), datetime.now(UTC)
+    wanted = {one.name for one in settings.clusters if one.wal.method != "off"}
+    lines = [line for one in found for line in status_lines(one, now)]
+    lines += [
+        f"{one.source} is not received any more: no [[cluster]] asks for it"
+        for one in found
+        if one.source not in wanted
+    ]
+    product.output.result({"receptions": found}, "\n".join(lines) or "no log of a cluster was ever received")
+    return 1 if any(one.source in wanted and (one.trouble or one.state == "stopped") for one in found) else 0
 
 
 @command(app, Product, name="archive-command")

@@ -17,6 +17,7 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import InputError, NotFoundError
 from edurise_backup.model.jobs import BackupFilters, BackupJob, BackupType, JobId, JobStatus, PartResult, Usage
 from edurise_backup.model.stores import PRIMARY
+from edurise_backup.monitoring.logs import log_event
 from edurise_backup.operations.audited import COMPLETE, record_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.clusters import note_bases, record_in
@@ -257,7 +258,11 @@ class _Backup:
     def _save(self, collected: Collected, lock: Lock, *, read_everything: bool) -> None:
         label = Label(collected.paths, self._settings.host, self._tags(collected), collected.exclude)
         if collected.cluster is not None and not read_everything:
-            read_everything = bool(self._why_full(collected.cluster, label))
+            reason = self._why_full(collected.cluster, label)
+            read_everything = bool(reason)
+            if reason:
+                told = f"all files of {collected.name} are read: {reason}"
+                log_event("cluster_read_whole", told, job_id=str(self._job.id), source=collected.name)
         save = saving(self._settings, self._sharded, collected, self._job.id)
         saved = save(
             self._repository,

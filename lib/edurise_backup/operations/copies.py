@@ -19,13 +19,14 @@ from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus
 from edurise_backup.model.maintenance import CopyFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
-from edurise_backup.model.snapshot import SnapshotId
+from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.model.stores import PRIMARY, BackupCopy, CopyState, KnownStore
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.configured import writing_as_set
 from edurise_backup.operations.copy_contents import CopyContents, follow_contents, read_contents, standing
 from edurise_backup.operations.copy_holds import mirror_protections
 from edurise_backup.operations.copy_jobs import begin_row, run_on_copy
+from edurise_backup.operations.copy_logs import merge_copied_logs
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import storable, told_in_row
 from edurise_backup.operations.leases import HeldLeases, holding
@@ -35,9 +36,10 @@ from edurise_backup.operations.primary import opened_primary
 from edurise_backup.operations.records import keep_records
 from edurise_backup.operations.stores import find_copy, known_copies, note_opened, packs_of
 from edurise_backup.ports import Progress
-from edurise_backup.repository.copying import copy_snapshots
+from edurise_backup.repository.copying import Copied, copy_snapshots
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.wal_archive import newest_logs
 
 _SHOWN = 1000
 
@@ -158,6 +160,7 @@ class _CopyRun:
             for backup in wanted:
                 self._progress.raise_if_cancelled()
                 self._copy(backup, rows, lock)
+            self._copy_logs(lock)  # last: it goes on behind the base backups that are there by now
             keep_records(self._destination, self._whole())
             mirror_protections(self._catalog, self._destination, self._there)
             note_opened(self._settings, self._catalog, self._primary, self._source)
@@ -198,6 +201,25 @@ class _CopyRun:
         except (NotFoundError, DamageError) as error:
             self._problems.append(f"backup {named} was not copied: {error.message}")
             return
+        done = self._bring(needed, named, lock)
+        self._count(f"backup {str(backup.id)[:8]}", done)
+        row = standing(self._store.name, backup, self._there, rows.get(backup.id), self._catalog.clock())
+        if row is None:
+            return
+        self._catalog.copies.put([replace(row, bytes=done.stored_bytes + (row.bytes or 0))])
+        if row.state is CopyState.WHOLE:
+            self._copied.append(backup.id)
+
+    def _copy_logs(self, lock: Lock) -> None:
+        """Bring the log of each cluster as it is now; what only the copy needs of the older one stays."""
+        for source, (name, snapshot) in newest_logs(self._source.readable_snapshots()).items():
+            self._progress.raise_if_cancelled()
+            if name not in self._there.ids:
+                self._count(f"the log of {source}", self._bring({name: snapshot}, f"the log of {source}", lock))
+        if not self._store.settings.append_only:
+            merge_copied_logs(self._destination, self._there, lock, now=self._catalog.clock)
+
+    def _bring(self, needed: Mapping[SnapshotId, Snapshot], named: str, lock: Lock) -> Copied:
         done = copy_snapshots(
             self._source,
             self._destination,
@@ -212,19 +234,13 @@ class _CopyRun:
             copied = msgspec.structs.replace(original, parent=None, original=original.original or item.source)
             self._there.add(item.copy, copied)
             self._there.ids[item.source] = item.copy
-        self._count(backup, done.blobs, done.plain_bytes, done.stored_bytes, done.problems)
-        row = standing(self._store.name, backup, self._there, rows.get(backup.id), self._catalog.clock())
-        if row is None:
-            return
-        self._catalog.copies.put([replace(row, bytes=done.stored_bytes + (row.bytes or 0))])
-        if row.state is CopyState.WHOLE:
-            self._copied.append(backup.id)
+        return done
 
-    def _count(self, backup: BackupJob, blobs: int, plain: int, stored: int, problems: Sequence[str]) -> None:
-        self._blobs += blobs
-        self._plain += plain
-        self._stored += stored
-        told = [f"backup {str(backup.id)[:8]}: {problem}" for problem in problems]
+    def _count(self, named: str, done: Copied) -> None:
+        self._blobs += done.blobs
+        self._plain += done.plain_bytes
+        self._stored += done.stored_bytes
+        told = [f"{named}: {problem}" for problem in done.problems]
         self._problems += [problem for problem in told if problem not in self._problems]
 
     def _whole(self) -> list[BackupJob]:

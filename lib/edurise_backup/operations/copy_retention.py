@@ -22,6 +22,7 @@ from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.copy_contents import follow_contents, read_contents
 from edurise_backup.operations.copy_holds import mirror_protections
 from edurise_backup.operations.copy_jobs import run_on_copy
+from edurise_backup.operations.copy_logs import tidy_logs
 from edurise_backup.operations.guarding import authorise_forgetting
 from edurise_backup.operations.jobs import storable
 from edurise_backup.operations.retention_plan import plan_of_copy
@@ -68,6 +69,8 @@ def retain_copy(
             authorise_forgetting(catalog, settings, actor, plan.dropped, grace)
             going = [*cut_short, *(rows[backup] for backup in plan.dropped)]
             _forget(catalog, repository, going, reporter, started, now=plan.as_of, actor=actor, grace=grace, wait=wait)
+        if not dry_run:
+            tidy_logs(repository, there, now=catalog.clock)
         until = plan.as_of + grace if plan.dropped and grace > timedelta(0) and not dry_run else None
         return replace(
             started,

@@ -200,7 +200,7 @@ class WalArchive:
         data = memoryview(file.content)
         pieces = [data[at : at + CUT] for at in range(0, len(data), CUT)]
         stored = sink.store(BlobKind.DATA, pieces) if pieces else None
-        node = self._node(file.name, 0o100600, file.moment)
+        node = described(file.name, 0o100600, file.moment)
         node.size = len(data)
         node.content = [name.hex() for name in stored.result()] if stored else []
         return node
@@ -267,15 +267,7 @@ class WalArchive:
         return self._repository.read_tree(tree) if tree else []
 
     def _folder(self, name: str) -> Node:
-        return self._node(name, 0o40700, self._now())
-
-    def _node(self, name: str, st_mode: int, moment: datetime) -> Node:
-        kind, mode = go_mode(st_mode)
-        time = _text(moment)
-        return Node(
-            name=name, type=kind, mode=mode, mtime=time, atime=time, ctime=time, uid=os.getuid(), gid=os.getgid(),
-            content=[] if kind == "file" else None,
-        )  # fmt: skip
+        return described(name, 0o40700, self._now())
 
     def _described(self, tree: str, parent: SnapshotId | None, started: datetime) -> Snapshot:
         tags = ["edurise", f"type={TYPE}", f"source={self._source}", f"system={self.system}", f"segment={self.size}"]
@@ -293,9 +285,24 @@ class WalArchive:
         )
 
 
+def described(name: str, st_mode: int, moment: datetime) -> Node:
+    """Return the node of a file or folder of a log."""
+    kind, mode = go_mode(st_mode)
+    time = _text(moment)
+    return Node(
+        name=name, type=kind, mode=mode, mtime=time, atime=time, ctime=time, uid=os.getuid(), gid=os.getgid(),
+        content=[] if kind == "file" else None,
+    )  # fmt: skip
+
+
 def series_of(snapshots: Mapping[SnapshotId, Snapshot], source: str) -> list[tuple[SnapshotId, Snapshot]]:
     """Return the snapshots of a source's log, oldest first."""
     return [(name, one) for name, one in snapshots.items() if is_wal(one) and one.tag("source") == source]
+
+
+def newest_logs(snapshots: Mapping[SnapshotId, Snapshot]) -> dict[str, tuple[SnapshotId, Snapshot]]:
+    """Return the newest snapshot of each source's log; `snapshots` are in their order."""
+    return {one.tag("source") or "": (name, one) for name, one in snapshots.items() if is_wal(one)}
 
 
 def is_wal(snapshot: Snapshot) -> bool:

@@ -11,7 +11,7 @@ from edurise_backup.model.recovery_window import RecoveryWindow, nearest_moments
 from edurise_backup.model.wal import Lsn
 from edurise_backup.model.wal_status import BaseBackup, SegmentRow, WalEvent
 from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.point_in_time.windows import cluster_names, windows_of
+from edurise_backup.operations.point_in_time.windows import only_cluster, windows_of
 
 AROUND = timedelta(minutes=15)
 
@@ -44,7 +44,7 @@ def explain_time(source: str, moment: datetime, *, settings: Settings | None = N
         raise InputError(
             f"{moment} has no time zone", safe="nothing was done", hint="write it with an offset: …+00:00, or …Z"
         )
-    (name,) = cluster_names(settings, source) if source else _only(settings)
+    name = only_cluster(settings, source).name
     with open_catalog(settings) as catalog:
         return explain(catalog, name, moment)
 
@@ -87,14 +87,3 @@ def _last_before(segment: SegmentRow | None, moment: datetime) -> datetime | Non
         return segment.last_commit_at
     seconds = [second for second, _ in segment.activity if second <= moment.timestamp()]
     return datetime.fromtimestamp(max(seconds), moment.tzinfo) if seconds else None
-
-
-def _only(settings: Settings) -> list[str]:
-    names = cluster_names(settings)
-    if len(names) != 1:
-        raise InputError(
-            f"{len(names)} clusters are configured",
-            safe="nothing was done",
-            hint=f"name one of {', '.join(names)}" if names else "configure one: [[cluster]]",
-        )
-    return names

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.config import Settings, load_settings
-from edurise_backup.errors import DamageError, InputError, NotFoundError
+from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.model.cluster import ClusterRecord
 from edurise_backup.model.jobs import (
     BackupType,
@@ -24,16 +24,16 @@ from edurise_backup.model.jobs import (
 from edurise_backup.model.recovery_target import TargetMoment, parse_target
 from edurise_backup.model.settings import ClusterSettings
 from edurise_backup.model.snapshot import SnapshotId
-from edurise_backup.model.stores import PRIMARY
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.clusters import record_in
-from edurise_backup.operations.configured import opened_repository
+from edurise_backup.operations.copy_contents import read_contents
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
 from edurise_backup.operations.opening import readable
 from edurise_backup.operations.point_in_time.choosing import Choice, choose
 from edurise_backup.operations.point_in_time.known import known_by_catalog, read_known
-from edurise_backup.operations.point_in_time.windows import cluster_names
+from edurise_backup.operations.point_in_time.opening import Serving, open_nearest
+from edurise_backup.operations.point_in_time.windows import only_cluster
 from edurise_backup.operations.records import keep_record
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.cluster.recovering import RecoveredCluster, RecoveryOptions, recover_cluster
@@ -57,13 +57,13 @@ class Opened:
 
 
 def plan_recovery_to(
-    moment: TargetMoment | str, *, source: str = "", base: str = "", settings: Settings | None = None
+    moment: TargetMoment | str, *, source: str = "", base: str = "", store: str = "", settings: Settings | None = None
 ) -> Choice:
     """Say what a recovery to a moment would begin with, without doing anything; raises InputError, NotFoundError."""
     settings = settings or load_settings()
     name = only_cluster(settings, source).name
     with open_catalog(settings) as catalog:
-        repository = opened_repository(settings)
+        repository = open_nearest(settings, catalog, Errand(settings), only=store).repository
         with readable(repository):
             known = read_known(repository, catalog.wal, name, host=settings.host)
             return choose(known, as_target(moment), base=base)
@@ -75,6 +75,7 @@ def recover_to(
     *,
     source: str = "",
     base: str = "",
+    store: str = "",
     tablespaces: Mapping[int, Path] | None = None,
     amcheck: bool = True,
     settings: Settings | None = None,
@@ -87,6 +88,7 @@ def recover_to(
 
     `moment` as `model.recovery_target` writes it (`time:…`, `xid:…`, `lsn:…`, `name:…`, `immediate`, `latest`).
     No server runs afterwards; the directory is a cluster of its own on a new timeline, which archives nowhere.
+    `store`: where it is taken from; else the primary, or the nearest copy when that does not open.
     Raises InputError and its kinds before anything is written, BackupError after the job's row says failed.
     """
     settings = settings or load_settings()
@@ -95,10 +97,11 @@ def recover_to(
     errand = Errand(settings, progress=progress, stop=stop)
     with open_catalog(settings) as catalog, told_in_row(catalog.recoveries, job_id):
         errand.await_job(catalog, catalog.recoveries, job_id)
-        repository = opened_repository(settings, errand)
+        serving = open_nearest(settings, catalog, errand, only=store)
+        repository = serving.repository
         with readable(repository):
             opened = open_moment(settings, catalog, repository, cluster, target, base)
-            job = new_job(opened.choice, directory, target, job_id)
+            job = new_job(opened.choice, directory, target, job_id, serving)
 
             def work(reporter: JobReporter, started: RecoveryJob) -> RecoveryJob:
                 done = recover_cluster(
@@ -112,7 +115,8 @@ def recover_to(
                     options=options_of(cluster, opened.choice, amcheck=amcheck),
                     progress=reporter,
                 )
-                return ended(replace(started, backup_id=job.backup_id, stores=job.stores), done)
+                found = replace(started, backup_id=job.backup_id, stores=job.stores, store_notes=job.store_notes)
+                return ended(found, done)
 
             return run_job(
                 catalog.recoveries,
@@ -135,7 +139,7 @@ def queue_recovery_to(moment: str, directory: Path, *, source: str = "", setting
     target, cluster = as_target(moment), only_cluster(settings, source)
     with open_catalog(settings) as catalog:
         choice = choose(known_by_catalog(catalog, cluster.name), target)
-        job = new_job(choice, directory, target, None)
+        job = new_job(choice, directory, target)
         catalog.recoveries.create(job)
         return job.id
 
@@ -151,7 +155,9 @@ def open_moment(
     """Choose, and open what the recovery reads; raises InputError, NotFoundError, DamageError."""
     known = read_known(repository, catalog.wal, cluster.name, host=settings.host)
     choice = choose(known, target, base=base)
-    backup = next((one for one in catalog.wal.bases(cluster.name) if one.snapshot_id == choice.base.snapshot_id), None)
+    ids = read_contents(repository).ids  # a copy's snapshots have names of their own
+    bases = catalog.wal.bases(cluster.name)
+    backup = next((one for one in bases if ids.get(one.snapshot_id) == choice.base.snapshot_id), None)
     if backup is None:
         raise NotFoundError(
             f"the catalog does not know the base backup {choice.base.snapshot_id[:8]}",
@@ -178,25 +184,19 @@ def as_target(moment: TargetMoment | str) -> TargetMoment:
     return parse_target(words.removeprefix(_BEFORE), inclusive=not words.startswith(_BEFORE))
 
 
-def only_cluster(settings: Settings, source: str) -> ClusterSettings:
-    """Return the cluster that is meant; raises NotFoundError, InputError when there are several."""
-    names = cluster_names(settings, source)
-    if len(names) != 1:
-        raise InputError(
-            f"{len(names)} clusters are configured",
-            safe="nothing was done",
-            hint=f"name one of {', '.join(names)}" if names else "configure one: [[cluster]]",
-        )
-    return next(one for one in settings.clusters if one.name == names[0])
-
-
 def options_of(cluster: ClusterSettings, choice: Choice, *, amcheck: bool = True) -> RecoveryOptions:
     """Return how a recovery of this cluster is done."""
     bindir = Path(cluster.bindir) if cluster.bindir else None
     return RecoveryOptions(bindir=bindir, amcheck=amcheck, expected=choice.expected)
 
 
-def new_job(choice: Choice, directory: Path, target: TargetMoment, job_id: JobId | None) -> RecoveryJob:
+def new_job(
+    choice: Choice,
+    directory: Path,
+    target: TargetMoment,
+    job_id: JobId | None = None,
+    serving: Serving | None = None,
+) -> RecoveryJob:
     """Return the row of a recovery that begins."""
     assert choice.base.backup_id is not None
     return RecoveryJob(
@@ -208,7 +208,8 @@ def new_job(choice: Choice, directory: Path, target: TargetMoment, job_id: JobId
         target=RecoveryTarget(
             str(directory.absolute()), parts=(BackupType.CLUSTER,), moment=str(target), source=choice.base.source
         ),
-        stores=(PRIMARY,),
+        stores=(serving.store,) if serving else (),
+        store_notes=serving.notes if serving else (),
     )
 
 

@@ -20,9 +20,11 @@ from edurise_backup.model.recovery_target import TargetMoment
 from edurise_backup.model.settings import ClusterSettings
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import open_catalog
-from edurise_backup.operations.configured import opened_repository
+from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.opening import readable
-from edurise_backup.operations.point_in_time.recovering import as_target, only_cluster, open_moment, options_of
+from edurise_backup.operations.point_in_time.opening import open_nearest
+from edurise_backup.operations.point_in_time.recovering import as_target, open_moment, options_of
+from edurise_backup.operations.point_in_time.windows import only_cluster
 from edurise_backup.operations.servers import recovery_address
 from edurise_backup.ports import Progress
 from edurise_backup.postgres.connection import Address, connect
@@ -133,7 +135,7 @@ def _sandbox(
     place.chmod(0o711)  # the server's user must get through; what is in it is for him alone
     try:
         with open_catalog(settings) as catalog:
-            repository = opened_repository(settings)
+            repository = open_nearest(settings, catalog, Errand(settings, progress=progress)).repository
             with readable(repository):
                 opened = open_moment(settings, catalog, repository, cluster, target)
                 with recovered_server(

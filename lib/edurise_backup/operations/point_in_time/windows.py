@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edurise_backup.config import Settings, load_settings
-from edurise_backup.errors import DamageError, NotFoundError
+from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.alarm_facts import WalFacts
 from edurise_backup.model.recovery_window import RecoveryWindow, Stretch, find_windows
+from edurise_backup.model.settings import ClusterSettings
 from edurise_backup.model.wal import Lsn, Segment, WalFileKind, parse_wal_name
 from edurise_backup.model.wal_status import BaseBackup, TimelineRow, WalStatus, branch_of
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.clusters import base_of, record_in
 from edurise_backup.operations.configured import opened_repository
 from edurise_backup.operations.opening import readable
+from edurise_backup.operations.stores import find_store, opened_store
 from edurise_backup.postgres.wal.reader import SegmentReader
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.wal_archive import WalArchive, open_archive
@@ -42,10 +44,16 @@ def recovery_windows(source: str = "", *, settings: Settings | None = None) -> t
         return tuple(windows_of(catalog, name) for name in names)
 
 
-def windows_by_repository(source: str = "", *, settings: Settings | None = None) -> tuple[ClusterWindows, ...]:
-    """Return the same by the repository alone; raises what opening it raises, DamageError."""
+def windows_by_repository(
+    source: str = "", *, store: str = "", settings: Settings | None = None
+) -> tuple[ClusterWindows, ...]:
+    """Return the same by the repository alone, or by the copy `store`; raises what opening it raises, DamageError."""
     settings = settings or load_settings()
-    repository = opened_repository(settings)
+    if store:
+        with open_catalog(settings) as catalog:
+            repository = opened_store(settings, find_store(settings, catalog, store))
+    else:
+        repository = opened_repository(settings)
     with readable(repository):
         return tuple(
             ClusterWindows(name, windows_in(repository, name, host=settings.host), None)
@@ -61,6 +69,18 @@ def cluster_names(settings: Settings, source: str = "") -> list[str]:
             f"no cluster is named {source!r}", hint=f"configured are {', '.join(names) or 'none ([[cluster]])'}"
         )
     return [source] if source else names
+
+
+def only_cluster(settings: Settings, source: str) -> ClusterSettings:
+    """Return the cluster that is meant; raises NotFoundError, InputError when there are several."""
+    names = cluster_names(settings, source)
+    if len(names) != 1:
+        raise InputError(
+            f"{len(names)} clusters are configured",
+            safe="nothing was done",
+            hint=f"name one of {', '.join(names)}" if names else "configure one: [[cluster]]",
+        )
+    return next(one for one in settings.clusters if one.name == names[0])
 
 
 def windows_of(catalog: Catalog, source: str) -> ClusterWindows:

@@ -1,0 +1,73 @@
+"""Make one snapshot of a log where there are several: in a copy, whose base backups may go back further.
+
+What the primary has trimmed, or lost with its repository, a base backup of the
+copy may still need; so what only an older snapshot names is taken into the
+newest one before the older goes. A crash in between leaves both, and the next
+run merges them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from edurise_backup.model.content import Node
+from edurise_backup.model.snapshot import SnapshotId
+from edurise_backup.model.wal import Lsn, parse_wal_name
+from edurise_backup.ports import Clock
+from edurise_backup.repository.grafting import Names, graft
+from edurise_backup.repository.layout import Kind, object_name
+from edurise_backup.repository.locks import Lock
+from edurise_backup.repository.removals import take_away
+from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.wal_archive import SETTINGS, described, series_of
+
+_PARTIAL = ".partial"
+
+
+def merge_logs(
+    repository: Repository, source: str, lock: Lock, *, needed: Lsn | None, now: Clock
+) -> tuple[SnapshotId, ...]:
+    """Leave one snapshot of a source's log, and return those that went; one of another cluster stays as it is.
+
+    `needed`: from where on this repository's own base backups need the log; None:
+    there are none, and only the newest snapshot counts. The index must be loaded.
+    """
+    *before, (name, newest) = series_of(repository.readable_snapshots(), source)
+    older = [(one, snapshot) for one, snapshot in before if snapshot.tag("system") == newest.tag("system")]
+    size = int(newest.tag("segment") or 0)
+    kept: dict[Names, Node | None] = {}
+    for _, snapshot in older:
+        only = _only_in(repository, snapshot.tree, newest.tree)
+        kept |= {path: node for path, node in only if needed is not None and _reaches(node.name, needed, size)}
+    gone = [one for one, _ in older]
+    if kept:
+        with repository.writer(lock, SETTINGS) as sink:
+            tree = graft(
+                sink, repository.read_tree, newest.tree, kept, folder=lambda one: described(one, 0o40700, now())
+            )
+        repository.publish(msgspec.structs.replace(newest, tree=tree, original=newest.original or name), lock)
+        gone.append(name)
+    if gone:
+        take_away(repository.box, [object_name(Kind.SNAPSHOT, one) for one in gone], now=now())
+    return tuple(gone)
+
+
+def _only_in(repository: Repository, old: str, new: str | None, above: Names = ()) -> Iterator[tuple[Names, Node]]:
+    """Yield the files that a tree has and another one has not; a segment's beginning gives way to the whole segment."""
+    if old == new:
+        return
+    there = {node.name: node for node in repository.read_tree(new)} if new else {}
+    for node in repository.read_tree(old):
+        path, other = (*above, node.name), there.get(node.name)
+        if node.type == "dir" and node.subtree:
+            yield from _only_in(repository, node.subtree, other.subtree if other else None, path)
+        elif other is None and node.name.removesuffix(_PARTIAL) not in there:
+            yield path, node
+
+
+def _reaches(name: str, needed: Lsn, size: int) -> bool:
+    """Whether a file of the log may be needed: all histories, and segments that do not end before."""
+    file = parse_wal_name(name.partition(".conflict")[0], size)
+    return file is None or file.segment is None or file.segment.end(size) > needed
