@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -39,6 +40,8 @@ CUT = 256 * 1024
 LEVEL = 7
 """Of zstandard: with chunks of this size 0.91 of what level 3 makes of whole segments (`docs/performance.md`)."""
 SETTINGS = WriterSettings(compression=Compression(LEVEL), workers=2, crew=1)
+_BEHIND = WriterSettings(compression=Compression(1), workers=2, crew=1)
+"""Where more waits than is published at once: a twentieth more room, in a fifth of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,16 @@ class WalArchive:
 
     # Writing
 
-    def publish(self, files: Sequence[WalContent], lock: Lock) -> Published | None:
+    def publish(self, files: Sequence[WalContent], lock: Lock, *, behind: bool = False) -> Published | None:
         """Add files, and take away what a complete segment has replaced; None when nothing is new.
+
+        `behind`: more waits than these; what is exposed counts more than what it takes to keep.
 
         The repository's index must be loaded, under this lock or in the knowledge of `refresh`. Raises what the
         store raises; then nothing is published.
         """
-        return self._publish(files, lock, lambda writer: self._additions(writer, files))
+        settings = _BEHIND if behind else SETTINGS
+        return self._publish(files, lock, lambda writer: self._additions(writer, files), settings)
 
     def trim(self, names: Sequence[str], lock: Lock) -> Published | None:
         """Take files away that no recovery needs any more."""
@@ -153,11 +159,12 @@ class WalArchive:
         files: Sequence[WalContent],
         lock: Lock,
         changes: Callable[[BlobWriter], tuple[Mapping[Names, Node | None], Sequence[str], Sequence[str]]],
+        settings: WriterSettings = SETTINGS,
     ) -> Published | None:
         series = self._known()
         before = series.newest[1] if series.newest else None
         started = self._later_than(before)
-        with self._repository.writer(lock, SETTINGS) as sink:
+        with self._repository.writer(lock, settings) as sink:
             change, same, conflicts = changes(sink)
             log_bytes = sink.stats.stored_bytes
             if change:
@@ -177,10 +184,11 @@ class WalArchive:
     ) -> tuple[dict[Names, Node | None], list[str], list[str]]:
         change: dict[Names, Node | None] = {}
         same, conflicts = [], []
-        for file in files:
+        storing = [self._storing(sink, file) for file in files]  # all of them at once: each is one thread's work
+        for file, stored in zip(files, storing, strict=True):
             path = self._path(file.name)
             there = self._find(path)
-            node = self._stored(sink, file)
+            node = _node_of(file, stored)
             if there is not None and there.content == node.content:
                 same.append(file.name)
                 continue
@@ -196,14 +204,10 @@ class WalArchive:
                     change[partial] = None
         return change, same, conflicts
 
-    def _stored(self, sink: BlobWriter, file: WalContent) -> Node:
+    def _storing(self, sink: BlobWriter, file: WalContent) -> Future[list[BlobId]] | None:
         data = memoryview(file.content)
         pieces = [data[at : at + CUT] for at in range(0, len(data), CUT)]
-        stored = sink.store(BlobKind.DATA, pieces) if pieces else None
-        node = described(file.name, 0o100600, file.moment)
-        node.size = len(data)
-        node.content = [name.hex() for name in stored.result()] if stored else []
-        return node
+        return sink.store(BlobKind.DATA, pieces) if pieces else None
 
     def _supersede(self, series: _Series, published: SnapshotId, snapshot: Snapshot) -> None:
         before = [series.newest[0]] if series.newest else []
@@ -283,6 +287,13 @@ class WalArchive:
             tags=tags,
             program_version=f"edurise-backup {__version__}",
         )
+
+
+def _node_of(file: WalContent, stored: Future[list[BlobId]] | None) -> Node:
+    node = described(file.name, 0o100600, file.moment)
+    node.size = len(file.content)
+    node.content = [name.hex() for name in stored.result()] if stored else []
+    return node
 
 
 def described(name: str, st_mode: int, moment: datetime) -> Node:

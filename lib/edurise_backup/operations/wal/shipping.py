@@ -92,10 +92,11 @@ class Shipper:
         for one in chosen:
             content = self._spool.read(one)
             contents += [] if content is None else [(one, content)]
-        published = self._published([WalContent(one.name, content, one.moment) for one, content in contents])
+        behind = len(whole) > AT_ONCE
+        published = self._published([WalContent(one.name, content, one.moment) for one, content in contents], behind)
         arrivals, branches = self._read(contents)
         shipped = {one.name: one.changed for one, _ in contents}
-        return Shipped(published, tuple(arrivals), tuple(branches), shipped, len(whole) > AT_ONCE)
+        return Shipped(published, tuple(arrivals), tuple(branches), shipped, behind)
 
     def trim(self, needed: Lsn) -> int:
         """Take segments away that end before a position; histories stay for ever. Returns how many went."""
@@ -167,13 +168,13 @@ class Shipper:
                 return None
         return name in self._beside[1]
 
-    def _published(self, contents: list[WalContent]) -> Published | None:
+    def _published(self, contents: list[WalContent], behind: bool) -> Published | None:
         with self._alone, self._closed_by_trouble():
             repository, archive = self._opened or self._begin()
             with repository.lock(at_once=True) as lock:
                 lock.tie(self._confirm)
                 archive.refresh()
-                return archive.publish(contents, lock) if contents else None
+                return archive.publish(contents, lock, behind=behind) if contents else None
 
     @contextmanager
     def _closed_by_trouble(self) -> Iterator[None]:
