@@ -37,6 +37,7 @@ from tests.support.engine import back_up_source
 
 HEAD = ("phase", "chunks", "wall s", "new MB", "stored MB", "x pgBackRest", "blobs")
 MB = 1_000_000
+_WHOLE_PAGES = {"full_page_writes": "on"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def _size(folder: Path) -> int:
 
 @contextmanager
 def _database(scale: float) -> Iterator[tuple[LearningDatabase, Path]]:
-    with reachable_folder() as folder, learning_database(folder / "cluster", scale) as database:
+    with reachable_folder() as folder, learning_database(folder / "cluster", scale, _WHOLE_PAGES) as database:
         yield database, folder
 
 

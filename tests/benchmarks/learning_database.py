@@ -8,7 +8,7 @@ VACUUM is run after each change, so that two runs lay rows out alike.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,10 +164,14 @@ class LearningDatabase:
 
 
 @contextmanager
-def learning_database(folder: Path, scale: float) -> Iterator[LearningDatabase]:
+def learning_database(
+    folder: Path, scale: float, settings: Mapping[str, str] | None = None
+) -> Iterator[LearningDatabase]:
     """Give a running server below `folder` with the filled database; it is stopped afterwards."""
     password = secrets.token_hex(12)
-    server = Server(folder, binaries=find_server(), password=Secret(password), settings=_SETTINGS)
+    server = Server(
+        folder, binaries=find_server(), password=Secret(password), settings=_SETTINGS | dict(settings or {})
+    )
     with server:
         database = LearningDatabase(server, password, scale)
         database.fill()

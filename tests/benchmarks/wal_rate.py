@@ -51,6 +51,7 @@ def main() -> None:
             with receiving(product, catalog) as reception:
                 while (reception.status.shipped_lsn or 0) < before + log:
                     reception.step()
+                    reception.flush()  # not when the time has come for the last one, but now
                 taken = time.monotonic() - began
     made, followed = log / given.seconds / 1e6, log / taken / 1e6
     rows = [
