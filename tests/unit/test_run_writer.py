@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,3 +101,20 @@ def test_a_file_gets_its_room_at_once(tmp_path: Path) -> None:
         allocated = allocate(file.fileno(), 1 << 20)
         status = os.fstat(file.fileno())
     assert (status.st_size, status.st_blocks * 512 >= 1 << 20) == ((1 << 20, True) if allocated else (0, False))
+
+
+def test_when_a_run_ends_nothing_of_it_is_being_written_any_more() -> None:
+    failed = threading.Event()
+
+    class Slow(Files):
+        def write_piece(self, names: Names, data: Buffer, offset: int) -> None:
+            if names == ("large",):
+                failed.set()
+                raise SpaceError("no room left")
+            assert failed.wait(60), "the write beside goes on until the other one has failed"
+            super().write_piece(names, data, offset)
+
+    taker = Slow()
+    with pytest.raises(SpaceError):
+        RunWriter(KEY, taker).write(run_of([("one", 0, b"a" * 9), ("two", 0, b"b" * 9), ("large", 0, b"c" * 400_000)]))
+    assert taker.content == {"one": b"a" * 9}

@@ -136,12 +136,20 @@ class RunWriter:
         self._together = _Together(taker)
 
     def write(self, order: RunOrder) -> RunResult:
-        """Write every blob of the run to all its places; raises SpaceError, BackupError."""
+        """Write every blob of the run to all its places; raises SpaceError, BackupError. Nothing is under way then."""
+        try:
+            damaged, written = self._write(order)
+            self._together.flush()
+        except BaseException:
+            self._together.forget()
+            raise
+        problems, not_owned = self._taker.hand_over()
+        return RunResult(written, damaged, [os.fsencode(problem) for problem in problems], not_owned)
+
+    def _write(self, order: RunOrder) -> tuple[list[int], int]:
         sealed = self._sealed(order)
         damaged = []
         written = 0
-        together = self._together
-        together.forget()
         for number, blob in enumerate(order.blobs):
             try:
                 part = sealed[blob.offset : blob.offset + blob.length]
@@ -152,13 +160,11 @@ class RunWriter:
                 damaged.append(number)
                 continue
             if len(blob.pieces) == 1 and blob.pieces[0].whole is None and len(data) <= _SMALL and not is_zeros(data):
-                together.add(blob.pieces[0], data)
+                self._together.add(blob.pieces[0], data)
             else:
                 write_pieces(self._taker, blob.pieces, data)
             written += len(data) * len(blob.pieces)
-        together.flush()
-        problems, not_owned = self._taker.hand_over()
-        return RunResult(written, damaged, [os.fsencode(problem) for problem in problems], not_owned)
+        return damaged, written
 
     def _sealed(self, order: RunOrder) -> memoryview:
         if order.file is None:
@@ -203,7 +209,7 @@ class _Together:
         self._filled += len(data)
 
     def forget(self) -> None:
-        """Drop what work that failed has left."""
+        """Drop what work that failed has left, once nothing of it is under way."""
         self._filled = 0
         if self._writing is not None:
             self._writing.exception()
