@@ -15,13 +15,14 @@ from edurise_backup.operations import point_in_time
 from edurise_backup.operations.point_in_time.windows import windows_by_repository
 from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.server import Server
-from edurise_backup.repository.wal_archive import is_wal
+from edurise_backup.repository.wal_series import is_wal
+from edurise_backup.stores.local import LocalStore
 from tests.integration.test_point_in_time import LEDGER, read_ledger, write
+from tests.support import engine
 from tests.support.catalog import Product, opened
 from tests.support.cluster_product import configure_cluster, receiving, shipped
 from tests.support.clusters import ask, reachable_folder, running
 from tests.support.copies import add_copy, opened_copy
-from tests.support.engine import check
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_the_primary_is_lost_and_the_copy_brings_back_a_moment_behind_its_base_b
     assert again.figures.copied.blobs == 0
     there = opened_copy(copy)
     assert len([one for one in there.snapshots().values() if is_wal(one)]) == 1
-    assert check(there).findings == []
+    assert engine.check(there).findings == []
 
     (alone,) = windows_by_repository(store="offsite", settings=settings)
     (known,) = point_in_time.recovery_windows(settings=settings)
@@ -97,3 +98,26 @@ def test_a_store_that_is_not_known_is_told_with_those_that_are(
     assert "primary, offsite" in error.value.hint
     with pytest.raises((InputError, NotFoundError), match="there is no base backup"):
         point_in_time.recover_to("latest", folder / "r", store="offsite", settings=product.settings)
+
+
+def test_a_host_that_may_only_add_leaves_its_snapshots_of_the_log_to_the_next_prune(
+    tmp_path: Path, server: Server, catalog_database: Address
+) -> None:
+    product = configure_cluster(tmp_path / "product", server, catalog_database)
+    pruner = product.settings
+    text = product.settings_path.read_text()
+    product.settings_path.write_text(text.replace("[repository]\n", "[repository]\nappend_only = true\n", 1))
+    operations.create_backup("cluster", settings=product.settings)
+    for start in (1, 4, 7):
+        write(server, 3, start)
+        ship(product, server)
+    (before,) = point_in_time.recovery_windows(settings=product.settings)
+    assert len(logs_of(product)) >= 3
+    operations.prune_repository(settings=pruner, grace="0")
+    assert len(logs_of(product)) == 1
+    (alone,) = windows_by_repository(settings=pruner)
+    assert [one.end_lsn for one in alone.windows] == [one.end_lsn for one in before.windows]
+
+
+def logs_of(product: Product) -> list[str]:
+    return [key for key, one in engine.opened(LocalStore(product.repository)).snapshots().items() if is_wal(one)]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from edurise_backup.errors import BackupError, ConflictError, NotFoundError
+from edurise_backup.errors import BackupError, ConfigError, ConflictError, NotFoundError
 from edurise_backup.repository.layout import Kind
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.wal_archive import Published, WalArchive, WalContent, open_archive
 from tests.support import engine
-from tests.support.stores import Crash, CrashingStore, MemoryStore
+from tests.support.stores import Crash, CrashingStore, Fault, FaultyStore, MemoryStore
 
 MIB = 1024 * 1024
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -196,3 +196,21 @@ def test_objects_of_the_series_are_one_snapshot_and_no_lock() -> None:
     publish(archive(repository), repository, (name(1), content(1)))
     assert engine.count(store, Kind.SNAPSHOT) == 1
     assert engine.count(store, Kind.LOCK) == 0
+
+
+def test_a_credential_that_may_only_add_publishes_on_and_asks_again_an_hour_later() -> None:
+    store = MemoryStore()
+    engine.create(store)
+    refused = Fault("delete", "snapshots/", error=lambda: ConfigError("this credential may not delete"))
+    with FaultyStore(store, refused) as faulty:
+        repository, now = engine.opened(faulty), [NOON]
+        found = WalArchive(repository, "main", SYSTEM, 16 * MIB, host="tests", now=lambda: now[0])
+        for number in range(1, 5):
+            published = publish(found, repository, (name(number), content(number)))
+            assert published is not None
+            assert published.files == (name(number),)
+        assert len(repository.snapshots()) == 4
+        now[0] += timedelta(hours=1)
+        publish(found, repository, (name(5), content(5)))
+        assert len(repository.snapshots()) == 1
+    assert names(archive(engine.opened(store))) == [name(number) for number in range(1, 6)]

@@ -11,8 +11,9 @@ from edurise_backup.model.wal import Lsn
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.repository.copying import copy_snapshots
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.wal_archive import WalArchive, newest_logs, open_archive
+from edurise_backup.repository.wal_archive import WalArchive, open_archive
 from edurise_backup.repository.wal_merging import merge_logs
+from edurise_backup.repository.wal_series import newest_logs
 from tests.integration.test_wal_archive import MIB, NOON, SYSTEM, archive, content, name, publish
 from tests.support import engine
 from tests.support.stores import Crash, CrashingStore, MemoryStore

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -16,7 +17,7 @@ import msgspec
 from edurise_backup.catalog.leases import COPIES
 from edurise_backup.catalog.policies import good_backups
 from edurise_backup.config import Settings, load_settings
-from edurise_backup.errors import DamageError, InputError, NotFoundError
+from edurise_backup.errors import ConfigError, DamageError, InputError, NotFoundError, UnreachableError
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus
 from edurise_backup.model.maintenance import CopyFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
@@ -39,7 +40,7 @@ from edurise_backup.ports import Progress
 from edurise_backup.repository.copying import Copied, copy_snapshots
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.wal_archive import newest_logs
+from edurise_backup.repository.wal_series import newest_logs
 
 _SHOWN = 1000
 
@@ -216,7 +217,9 @@ class _CopyRun:
             self._progress.raise_if_cancelled()
             if name not in self._there.ids:
                 self._count(f"the log of {source}", self._bring({name: snapshot}, f"the log of {source}", lock))
-        if not self._store.settings.append_only:
+        if self._store.settings.append_only:
+            return
+        with suppress(ConfigError, UnreachableError):  # a credential that may only add: `retain` merges them
             merge_copied_logs(self._destination, self._there, lock, now=self._catalog.clock)
 
     def _bring(self, needed: Mapping[SnapshotId, Snapshot], named: str, lock: Lock) -> Copied:

@@ -1,4 +1,4 @@
-"""The log in a copy: one snapshot of each cluster's, with all that the copy's own base backups need."""
+"""One snapshot of each cluster's log in a repository, with all that its own base backups need."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from edurise_backup.operations.point_in_time.windows import bases_in
 from edurise_backup.ports import Clock
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.wal_archive import newest_logs, series_of
 from edurise_backup.repository.wal_merging import merge_logs
+from edurise_backup.repository.wal_series import newest_logs, series_of
 
 
 def merge_copied_logs(repository: Repository, there: CopyContents, lock: Lock, *, now: Clock) -> None:
@@ -21,7 +21,7 @@ def merge_copied_logs(repository: Repository, there: CopyContents, lock: Lock, *
 
 
 def tidy_logs(repository: Repository, there: CopyContents, *, now: Clock) -> None:
-    """Do the same under a lock of its own, if there is anything to do: for copies that daily runs may only add to."""
+    """Do the same under a lock of its own, if there is anything to do: where daily runs may only add."""
     if _several(there):
         with locked(repository) as lock:
             merge_copied_logs(repository, there, lock, now=now)

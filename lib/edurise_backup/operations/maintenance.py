@@ -20,6 +20,8 @@ from edurise_backup.model.maintenance import MaintenanceFigures, MaintenanceJob,
 from edurise_backup.model.people import Actor
 from edurise_backup.model.stores import PRIMARY
 from edurise_backup.operations.catalogs import Catalog, open_catalog
+from edurise_backup.operations.copy_contents import read_contents
+from edurise_backup.operations.copy_logs import tidy_logs
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.figures import checked_figures, planned_figures, pruned_figures
 from edurise_backup.operations.guarding import PRUNE, authorised_prune
@@ -91,6 +93,7 @@ def prune_repository(
                 )
                 # before the first deletion: a crash must not leave one of which nobody wrote
                 catalog.audit.add(who, PRUNE, str(started.id), detail={"asked": started.asked})
+                tidy_logs(repository, read_contents(repository), now=catalog.clock)
             chosen = replace(wish, options=options)
             return pruned_job(repository, present.known, chosen, reporter, started, now=catalog.clock)
 

@@ -43,7 +43,7 @@ from edurise_backup.operations.stores import find_copy, known_copies, opened_cop
 from edurise_backup.recovery.streaming import SnapshotFiles
 from edurise_backup.repository.forgetting import read_forgotten
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.wal_archive import is_wal
+from edurise_backup.repository.wal_series import is_wal
 
 _NAMESPACE = UUID("6f1c9a6e-0d3b-4f5e-9f43-6a0b2c1d7e88")
 """Of the ids that jobs get which are known by their snapshot only; the same snapshot gives the same id."""

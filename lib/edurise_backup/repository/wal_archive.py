@@ -5,36 +5,35 @@ as files. A publication reads and writes only the directories on the way to what
 is new, and a segment's node has the names of its 64 chunks: so no more than 16
 segments lie side by side (a whole log's 256 would take 500 KB each time). The snapshot before it is
 superseded: all that it names is in the new one, and it is taken away after the
-new one is published. A crash in between leaves both.
+new one is published, or, where this host may only add, by the next prune. A
+crash in between leaves both.
 """
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from edurise_backup import __version__
-from edurise_backup.errors import ConflictError, DamageError, NotFoundError
+from edurise_backup.errors import BackupError, ConflictError, DamageError, NotFoundError
 from edurise_backup.model.compression import Compression
-from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, go_mode, rfc3339
+from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.model.wal import WalFileKind, parse_wal_name
 from edurise_backup.ports import Clock, utc_now
 from edurise_backup.repository.grafting import Names, graft
-from edurise_backup.repository.keys import user_name
 from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.moments import moment_of
 from edurise_backup.repository.removals import take_away
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.wal_series import FOLDER, described, series_of, snapshot_of
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 
-FOLDER = "/.edurise/wal"
-TYPE = "wal"
-"""The value of the tag `type` of its snapshots."""
+_log = logging.getLogger(__name__)
+_REST = timedelta(hours=1)
 CUT = 256 * 1024
 """Bytes of a chunk: what a segment that still grows has stored twice at most; half of it on average."""
 LEVEL = 7
@@ -81,8 +80,19 @@ class WalArchive:
     """The log of one source; `system`: the cluster's identifier, `size`: bytes of a segment, `host` of snapshots."""
 
     def __init__(
-        self, repository: Repository, source: str, system: str, size: int, *, host: str, now: Clock = utc_now
+        self,
+        repository: Repository,
+        source: str,
+        system: str,
+        size: int,
+        *,
+        host: str,
+        now: Clock = utc_now,
+        may_delete: bool = True,
     ) -> None:
+        """`may_delete`: whether superseded snapshots are taken away; a refused one is tried again an hour later."""
+        self._may_delete = may_delete
+        self._rests_until: datetime | None = None
         self._repository = repository
         self._source = source
         self.system = system
@@ -173,7 +183,9 @@ class WalArchive:
         if not change or (before is not None and tree == before.tree):
             self._take_away(series, series.superseded)
             return None
-        snapshot = self._described(tree, series.newest[0] if series.newest else None, started)
+        snapshot = snapshot_of(
+            tree, self._source, self.system, self.size, host=self._host, started=started, parent=series.newest
+        )
         published = self._repository.publish(snapshot, lock)
         self._supersede(series, published, snapshot)
         added = tuple(file.name for file in files if file.name not in (*same, *conflicts))
@@ -216,8 +228,13 @@ class WalArchive:
         self._take_away(self._series, gone)
 
     def _take_away(self, series: _Series, gone: Sequence[SnapshotId]) -> None:
-        if gone:
-            take_away(self._repository.box, [object_name(Kind.SNAPSHOT, name) for name in gone], now=self._now())
+        if gone and self._may_delete and (self._rests_until is None or self._now() >= self._rests_until):
+            try:
+                take_away(self._repository.box, [object_name(Kind.SNAPSHOT, name) for name in gone], now=self._now())
+            except BackupError as error:  # what is published is: a credential that may only add is not in its way
+                self._rests_until = self._now() + _REST
+                _log.warning("superseded snapshots of the log of %s stay for now: %s", self._source, error.message)
+                return
             series.superseded = []
 
     def _later_than(self, before: Snapshot | None) -> datetime:
@@ -273,52 +290,12 @@ class WalArchive:
     def _folder(self, name: str) -> Node:
         return described(name, 0o40700, self._now())
 
-    def _described(self, tree: str, parent: SnapshotId | None, started: datetime) -> Snapshot:
-        tags = ["edurise", f"type={TYPE}", f"source={self._source}", f"system={self.system}", f"segment={self.size}"]
-        return Snapshot(
-            time=_text(started),
-            parent=parent,
-            tree=tree,
-            paths=[f"{FOLDER}/{self._source}"],
-            hostname=self._host,
-            username=user_name(),
-            uid=os.getuid(),
-            gid=os.getgid(),
-            tags=tags,
-            program_version=f"edurise-backup {__version__}",
-        )
-
 
 def _node_of(file: WalContent, stored: Future[list[BlobId]] | None) -> Node:
     node = described(file.name, 0o100600, file.moment)
     node.size = len(file.content)
     node.content = [name.hex() for name in stored.result()] if stored else []
     return node
-
-
-def described(name: str, st_mode: int, moment: datetime) -> Node:
-    """Return the node of a file or folder of a log."""
-    kind, mode = go_mode(st_mode)
-    time = _text(moment)
-    return Node(
-        name=name, type=kind, mode=mode, mtime=time, atime=time, ctime=time, uid=os.getuid(), gid=os.getgid(),
-        content=[] if kind == "file" else None,
-    )  # fmt: skip
-
-
-def series_of(snapshots: Mapping[SnapshotId, Snapshot], source: str) -> list[tuple[SnapshotId, Snapshot]]:
-    """Return the snapshots of a source's log, oldest first."""
-    return [(name, one) for name, one in snapshots.items() if is_wal(one) and one.tag("source") == source]
-
-
-def newest_logs(snapshots: Mapping[SnapshotId, Snapshot]) -> dict[str, tuple[SnapshotId, Snapshot]]:
-    """Return the newest snapshot of each source's log; `snapshots` are in their order."""
-    return {one.tag("source") or "": (name, one) for name, one in snapshots.items() if is_wal(one)}
-
-
-def is_wal(snapshot: Snapshot) -> bool:
-    """Whether a snapshot is of a log: it belongs to no job, and is superseded by the next one."""
-    return snapshot.tag("type") == TYPE and "edurise" in (snapshot.tags or ())
 
 
 def open_archive(repository: Repository, source: str, *, host: str, now: Clock = utc_now) -> WalArchive | None:
@@ -335,7 +312,3 @@ def open_archive(repository: Repository, source: str, *, host: str, now: Clock =
 
 def _id(text: str) -> BlobId:
     return BlobId(bytes.fromhex(text))
-
-
-def _text(moment: datetime) -> str:
-    return rfc3339((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000)

@@ -21,7 +21,8 @@ from edurise_backup.repository.layout import Kind, object_name
 from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.removals import take_away
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.wal_archive import SETTINGS, described, series_of
+from edurise_backup.repository.wal_archive import SETTINGS
+from edurise_backup.repository.wal_series import described, series_of
 
 _PARTIAL = ".partial"
 

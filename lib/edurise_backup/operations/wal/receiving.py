@@ -74,7 +74,13 @@ class Reception:
         self._shipper = Shipper(
             partial(opened_repository, settings),
             lambda repository: WalArchive(
-                repository, source.name, system.identifier, facts.segment_size, host=settings.host, now=self._clock
+                repository,
+                source.name,
+                system.identifier,
+                facts.segment_size,
+                host=settings.host,
+                now=self._clock,
+                may_delete=not settings.repository.append_only,
             ),
             self._spool,
             log_map,
