@@ -54,6 +54,7 @@ unpack_server() {
     major=${1#*-}
     place=$(place_of_servers)
     mkdir -p "$place" .tools/usr/lib/postgresql
+    rm -rf ".tools/usr/lib/postgresql/$major"
     apt -y --no-install-recommends --download-only install "$1" patchelf
     for archive in "$work/cache/archives"/*.deb; do
         case ${archive##*/} in
@@ -64,9 +65,10 @@ unpack_server() {
     done
     own="$place/usr/lib/postgresql/$major"
     rm -rf "$own/lib/llvmjit.so" "$own/lib/bitcode"
+    patch=$(command -v patchelf || echo "$work/usr/bin/patchelf")
     for program in "$own"/bin/*; do
         # shellcheck disable=SC2016  # $ORIGIN is the loader's word
-        "$work/usr/bin/patchelf" --force-rpath --set-rpath '$ORIGIN/../../../x86_64-linux-gnu:$ORIGIN/../../../aarch64-linux-gnu' \
+        "$patch" --force-rpath --set-rpath '$ORIGIN/../../../x86_64-linux-gnu:$ORIGIN/../../../aarch64-linux-gnu' \
             "$program" 2>/dev/null || true # a script
     done
     [ "$place" = "$PWD/.tools" ] || ln -sfn "$own" ".tools/usr/lib/postgresql/$major"

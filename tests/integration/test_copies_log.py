@@ -88,6 +88,25 @@ def test_the_primary_is_lost_and_the_copy_brings_back_a_moment_behind_its_base_b
         assert read_ledger(back.address) == 4
 
 
+def test_what_the_primary_has_forgotten_comes_back_from_the_copy(
+    tmp_path: Path, folder: Path, server: Server, catalog_database: Address
+) -> None:
+    product = configure_cluster(tmp_path / "product", server, catalog_database)
+    add_copy(product)
+    settings = product.settings
+    backup = operations.create_backup("cluster", settings=settings)
+    write(server, 3)
+    ship(product, server)
+    operations.copy_backups("offsite", settings=settings)
+    with opened(product) as catalog:
+        catalog.sessions.run(
+            lambda session: session.execute("UPDATE backup_jobs SET missing_since = now() WHERE id = %s", (backup.id,))
+        )
+    target = folder / "back"
+    done = point_in_time.recover_to("latest", target, store="offsite", amcheck=False, settings=settings)
+    assert done.backup_id == backup.id
+
+
 def test_a_store_that_is_not_known_is_told_with_those_that_are(
     tmp_path: Path, folder: Path, server: Server, catalog_database: Address
 ) -> None:

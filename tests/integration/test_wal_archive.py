@@ -214,3 +214,16 @@ def test_a_credential_that_may_only_add_publishes_on_and_asks_again_an_hour_late
         publish(found, repository, (name(5), content(5)))
         assert len(repository.snapshots()) == 1
     assert names(archive(engine.opened(store))) == [name(number) for number in range(1, 6)]
+
+
+def test_who_reads_keeps_what_he_began_with_while_the_log_goes_on() -> None:
+    repository = engine.create()
+    publish(archive(repository), repository, (name(1), content(1)))
+    elsewhere = engine.opened(repository.store)
+    publish(archive(repository), repository, (name(2), content(2)))
+    reader = open_archive(elsewhere, "main", host="tests")
+    assert reader is not None
+    for number in (3, 4):
+        publish(archive(repository), repository, (name(number), content(number)))
+    assert names(reader) == [name(1), name(2)]
+    assert [reader.read(name(number)) for number in (1, 2)] == [content(1), content(2)]

@@ -83,6 +83,47 @@ def test_the_log_of_another_cluster_stays_beside() -> None:
     assert {one.tag("system") for one in copy.snapshots().values()} == {"7999", archive(first).system}
 
 
+def test_a_segment_with_other_bytes_and_a_beginning_of_it_lose_nothing_that_is_whole() -> None:
+    first, second, third, copy = (engine.create() for _ in range(4))
+    publish(archive(first), first, (name(1), content(1)), (f"{name(2)}.partial", content(2, filled=MIB // 2)))
+    bring(first, copy, Lsn(0))
+    for hours, source, files in (
+        (1, second, ((name(1), content(9)), (name(2), content(2)))),
+        (2, third, ((name(3), content(3)),)),
+    ):
+        later = WalArchive(
+            source, "main", SYSTEM, 16 * MIB, host="tests", now=lambda h=hours: NOON + timedelta(hours=h)
+        )
+        publish(later, source, *files)
+        bring(source, copy, Lsn(0))
+    found = kept(copy)
+    assert [one for one in found if ".conflict-" not in one] == [name(1), name(2), name(3)]
+    assert len([one for one in found if one.startswith(f"{name(1)}.conflict-")]) == 1
+
+
+def test_a_receiver_takes_nothing_away_that_its_own_snapshot_was_not_made_from() -> None:
+    first, second, copy = engine.create(), engine.create(), engine.create()
+    publish(archive(first), first, (name(1), content(1)))
+    later = WalArchive(second, "main", SYSTEM, 16 * MIB, host="tests", now=lambda: NOON + timedelta(hours=1))
+    publish(later, second, (name(2), content(2)))
+    for source in (first, second):
+        with copy.lock(settle=engine.AT_ONCE) as lock:
+            copy.load_index(strict=False)
+            copy_snapshots(
+                source, copy, dict(newest_logs(source.readable_snapshots()).values()), lock, progress=SilentProgress()
+            )
+    primary = engine.opened(copy.store)
+    publish(
+        WalArchive(primary, "main", SYSTEM, 16 * MIB, host="tests", now=lambda: NOON + timedelta(hours=2)),
+        primary,
+        (name(3), content(3)),
+    )
+    assert len(primary.snapshots()) == 2, "what was not merged yet, and the log as it goes on"
+    with primary.lock(settle=engine.AT_ONCE) as lock:
+        merge_logs(primary, "main", lock, needed=Lsn(0), now=lambda: NOON)
+    assert kept(primary) == [name(number) for number in (1, 2, 3)]
+
+
 @pytest.mark.parametrize("at", range(1, 12))
 def test_a_merge_that_is_cut_at_any_write_loses_nothing_and_is_done_again(at: int) -> None:
     source, store = engine.create(), MemoryStore()

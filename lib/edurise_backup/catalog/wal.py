@@ -151,14 +151,18 @@ class WalCatalog:
         columns = tuple(field.name for field in fields(BaseBackup) if field.name != "snapshot_id")
         self._write("base_backups", columns, [asdict(base)], key=("backup_id", "source"))
 
-    def bases(self, source: str) -> tuple[BaseBackup, ...]:
-        """Return the base backups of a cluster that can be restored, oldest first."""
+    def bases(self, source: str, *, elsewhere: bool = False) -> tuple[BaseBackup, ...]:
+        """Return the base backups of a cluster that can be restored, oldest first.
+
+        `elsewhere`: also those that the primary has forgotten or lost, which a copy may have.
+        """
         query = """SELECT b.*, p.snapshot_id FROM base_backups b
                    JOIN backup_jobs j ON j.id = b.backup_id
                    JOIN backup_parts p ON p.backup_id = b.backup_id AND p.part = 'cluster' AND p.source = b.source
                    WHERE b.source = %(source)s AND j.status IN ('completed', 'completed_with_warnings')
-                     AND j.forgotten_at IS NULL AND j.missing_since IS NULL ORDER BY b.stop_lsn, b.stop_at"""
-        return self._read(BaseBackup, query, source=source)
+                     AND (%(elsewhere)s OR (j.forgotten_at IS NULL AND j.missing_since IS NULL))
+                   ORDER BY b.stop_lsn, b.stop_at"""
+        return self._read(BaseBackup, query, source=source, elsewhere=elsewhere)
 
     def oldest_needed(self, source: str, system: str, now: datetime) -> Lsn | None:
         """Return from where on the log is needed: the start of the oldest base backup that can be brought back."""

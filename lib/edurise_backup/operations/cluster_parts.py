@@ -28,7 +28,7 @@ def bring_back_cluster(
         raise DamageError(f"the record of the base backup of {source} cannot be read", hint="verify the backup")
     configured = next((one for one in settings.clusters if one.name == source), None)
     bindir = Path(configured.bindir) if configured and configured.bindir else None
-    archive = WalArchive(repository, source, record.system_identifier, record.segment_size, host=settings.host)
+    archive = WalArchive(repository, source, record.system_identifier, record.segment_size, host=settings.host).pin()
     return recover_cluster(
         repository,
         tree,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -161,9 +160,9 @@ class _CopyRun:
             for backup in wanted:
                 self._progress.raise_if_cancelled()
                 self._copy(backup, rows, lock)
-            self._copy_logs(lock)  # last: it goes on behind the base backups that are there by now
             keep_records(self._destination, self._whole())
             mirror_protections(self._catalog, self._destination, self._there)
+            self._copy_logs(lock)  # last: it goes on behind the base backups that are there by now
             note_opened(self._settings, self._catalog, self._primary, self._source)
         return self._finished(job, waiting=len(wanted) - len(self._copied))
 
@@ -213,14 +212,20 @@ class _CopyRun:
 
     def _copy_logs(self, lock: Lock) -> None:
         """Bring the log of each cluster as it is now; what only the copy needs of the older one stays."""
-        for source, (name, snapshot) in newest_logs(self._source.readable_snapshots()).items():
+        logs = newest_logs(self._source.readable_snapshots())
+        self._source.learn_index()  # it was loaded when the run began, and the log has gone on
+        for source, (name, snapshot) in logs.items():
             self._progress.raise_if_cancelled()
             if name not in self._there.ids:
                 self._count(f"the log of {source}", self._bring({name: snapshot}, f"the log of {source}", lock))
         if self._store.settings.append_only:
             return
-        with suppress(ConfigError, UnreachableError):  # a credential that may only add: `retain` merges them
+        try:
             merge_copied_logs(self._destination, self._there, lock, now=self._catalog.clock)
+        except (ConfigError, UnreachableError):
+            return  # a credential that may only add: `retain` merges them
+        except DamageError as error:
+            self._problems.append(f"the logs in the copy were not merged: {error.message}")
 
     def _bring(self, needed: Mapping[SnapshotId, Snapshot], named: str, lock: Lock) -> Copied:
         done = copy_snapshots(

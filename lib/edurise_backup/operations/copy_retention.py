@@ -26,6 +26,7 @@ from edurise_backup.operations.copy_logs import tidy_logs
 from edurise_backup.operations.guarding import authorise_forgetting
 from edurise_backup.operations.jobs import storable
 from edurise_backup.operations.retention_plan import plan_of_copy
+from edurise_backup.operations.stores import find_copy
 from edurise_backup.ports import Progress
 from edurise_backup.repository.holds import kept_snapshots
 from edurise_backup.repository.locks import wait_for_lock
@@ -69,7 +70,7 @@ def retain_copy(
             authorise_forgetting(catalog, settings, actor, plan.dropped, grace)
             going = [*cut_short, *(rows[backup] for backup in plan.dropped)]
             _forget(catalog, repository, going, reporter, started, now=plan.as_of, actor=actor, grace=grace, wait=wait)
-        if not dry_run:
+        if not (dry_run or find_copy(settings, catalog, store).settings.append_only):
             tidy_logs(repository, there, now=catalog.clock)
         until = plan.as_of + grace if plan.dropped and grace > timedelta(0) and not dry_run else None
         return replace(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Self
 
 from edurise_backup.errors import BackupError, ConflictError, DamageError, NotFoundError
 from edurise_backup.model.compression import Compression
@@ -29,7 +30,7 @@ from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.moments import moment_of
 from edurise_backup.repository.removals import take_away
 from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.wal_series import FOLDER, described, series_of, snapshot_of
+from edurise_backup.repository.wal_series import FOLDER, ancestors, described, series_of, snapshot_of
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
 
 _log = logging.getLogger(__name__)
@@ -100,8 +101,17 @@ class WalArchive:
         self._host = host
         self._now = now
         self._series: _Series | None = None
+        self._pinned = False
 
     # Reading
+
+    def pin(self) -> Self:
+        """Read what is there now from here on, whatever is superseded meanwhile: a lock keeps its data."""
+        self._series = None
+        self._known()
+        self._pinned = True
+        self._repository.learn_index()  # it was loaded before the newest snapshot was looked for
+        return self
 
     def names(self) -> Iterator[tuple[str, int]]:
         """Yield (name, bytes) of every file, the histories first; the index must be loaded. Raises DamageError."""
@@ -245,10 +255,12 @@ class WalArchive:
     def _known(self) -> _Series:
         """Return the series; what was published last is remembered, and looked for again when somebody took it away."""
         newest = self._series.newest if self._series else None
+        if self._series is not None and self._pinned:
+            return self._series
         if self._series is None or (newest and not self._repository.box.has(Kind.SNAPSHOT, newest[0])):
             found = series_of(self._repository.readable_snapshots(), self._source)
             newest = found[-1] if found else None
-            self._series = _Series(newest, [name for name, _ in found[:-1]])
+            self._series = _Series(newest, ancestors(found))
             if newest is not None and (other := newest[1].tag("system")) != self.system:
                 self._series = None
                 raise ConflictError(
@@ -299,15 +311,16 @@ def _node_of(file: WalContent, stored: Future[list[BlobId]] | None) -> Node:
 
 
 def open_archive(repository: Repository, source: str, *, host: str, now: Clock = utc_now) -> WalArchive | None:
-    """Return the archive that a repository has of a source, whatever cluster it is of; None without one."""
-    found = series_of(repository.readable_snapshots(), source)
+    """Return what a repository has of a source now, to be read, whatever cluster it is of; None without one."""
+    # one that is superseded between listing and loading is not there: its successor is, the next time
+    found = series_of(repository.readable_snapshots(), source) or series_of(repository.readable_snapshots(), source)
     if not found:
         return None
     newest = found[-1][1]
     system, size = newest.tag("system"), newest.tag("segment")
     if not system or not (size or "").isdecimal():
         raise DamageError(f"the snapshot of the log of {source} does not say which cluster it is of")
-    return WalArchive(repository, source, system, int(size or 0), host=host, now=now)
+    return WalArchive(repository, source, system, int(size or 0), host=host, now=now).pin()
 
 
 def _id(text: str) -> BlobId:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from edurise_backup.model.content import Node
+from edurise_backup.model.content import Node, blob_id
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.model.wal import Lsn, parse_wal_name
 from edurise_backup.ports import Clock
@@ -22,7 +22,7 @@ from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.removals import take_away
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.wal_archive import SETTINGS
-from edurise_backup.repository.wal_series import described, series_of
+from edurise_backup.repository.wal_series import after, described, series_of
 
 _PARTIAL = ".partial"
 
@@ -35,20 +35,25 @@ def merge_logs(
     `needed`: from where on this repository's own base backups need the log; None:
     there are none, and only the newest snapshot counts. The index must be loaded.
     """
-    *before, (name, newest) = series_of(repository.readable_snapshots(), source)
+    series = series_of(repository.readable_snapshots(), source)
+    if len(series) < 2:
+        return ()
+    *before, (name, newest) = series
     older = [(one, snapshot) for one, snapshot in before if snapshot.tag("system") == newest.tag("system")]
     size = int(newest.tag("segment") or 0)
     kept: dict[Names, Node | None] = {}
     for _, snapshot in older:
         only = _only_in(repository, snapshot.tree, newest.tree)
         kept |= {path: node for path, node in only if needed is not None and _reaches(node.name, needed, size)}
+    kept = {path: node for path, node in kept.items() if not (path[-1].endswith(_PARTIAL) and _whole(path) in kept)}
     gone = [one for one, _ in older]
     if kept:
         with repository.writer(lock, SETTINGS) as sink:
             tree = graft(
                 sink, repository.read_tree, newest.tree, kept, folder=lambda one: described(one, 0o40700, now())
             )
-        repository.publish(msgspec.structs.replace(newest, tree=tree, original=newest.original or name), lock)
+        merged = msgspec.structs.replace(newest, time=after(newest.time), tree=tree, original=newest.original or name)
+        repository.publish(merged, lock)
         gone.append(name)
     if gone:
         take_away(repository.box, [object_name(Kind.SNAPSHOT, one) for one in gone], now=now())
@@ -56,7 +61,10 @@ def merge_logs(
 
 
 def _only_in(repository: Repository, old: str, new: str | None, above: Names = ()) -> Iterator[tuple[Names, Node]]:
-    """Yield the files that a tree has and another one has not; a segment's beginning gives way to the whole segment."""
+    """Yield the files that a tree has and another one has not; a segment's beginning gives way to the whole segment.
+
+    One that is there with other bytes, as after a cluster was set back, comes under a name of its own.
+    """
     if old == new:
         return
     there = {node.name: node for node in repository.read_tree(new)} if new else {}
@@ -64,8 +72,20 @@ def _only_in(repository: Repository, old: str, new: str | None, above: Names = (
         path, other = (*above, node.name), there.get(node.name)
         if node.type == "dir" and node.subtree:
             yield from _only_in(repository, node.subtree, other.subtree if other else None, path)
-        elif other is None and node.name.removesuffix(_PARTIAL) not in there:
+        elif node.name.endswith(_PARTIAL):
+            if other is None and path[-1].removesuffix(_PARTIAL) not in there:
+                yield path, node
+        elif other is None:
             yield path, node
+        elif node.content != other.content:
+            digest = blob_id("".join(node.content or ()).encode()).hex()[:8]
+            conflict = msgspec.structs.replace(node, name=f"{node.name}.conflict-{digest}")
+            if conflict.name not in there:
+                yield (*above, conflict.name), conflict
+
+
+def _whole(path: Names) -> Names:
+    return (*path[:-1], path[-1].removesuffix(_PARTIAL))
 
 
 def _reaches(name: str, needed: Lsn, size: int) -> bool:

@@ -10,6 +10,7 @@ from edurise_backup import __version__
 from edurise_backup.model.content import Node, go_mode, rfc3339
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.repository.keys import user_name
+from edurise_backup.repository.moments import moment_of
 
 FOLDER = "/.edurise/wal"
 TYPE = "wal"
@@ -19,6 +20,24 @@ TYPE = "wal"
 def series_of(snapshots: Mapping[SnapshotId, Snapshot], source: str) -> list[tuple[SnapshotId, Snapshot]]:
     """Return the snapshots of a source's log, oldest first."""
     return [(name, one) for name, one in snapshots.items() if is_wal(one) and one.tag("source") == source]
+
+
+def ancestors(series: list[tuple[SnapshotId, Snapshot]]) -> list[SnapshotId]:
+    """Return what the newest of a series was made from, as far as it is there: all that these name is in it.
+
+    Others, of another cluster or copied from elsewhere, may have what it has not.
+    """
+    by_name, found = dict(series), []
+    parent = series[-1][1].parent if series else None
+    while parent is not None and parent in by_name and parent not in found:
+        found.append(SnapshotId(parent))
+        parent = by_name[SnapshotId(parent)].parent
+    return found
+
+
+def after(time: str) -> str:
+    """Return the time of a snapshot that comes right behind one of this time."""
+    return _text(moment_of(time) + timedelta(microseconds=1))
 
 
 def newest_logs(snapshots: Mapping[SnapshotId, Snapshot]) -> dict[str, tuple[SnapshotId, Snapshot]]:

@@ -156,7 +156,7 @@ def open_moment(
     known = read_known(repository, catalog.wal, cluster.name, host=settings.host)
     choice = choose(known, target, base=base)
     ids = read_contents(repository).ids  # a copy's snapshots have names of their own
-    bases = catalog.wal.bases(cluster.name)
+    bases = catalog.wal.bases(cluster.name, elsewhere=True)
     backup = next((one for one in bases if ids.get(one.snapshot_id) == choice.base.snapshot_id), None)
     if backup is None:
         raise NotFoundError(
