@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from edurise_backup import __version__
-from edurise_backup.model.content import Node, go_mode, rfc3339
+from edurise_backup.model.content import Node, go_mode, nanoseconds, rfc3339
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.repository.keys import user_name
-from edurise_backup.repository.moments import moment_of
 
 FOLDER = "/.edurise/wal"
 TYPE = "wal"
@@ -36,8 +35,8 @@ def ancestors(series: list[tuple[SnapshotId, Snapshot]]) -> list[SnapshotId]:
 
 
 def after(time: str) -> str:
-    """Return the time of a snapshot that comes right behind one of this time."""
-    return _text(moment_of(time) + timedelta(microseconds=1))
+    """Return the time of a snapshot that comes right behind one of this time, before any published later."""
+    return rfc3339(nanoseconds(time) + 1)
 
 
 def newest_logs(snapshots: Mapping[SnapshotId, Snapshot]) -> dict[str, tuple[SnapshotId, Snapshot]]:
