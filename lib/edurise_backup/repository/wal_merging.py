@@ -1,6 +1,6 @@
-"""Make one snapshot of a log where there are several: in a copy, whose base backups may go back further.
+"""Make one snapshot of a log where there are several: in a copy, or where the receiver's host may only add.
 
-What the primary has trimmed, or lost with its repository, a base backup of the
+What the primary has trimmed, or lost with its repository, a base backup of a
 copy may still need; so what only an older snapshot names is taken into the
 newest one before the older goes. A crash in between leaves both, and the next
 run merges them again.
@@ -73,7 +73,7 @@ def _only_in(repository: Repository, old: str, new: str | None, above: Names = (
         if node.type == "dir" and node.subtree:
             yield from _only_in(repository, node.subtree, other.subtree if other else None, path)
         elif node.name.endswith(_PARTIAL):
-            if other is None and path[-1].removesuffix(_PARTIAL) not in there:
+            if other is None and node.name.removesuffix(_PARTIAL) not in there:
                 yield path, node
         elif other is None:
             yield path, node

@@ -1,5 +1,5 @@
 # EduRise Backup's dumps of a database: each blob proved before it is written, then deduplicated and encrypted.
-# OURS, and the catalog's server, as in ours-pg.sh. The dump's restore is measured by the product's own tests.
+# OURS, and the catalog's server, as in ours-pg.sh. A dump's restore is not measured here.
 KIND=pg
 source "$(dirname "${BASH_SOURCE[0]}")/ours-pg.sh"
 init() {
