@@ -143,12 +143,6 @@ class WalArchive:
         """Return what lies in a file's folder, itself among it if it is there; raises DamageError."""
         return frozenset(node.name for node in self._nodes(self._path(name)[:-1]))
 
-    @property
-    def snapshot(self) -> SnapshotId | None:
-        """The snapshot that has all of it."""
-        newest = self._known().newest
-        return newest[0] if newest else None
-
     # Writing
 
     def publish(self, files: Sequence[WalContent], lock: Lock, *, behind: bool = False) -> Published | None:

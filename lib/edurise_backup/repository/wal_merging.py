@@ -42,9 +42,10 @@ def merge_logs(
     older = [(one, snapshot) for one, snapshot in before if snapshot.tag("system") == newest.tag("system")]
     size = int(newest.tag("segment") or 0)
     kept: dict[Names, Node | None] = {}
-    for _, snapshot in older:
-        only = _only_in(repository, snapshot.tree, newest.tree)
-        kept |= {path: node for path, node in only if needed is not None and _reaches(node.name, needed, size)}
+    if needed is not None:
+        for _, snapshot in older:
+            only = _only_in(repository, snapshot.tree, newest.tree)
+            kept |= {path: node for path, node in only if _reaches(node.name, needed, size)}
     kept = {path: node for path, node in kept.items() if not (path[-1].endswith(_PARTIAL) and _whole(path) in kept)}
     gone = [one for one, _ in older]
     if kept:
