@@ -53,11 +53,13 @@ def new_bucket(server: S3Server) -> str:
 
 
 def access_to(server: S3Server, folder: Path, *, answer_seconds: float = 60) -> S3Access:
-    """Return an access whose keys lie in files."""
+    """Return an access whose keys lie in files; other processes may read the same files meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {"access": server.access_key, "secret": server.secret_key}
     for name, key in files.items():
-        (folder / f"{name}.key").write_text(f"{key}\n")
+        new = folder / f"{name}.key.{secrets.token_hex(6)}"
+        new.write_text(f"{key}\n")
+        new.replace(folder / f"{name}.key")
     return S3Access(
         access_key_file=str(folder / "access.key"),
         secret_key_file=str(folder / "secret.key"),
