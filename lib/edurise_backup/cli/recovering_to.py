@@ -57,7 +57,7 @@ def recover_to(
     """Recover a cluster to a moment into a new data directory, and prove it; exit status 1 when the proof fails.
 
     What is impossible is refused before a byte is copied, with the nearest moments. The live server is not touched.
-    The bytes come from the primary, or from the nearest copy when that does not open.
+    The bytes come from the first store that has the moment, the primary before the copies; the others step in.
     """
     from edurise_backup.model.jobs import Verdict
     from edurise_backup.model.recovery_target import parse_target
@@ -97,6 +97,7 @@ def choice_lines(choice: Choice) -> list[str]:
         f"  begins with the base backup of {choice.base.stop_at:%Y-%m-%d %H:%M:%S} UTC "
         f"({choice.base.snapshot_id[:8]}, {format_lsn(choice.base.start_lsn)} to {format_lsn(choice.base.stop_lsn)})",
         f"  then replays {replay}",
+        *(f"  store: {printable(note)}" for note in choice.store_notes),
     ]
 
 

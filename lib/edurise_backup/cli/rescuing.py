@@ -10,7 +10,7 @@ import typer
 from edurise_backup.cli.command import Product, command
 from edurise_backup.cli.moments import Source
 from edurise_backup.cli.output import printable
-from edurise_backup.cli.recovering_to import Before, TimelineWord
+from edurise_backup.cli.recovering_to import Before, FromStore, TimelineWord
 from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def rescue(
     source: Source = "",
     before: Before = False,
     timeline: TimelineWord = "latest",
+    from_store: FromStore = "",
     where: Annotated[str, typer.Option(help="Only rows that match this SQL condition (one table).")] = "",
     into_schema: Annotated[
         str,
@@ -70,6 +71,7 @@ def rescue(
                 wanted,
                 database=database,
                 source=source,
+                store=from_store,
                 options=options,
                 folder=folder,
                 settings=settings,
@@ -81,6 +83,7 @@ def rescue(
                 wanted,
                 database=database,
                 source=source,
+                store=from_store,
                 schema=into_schema,
                 expected=merge,
                 options=options,

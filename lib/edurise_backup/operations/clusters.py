@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 
 from edurise_backup.catalog.wal import WalCatalog
@@ -47,20 +47,29 @@ def record_in(repository: Repository, tree: str, source: str) -> ClusterRecord |
         return None
 
 
-def note_bases(catalog: WalCatalog, repository: Repository, jobs: Iterable[BackupJob]) -> None:
-    """Write down where the base backups of these jobs begin and end, unless it is; the index must be loaded."""
+def note_bases(
+    catalog: WalCatalog,
+    repository: Repository,
+    jobs: Iterable[BackupJob],
+    *,
+    ids: Mapping[str, SnapshotId] | None = None,
+) -> None:
+    """Write down where the base backups of these jobs begin and end, unless it is; the index must be loaded.
+
+    `ids`: what the snapshots that the jobs name are called in this repository, a copy.
+    """
     known = catalog.known_bases()
     for job in jobs:
         for part in job.parts:
             if part.part is BackupType.CLUSTER and (job.id, part.source) not in known:
-                base = _base(repository, job, part)
+                base = _base(repository, job, part, ids or {})
                 if base is not None:
                     catalog.add_base(base)
 
 
-def _base(repository: Repository, job: BackupJob, part: PartResult) -> BaseBackup | None:
+def _base(repository: Repository, job: BackupJob, part: PartResult, ids: Mapping[str, SnapshotId]) -> BaseBackup | None:
     try:
-        tree = repository.load_snapshot(SnapshotId(part.snapshot_id)).tree
+        tree = repository.load_snapshot(ids.get(part.snapshot_id, SnapshotId(part.snapshot_id))).tree
     except (NotFoundError, DamageError):
         return None
     record = record_in(repository, tree, part.source)

@@ -44,11 +44,17 @@ class CopyContents:
         return tuple(str(self.ids.get(part.snapshot_id, "")) for part in backup.parts)
 
 
-def read_contents(repository: Repository) -> CopyContents:
-    """List a repository; what is not readable is told in `problems`."""
+def read_snapshots(repository: Repository) -> CopyContents:
+    """List a repository's snapshots, not those that wait; what is not readable is told in `problems`."""
     found = CopyContents()
     for snapshot_id, snapshot in repository.readable_snapshots(found.problems).items():
         found.add(snapshot_id, snapshot)
+    return found
+
+
+def read_contents(repository: Repository) -> CopyContents:
+    """List a repository; what is not readable is told in `problems`."""
+    found = read_snapshots(repository)
     try:
         for snapshot_id, forgotten in list_forgotten(repository).items():
             found.waiting |= {str(snapshot_id), forgotten.snapshot.original or str(snapshot_id)}

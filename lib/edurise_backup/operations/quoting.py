@@ -14,7 +14,8 @@ from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.recoveries import refuse_unrecoverable
 from edurise_backup.operations.stores import find_store
-from edurise_backup.operations.supply import Supply, open_supply
+from edurise_backup.operations.supply import Supply
+from edurise_backup.operations.supplying import open_supply
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.planning import RestorePlan, WantedBlob, plan_restore
 from edurise_backup.repository.runs import runs

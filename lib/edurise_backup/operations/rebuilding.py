@@ -110,12 +110,15 @@ def rebuild_catalog(*, settings: Settings | None = None, store: str = "") -> Reb
     with open_catalog(settings) as catalog:
         new = not catalog.audit.newest(limit=1)
         result = import_rows(catalog.sessions, [*rows, *alone, *_with_verdicts(records)], now=catalog.clock())
+        backups = [one for one in (*alone, *records) if isinstance(one, BackupJob)]
         if store:
-            follow_contents(catalog, store, read_contents(repository), catalog.clock())
+            contents = read_contents(repository)
+            follow_contents(catalog, store, contents, catalog.clock())
+            note_bases(catalog.wal, repository, backups, ids=contents.ids)
         else:
             readdress_parts(catalog.sessions, copied_from, snapshots.keys())
             remarks += look_for_backups(catalog, repository).missing_sentences()
-            note_bases(catalog.wal, repository, [one for one in (*alone, *records) if isinstance(one, BackupJob)])
+            note_bases(catalog.wal, repository, backups)
             remarks += _protections(catalog, repository)
         remarks += _follow_copies(settings, catalog, but=store, proofs=of_copies)
         if new and catalog.audit.newest(limit=1):

@@ -26,9 +26,9 @@ from edurise_backup.operations.backups import find_backup
 from edurise_backup.operations.catalogs import Catalog, open_catalog
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, told_in_row
-from edurise_backup.operations.recovering import Recovery, told
+from edurise_backup.operations.recovering import Recovery
 from edurise_backup.operations.sharding import ShardedJob, shares_workers
-from edurise_backup.operations.supply import open_supply
+from edurise_backup.operations.supplying import open_supply
 from edurise_backup.operations.verifications import refuse_incomplete
 from edurise_backup.ports import Progress, Workers
 
@@ -73,7 +73,7 @@ def initiate_recovery(
         supply = open_supply(settings, catalog, backup, parts, errand, only=target.store)
         recovery = Recovery(settings, supply, target, parts)
         recovery.check_target()
-        job = replace(_new_job(backup, target, job_id), stores=supply.stores, store_notes=told(supply))
+        job = replace(_new_job(backup, target, job_id), stores=supply.stores, store_notes=supply.tell())
 
         def work(reporter: JobReporter, started: RecoveryJob) -> RecoveryJob:
             shared = None

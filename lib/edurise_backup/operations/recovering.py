@@ -158,7 +158,7 @@ class Recovery:
             findings=tuple(map(storable, self._findings[:_SHOWN])),
             checks=tuple(self._checks),
             stores=self._supply.stores,
-            store_notes=told(self._supply),
+            store_notes=self._supply.tell(),
             warnings=tuple(map(storable, self._warnings[:_SHOWN])),
             error=None if passed else storable(error),
             hint=None if passed else storable(hint),
@@ -276,8 +276,3 @@ class Recovery:
 
     def _files(self, part: PartResult) -> SnapshotFiles:
         return SnapshotFiles(self._repository, self._supply.tree_of(part))
-
-
-def told(supply: Supply) -> tuple[str, ...]:
-    """Return what a row says of the stores that serve a recovery."""
-    return tuple(map(storable, supply.tell()))

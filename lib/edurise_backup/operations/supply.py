@@ -16,19 +16,17 @@ from edurise_backup.catalog.records import JobRecord
 from edurise_backup.config import Settings
 from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError, UnreachableError
 from edurise_backup.model.content import BlobId, BlobKind
-from edurise_backup.model.jobs import BackupJob, PartResult
-from edurise_backup.model.snapshot import Snapshot, SnapshotId
+from edurise_backup.model.jobs import PartResult
+from edurise_backup.model.snapshot import Snapshot
 from edurise_backup.model.stores import KnownStore
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.configured import repository_place
-from edurise_backup.operations.copy_contents import read_contents
 from edurise_backup.operations.errands import Errand
+from edurise_backup.operations.jobs import storable
 from edurise_backup.operations.opening import Limits
 from edurise_backup.operations.primary import told_of_primary
 from edurise_backup.operations.records import keep_record
 from edurise_backup.operations.stores import known_stores, nearest_first, opened_store
-from edurise_backup.recovery.planning import blob_lengths, walk_files
-from edurise_backup.repository.layout import Kind, object_id
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.standby import Standby
 
@@ -36,16 +34,21 @@ STEP_IN_SECONDS = 60.0
 """A server that is silent for so long is left for the next store, where there is one."""
 
 
+Found = dict[str, Snapshot]
+"""The snapshots that a recovery needs, by the ids that the catalog names."""
+Find = Callable[[Repository, KnownStore], Found]
+"""Looks for them in a store; raises NotFoundError."""
+
+
 @dataclass(slots=True)
-class _Candidate:
+class Candidate:
     """A store that may serve; opened when it is asked for the first time."""
 
     store: KnownStore
     repository: Repository | None = None
-    shots: dict[str, Snapshot] = field(default_factory=dict)
-    """By the id that the backup's row names."""
-    failed: str = ""
-    """Why it cannot serve; empty: it may."""
+    shots: Found = field(default_factory=dict)
+    failed: BackupError | None = None
+    """Why it cannot serve; None: it may."""
     away: bool = False
     """It is out of reach: asking once more would take as long as asking did."""
 
@@ -57,14 +60,14 @@ class _Candidate:
 class Supply:
     """The store that was chosen, and those that step in; used from any number of threads."""
 
-    def __init__(self, settings: Settings, candidates: Sequence[_Candidate], errand: Errand) -> None:
+    def __init__(self, settings: Settings, candidates: Sequence[Candidate], errand: Errand) -> None:
         self._settings = settings
         self._errand = errand
         self._candidates = list(candidates)
         self._guard = threading.Lock()
         self._stack = ExitStack()
         self._stepped_in: dict[str, int] = {}
-        self._chosen: _Candidate | None = None
+        self._chosen: Candidate | None = None
         self.notes: list[str] = []
         """Why the store was taken and others were not, a sentence each."""
 
@@ -94,30 +97,45 @@ class Supply:
         assert self._chosen is not None
         return self._chosen.shots[part.snapshot_id]
 
-    def choose(self, parts: Sequence[PartResult]) -> None:
-        """Take the first store that has all of it whole; without one, the first that knows all of its snapshots.
+    def choose(self, find: Find, *, prove: Callable[[Candidate], None] = lambda _: None) -> None:
+        """Take the first store in which `find` finds what is wanted and that `prove` does not refuse.
 
-        Raises why the only store cannot serve, and of several, UnreachableError that names them all.
+        Without one, the first that knows it all: what it lacks the others may have. Raises why the only store cannot
+        serve, and of several, UnreachableError that names them all, NotFoundError when none of them has it.
         """
         alone = len(self._candidates) == 1
         for candidate in self._candidates:
+            if candidate.failed is not None:
+                continue
             try:
-                self._open(candidate, parts)
+                candidate.repository = self._opened(candidate)
+                candidate.shots = find(candidate.repository, candidate.store)
                 if not alone:
-                    _prove_whole(candidate)
+                    prove(candidate)
             except CancelledError:
                 raise
             except BackupError as error:
                 if alone:
                     raise
-                candidate.failed = error.message
-                self.notes.append(f"{candidate.name} was passed over: {error.message}")
+                self._pass_over(candidate, error)
                 continue
             self._take(candidate, alone)
             return
         self._take_damaged()
 
-    def _take(self, candidate: _Candidate, alone: bool) -> None:
+    def pass_over(self, error: BackupError) -> bool:
+        """Have the chosen store not be chosen again; return whether there is another one to choose."""
+        chosen = self._chosen
+        assert chosen is not None
+        self.repository.standby, chosen.shots = None, {}
+        self._pass_over(chosen, error)
+        return any(one.failed is None for one in self._candidates)
+
+    def _pass_over(self, candidate: Candidate, error: BackupError) -> None:
+        candidate.failed = error
+        self.notes.append(f"{candidate.name} was passed over: {error.message}")
+
+    def _take(self, candidate: Candidate, alone: bool) -> None:
         self._chosen = candidate
         if not alone:
             self.repository.standby = Standby(self._step_in)
@@ -127,20 +145,19 @@ class Supply:
         """No store is whole: take one that knows what is wanted; what it lacks another one may have."""
         usable = [one for one in self._candidates if one.repository is not None and one.shots]
         if not usable:
-            raise UnreachableError(
-                "no store can serve this backup: " + "; ".join(f"{one.name}: {one.failed}" for one in self._candidates),
+            failures = [(one.name, one.failed) for one in self._candidates if one.failed is not None]
+            nowhere = all(isinstance(failure, NotFoundError) for _, failure in failures)
+            raise (NotFoundError if nowhere else UnreachableError)(
+                "no store can serve this: " + "; ".join(f"{name}: {failure.message}" for name, failure in failures),
                 safe="nothing was changed",
-                hint="bring one of them back; `edurise-backup copy status` says what each was last seen to have",
+                hint=failures[0][1].hint
+                if nowhere
+                else "bring one of them back; `edurise-backup copy status` says what each was last seen to have",
             )
         self._take(usable[0], alone=False)
         self.notes.append(f"no store has it whole: what {usable[0].name} lacks is asked of the others")
 
-    def _open(self, candidate: _Candidate, parts: Sequence[PartResult]) -> None:
-        repository = opened_store(self._settings, candidate.store, self._limits(candidate))
-        candidate.shots = _snapshots(repository, parts, candidate.store)
-        candidate.repository = repository
-
-    def _limits(self, candidate: _Candidate) -> Limits:
+    def _limits(self, candidate: Candidate) -> Limits:
         silence = None if len(self._candidates) == 1 else STEP_IN_SECONDS
         return replace(self._errand.limits_of(candidate.name, candidate.store.settings), silence=silence)
 
@@ -155,16 +172,20 @@ class Supply:
             except (DamageError, NotFoundError):
                 continue
             except BackupError as trouble:
-                candidate.failed, candidate.away = trouble.message, True
+                candidate.failed, candidate.away = trouble, True
                 continue
             self._count(candidate, error)
             return found
         raise error
 
-    def _ready(self, candidate: _Candidate) -> Repository | None:
+    def _ready(self, candidate: Candidate) -> Repository | None:
         """Return another store's repository, opened, locked and with its index; None when it cannot serve."""
         with self._guard:
-            if candidate is self._chosen or candidate.away or (candidate.failed and candidate.repository is None):
+            if (
+                candidate is self._chosen
+                or candidate.away
+                or (candidate.failed is not None and candidate.repository is None)
+            ):
                 return None
             try:
                 repository = self._opened(candidate)
@@ -173,11 +194,11 @@ class Supply:
                         self._stack.callback(_let_go, repository.lock(at_once=True).release)
                     repository.load_index(strict=False)
             except BackupError as error:
-                candidate.failed, candidate.away = error.message, True
+                candidate.failed, candidate.away = error, True
                 return None
             return repository
 
-    def _count(self, candidate: _Candidate, error: BackupError) -> None:
+    def _count(self, candidate: Candidate, error: BackupError) -> None:
         with self._guard:
             if candidate.name not in self._stepped_in:
                 assert self._chosen is not None
@@ -187,22 +208,29 @@ class Supply:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold a lock on the chosen repository, so that nothing is pruned; one that is lost meanwhile is let go."""
-        lock = self.repository.lock(at_once=True)
+        repository = self.repository
+        lock = repository.lock(at_once=True)
         try:
-            if not len(self.repository.index):
-                self.repository.load_index(strict=False)
+            if not len(repository.index):
+                repository.load_index(strict=False)
+            if not lock.quick:
+                lock.settle()
             yield
+        except (DamageError, NotFoundError):
+            if not self.helped:
+                lock.settle()  # it may be missing because somebody prunes
+            raise
         finally:
             self._stack.close()
-            if self.repository.standby is None:
-                lock.release()
-            else:
+            if self.helped:
                 _let_go(lock.release)
+            else:
+                lock.release()
 
     def tell(self) -> tuple[str, ...]:
-        """Return the notes, with how much the others gave."""
+        """Return the notes, with how much the others gave, as a row may hold them."""
         given = [f"{name} gave {count:,} blobs in its place" for name, count in self._stepped_in.items()]
-        return (*self.notes, *given)
+        return tuple(map(storable, (*self.notes, *given)))
 
     def keep(self, job: JobRecord) -> None:
         """Keep the job's record in the chosen store, or in the first that takes it; raises when none does."""
@@ -217,85 +245,50 @@ class Supply:
                         return
             raise
 
-    def _opened(self, candidate: _Candidate) -> Repository:
+    def _opened(self, candidate: Candidate) -> Repository:
         if candidate.repository is None:
             candidate.repository = opened_store(self._settings, candidate.store, self._limits(candidate))
         return candidate.repository
 
 
-def open_supply(
-    settings: Settings,
-    catalog: Catalog,
-    backup: BackupJob,
-    parts: Sequence[PartResult],
-    errand: Errand,
-    *,
-    only: str = "",
-) -> Supply:
-    """Choose where the parts of a backup come from: the primary, then the copies by nearness; or `only` that store.
+def candidates(settings: Settings, catalog: Catalog, only: str = "") -> list[Candidate]:
+    """Return the stores in the order in which they are asked: the primary, the copies by nearness; or `only` that one.
 
-    Raises NotFoundError for an unknown store, and what `Supply.choose` raises.
+    Raises NotFoundError for an unknown one, ConfigError when there is none.
     """
     stores = known_stores(settings, catalog)
     if not stores:
         repository_place(settings)  # raises
-    primary = [store for store in stores if store.primary]
-    ordered = [*primary, *nearest_first([store for store in stores if not store.primary])]
-    if only:
-        ordered = [store for store in ordered if store.name == only]
-        if not ordered:
-            raise NotFoundError(
-                f"no store is named {only!r}",
-                safe="nothing was changed",
-                hint=f"there are {', '.join(store.name for store in stores)}",
-            )
-    else:
-        ordered = _that_may_have_it(catalog, backup, ordered)
-    supply = Supply(settings, [_Candidate(store) for store in ordered], errand)
-    alone = [store.primary for store in ordered] == [True]
-    with told_of_primary(settings, catalog) if alone else nullcontext():
-        supply.choose(parts)
-    return supply
-
-
-def _that_may_have_it(catalog: Catalog, backup: BackupJob, stores: list[KnownStore]) -> list[KnownStore]:
-    """Leave out copies of which it is known that they never had the backup."""
-    copies = catalog.copies.of_backup(backup.id)
-    return [store for store in stores if store.primary or store.name in copies]
-
-
-def _snapshots(repository: Repository, parts: Sequence[PartResult], store: KnownStore) -> dict[str, Snapshot]:
-    """Return the snapshots of the parts, by the ids that the backup's row names; raises NotFoundError."""
-    with suppress(NotFoundError):
-        return {part.snapshot_id: repository.load_snapshot(SnapshotId(part.snapshot_id)) for part in parts}
-    ids = read_contents(repository).ids
-    lost = [f"{part.part.value} ({part.snapshot_id[:8]})" for part in parts if part.snapshot_id not in ids]
-    if lost:
+    ordered = [*(one for one in stores if one.primary), *nearest_first([one for one in stores if not one.primary])]
+    chosen = [Candidate(store) for store in ordered if only in ("", store.name)]
+    if not chosen:
         raise NotFoundError(
-            f"the snapshots of {', '.join(lost)} are not in {store.settings.location}",
+            f"no store is named {only!r}",
             safe="nothing was changed",
-            hint="choose another backup or store; `edurise-backup copy list` shows what each copy has",
+            hint=f"there are {', '.join(store.name for store in stores)}",
         )
-    return {part.snapshot_id: repository.load_snapshot(ids[part.snapshot_id]) for part in parts}
+    return chosen
 
 
-def _prove_whole(candidate: _Candidate) -> None:
-    """Raise DamageError unless every tree can be read and every pack that is needed is there in its full size."""
-    repository = candidate.repository
-    assert repository is not None
-    repository.load_index(strict=False)
-    sizes = {object_id(name): size for name, size in repository.store.list(Kind.PACK)}
-    expected = dict(repository.index.sizes())
-    needed: set[str] = set()
-    for shot in candidate.shots.values():
-        for _, node in walk_files(repository, shot.tree):
-            for blob_id, _ in blob_lengths(repository, node):
-                place = repository.index.find(BlobKind.DATA, blob_id)
-                if place is not None:
-                    needed.add(place.pack)
-    lost = sorted(pack for pack in needed if sizes.get(pack) != expected.get(pack))
-    if lost:
-        raise DamageError(f"{len(lost)} packs that this backup needs are missing or cut short, {lost[0][:8]} first")
+def choose_supply(
+    settings: Settings,
+    catalog: Catalog,
+    stores: Sequence[Candidate],
+    errand: Errand,
+    find: Find,
+    *,
+    prove: Callable[[Candidate], None] = lambda _: None,
+) -> Supply:
+    """Return the supply, its store chosen; raises what `Supply.choose` raises."""
+    supply = Supply(settings, stores, errand)
+    alone = [one.store.primary for one in stores] == [True]
+    try:
+        with told_of_primary(settings, catalog) if alone else nullcontext():
+            supply.choose(find, prove=prove)
+    except BackupError:
+        errand.note_queued()
+        raise
+    return supply
 
 
 def _let_go(release: Callable[[], None]) -> None:

@@ -62,6 +62,7 @@ class Repository:
         self._index_files: set[str] = set()
         """The index files that `index` was read from, and those that were written since."""
         self._trees = Trees(box, self.read_blob)
+        self._seen: dict[SnapshotId, Snapshot] = {}
 
     @property
     def store(self) -> Store:
@@ -247,8 +248,9 @@ class Repository:
         return read_snapshots(self.box, seen=seen or {})
 
     def readable_snapshots(self, unreadable: list[str] | None = None) -> dict[SnapshotId, Snapshot]:
-        """Return the snapshots that can be read; the others are told in `unreadable`, a sentence each."""
-        return read_snapshots(self.box, unreadable=[] if unreadable is None else unreadable)
+        """List snapshots and return those that can be read; the others are told in `unreadable`, a sentence each."""
+        self._seen = read_snapshots(self.box, unreadable=[] if unreadable is None else unreadable, seen=self._seen)
+        return dict(self._seen)
 
     def load_snapshot(self, snapshot_id: SnapshotId) -> Snapshot:
         """Return one snapshot; raises NotFoundError when it was forgotten, DamageError."""

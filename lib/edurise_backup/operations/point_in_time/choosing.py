@@ -26,6 +26,10 @@ class Choice:
     """As it was asked for, with the timeline that was chosen."""
     expected: Lsn | None
     """Where it is believed to end."""
+    store: str = ""
+    """Where it was chosen; empty: by the catalog alone."""
+    store_notes: tuple[str, ...] = ()
+    """Why that store, a sentence each."""
 
     @property
     def replay_bytes(self) -> int | None:
@@ -64,13 +68,18 @@ def choose(known: Known, target: TargetMoment, *, base: str = "") -> Choice:
     return _chosen(window, chosen, target, chosen.stop_lsn if target.immediate else window.end_lsn)
 
 
+def no_base_backup(source: str) -> NotFoundError:
+    """Return why no moment of a cluster can be brought back."""
+    return NotFoundError(
+        f"no moment of {source} can be brought back: there is no base backup",
+        safe=_SAFE,
+        hint=f"take one: `edurise-backup backup cluster --source {source}`",
+    )
+
+
 def _on_timeline(known: Known, target: TargetMoment) -> list[RecoveryWindow]:
     if not known.windows:
-        raise NotFoundError(
-            f"no moment of {known.source} can be brought back: there is no base backup",
-            safe=_SAFE,
-            hint=f"take one: `edurise-backup backup cluster --source {known.source}`",
-        )
+        raise no_base_backup(known.source)
     newest = sorted(known.windows, key=lambda one: -one.timeline)
     wanted = target.timeline
     if wanted == "current":  # that of the base backup: nothing that branched off is followed

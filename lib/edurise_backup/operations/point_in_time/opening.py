@@ -1,60 +1,124 @@
-"""Open the store that a recovery to a moment reads: the primary, else the nearest copy, which has the log, too."""
+"""Open the store that a moment comes back from: the first that has it, with the others ready to step in."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from edurise_backup.config import Settings
-from edurise_backup.errors import BackupError, CancelledError, NotFoundError
-from edurise_backup.model.stores import KnownStore
+from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError
+from edurise_backup.model.cluster import ClusterRecord
+from edurise_backup.model.recovery_target import TargetMoment
+from edurise_backup.model.snapshot import Snapshot, SnapshotId
+from edurise_backup.model.stores import PRIMARY, KnownStore
 from edurise_backup.operations.catalogs import Catalog
-from edurise_backup.operations.configured import opened_repository
+from edurise_backup.operations.clusters import record_in
+from edurise_backup.operations.copy_contents import read_snapshots
 from edurise_backup.operations.errands import Errand
-from edurise_backup.operations.stores import known_stores, nearest_first, opened_store
-from edurise_backup.operations.supply import STEP_IN_SECONDS
+from edurise_backup.operations.point_in_time.choosing import Choice, choose, no_base_backup
+from edurise_backup.operations.point_in_time.known import read_known
+from edurise_backup.operations.point_in_time.windows import is_base_of
+from edurise_backup.operations.supply import Find, Supply, candidates, choose_supply
 from edurise_backup.repository.repository import Repository
+from edurise_backup.repository.wal_archive import WalArchive, open_archive
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """The store that was opened, and why it was taken, a sentence each."""
+class Opened:
+    """What a recovery to a moment works with; the store is locked for reading, its index loaded."""
 
-    store: str
-    repository: Repository
-    notes: tuple[str, ...] = ()
+    supply: Supply
+    choice: Choice
+    """Its base backup is as the catalog knows it."""
+    tree: str
+    """The base backup's snapshot's."""
+    record: ClusterRecord
+    archive: WalArchive
+
+    @property
+    def repository(self) -> Repository:
+        """Where the bytes come from."""
+        return self.supply.repository
 
 
-def open_nearest(settings: Settings, catalog: Catalog, errand: Errand, *, only: str = "") -> Serving:
-    """Open the first store that opens, or `only` that one; raises NotFoundError, and why the last one does not open."""
-    stores = known_stores(settings, catalog)
-    primary = [store for store in stores if store.primary]
-    ordered = [*primary, *nearest_first([store for store in stores if not store.primary])]
-    chosen = [store for store in ordered if only in ("", store.name)]
-    if only and not chosen:
-        raise NotFoundError(
-            f"no store is named {only!r}",
-            safe="nothing was changed",
-            hint=f"there are {', '.join(store.name for store in stores)}",
-        )
-    notes: list[str] = []
-    for store in chosen[:-1]:
+@contextmanager
+def open_moment(
+    settings: Settings,
+    catalog: Catalog,
+    source: str,
+    target: TargetMoment,
+    errand: Errand,
+    *,
+    base: str = "",
+    store: str = "",
+) -> Iterator[Opened]:
+    """Choose the store and what the recovery begins with, and hold the store; `store`: that one alone.
+
+    The primary comes first, then the copies by nearness. One that does not open, that somebody holds exclusively, that
+    is damaged or has not that moment is passed over. Raises NotFoundError for an unknown store, and when none can
+    serve, why the first cannot: InputError and its kinds, DamageError.
+    """
+
+    def find(repository: Repository, _: KnownStore) -> dict[str, Snapshot]:
+        shots = repository.readable_snapshots()
+        found = {str(key): shot for key, shot in shots.items() if is_base_of(shot, source)}
+        if not found:
+            raise no_base_backup(source)
+        return found
+
+    supply = choose_supply(settings, catalog, candidates(settings, catalog, store), errand, find)
+    with ExitStack() as stack:
+        yield _first(stack, supply, find, lambda: _opened(settings, catalog, supply, source, target, base))
+
+
+def _first(stack: ExitStack, supply: Supply, find: Find, read: Callable[[], Opened]) -> Opened:
+    """Hold the first store in which `read` succeeds, until the stack is closed; raises why it did not in the first."""
+    first: BackupError | None = None
+    while True:
         try:
-            return _serving(store, _opened(settings, store, errand, STEP_IN_SECONDS), notes)
+            if first is not None:
+                supply.choose(find)
+            with ExitStack() as attempt:
+                attempt.enter_context(supply.held())
+                opened = read()
+                stack.push(attempt.pop_all())
+                return opened
         except CancelledError:
             raise
         except BackupError as error:
-            notes.append(f"{store.name} was passed over: {error.message}")
-    if not chosen:
-        return Serving("", opened_repository(settings, errand))  # raises that none is configured
-    return _serving(chosen[-1], _opened(settings, chosen[-1], errand, None), notes)
+            first = first or error
+            if not supply.pass_over(error):
+                raise first from None
 
 
-def _opened(settings: Settings, store: KnownStore, errand: Errand, silence: float | None) -> Repository:
-    if store.primary and silence is None:
-        return opened_repository(settings, errand)
-    return opened_store(settings, store, replace(errand.limits_of(store.name, store.settings), silence=silence))
-
-
-def _serving(store: KnownStore, repository: Repository, notes: list[str]) -> Serving:
-    serves = [f"{store.name} serves: {store.settings.location}"] if notes else []
-    return Serving(store.name, repository, (*notes, *serves))
+def _opened(
+    settings: Settings, catalog: Catalog, supply: Supply, source: str, target: TargetMoment, base: str
+) -> Opened:
+    """Choose in the store that is held, and open what is read there."""
+    repository = supply.repository
+    ids = read_snapshots(repository).ids  # a copy's snapshots have names of their own
+    known = catalog.wal.bases(source, elsewhere=True)
+    there = {str(ids[one.snapshot_id]): one for one in known if one.snapshot_id in ids}
+    named = [
+        key for key, one in there.items() if one.snapshot_id.startswith(base) or str(one.backup_id).startswith(base)
+    ]
+    wanted = named[0] if base and len(named) == 1 else base
+    choice = choose(read_known(repository, catalog.wal, source, host=settings.host), target, base=wanted)
+    snapshot = choice.base.snapshot_id
+    if snapshot not in there:
+        store = supply.stores[0]
+        option = "" if store == PRIMARY else f" --from {store}"
+        raise NotFoundError(
+            f"the catalog does not know the base backup {snapshot[:8]}",
+            safe="nothing was restored or changed",
+            hint=f"`edurise-backup rebuild-catalog{option}` reads it from the repository",
+        )
+    tree = repository.load_snapshot(SnapshotId(snapshot)).tree
+    record = record_in(repository, tree, source)
+    if record is None:
+        raise DamageError(f"the record of the base backup {snapshot[:8]} cannot be read")
+    archive = open_archive(repository, source, host=settings.host)
+    if archive is None:
+        archive = WalArchive(repository, source, record.system_identifier, record.segment_size, host=settings.host)
+    return Opened(supply, replace(choice, base=there[snapshot]), tree, record, archive)

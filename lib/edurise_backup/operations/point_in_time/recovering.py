@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from edurise_backup.catalog.heartbeat import JobReporter
 from edurise_backup.config import Settings, load_settings
-from edurise_backup.errors import DamageError, NotFoundError
-from edurise_backup.model.cluster import ClusterRecord
 from edurise_backup.model.jobs import (
     BackupType,
     JobId,
@@ -23,37 +20,19 @@ from edurise_backup.model.jobs import (
 )
 from edurise_backup.model.recovery_target import TargetMoment, parse_target
 from edurise_backup.model.settings import ClusterSettings
-from edurise_backup.model.snapshot import SnapshotId
-from edurise_backup.operations.catalogs import Catalog, open_catalog
-from edurise_backup.operations.clusters import record_in
-from edurise_backup.operations.copy_contents import read_contents
+from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.jobs import run_job, storable, told_in_row
-from edurise_backup.operations.opening import readable
 from edurise_backup.operations.point_in_time.choosing import Choice, choose
-from edurise_backup.operations.point_in_time.known import known_by_catalog, read_known
-from edurise_backup.operations.point_in_time.opening import Serving, open_nearest
+from edurise_backup.operations.point_in_time.known import known_by_catalog
+from edurise_backup.operations.point_in_time.opening import open_moment
 from edurise_backup.operations.point_in_time.windows import only_cluster
-from edurise_backup.operations.records import keep_record
+from edurise_backup.operations.supply import Supply
 from edurise_backup.ports import Progress
 from edurise_backup.recovery.cluster.recovering import RecoveredCluster, RecoveryOptions, recover_cluster
-from edurise_backup.repository.repository import Repository
-from edurise_backup.repository.wal_archive import WalArchive, open_archive
 
 _SHOWN = 1000
 _BEFORE = "before "
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What a recovery to a moment works with; the repository is readable."""
-
-    repository: Repository
-    archive: WalArchive
-    choice: Choice
-    record: ClusterRecord
-    tree: str
-    """The base backup's snapshot's."""
 
 
 def plan_recovery_to(
@@ -61,12 +40,12 @@ def plan_recovery_to(
 ) -> Choice:
     """Say what a recovery to a moment would begin with, without doing anything; raises InputError, NotFoundError."""
     settings = settings or load_settings()
-    name = only_cluster(settings, source).name
-    with open_catalog(settings) as catalog:
-        repository = open_nearest(settings, catalog, Errand(settings), only=store).repository
-        with readable(repository):
-            known = read_known(repository, catalog.wal, name, host=settings.host)
-            return choose(known, as_target(moment), base=base)
+    name, target = only_cluster(settings, source).name, as_target(moment)
+    with (
+        open_catalog(settings) as catalog,
+        open_moment(settings, catalog, name, target, Errand(settings), base=base, store=store) as opened,
+    ):
+        return replace(opened.choice, store=opened.supply.stores[0], store_notes=opened.supply.tell())
 
 
 def recover_to(
@@ -88,7 +67,8 @@ def recover_to(
 
     `moment` as `model.recovery_target` writes it (`time:…`, `xid:…`, `lsn:…`, `name:…`, `immediate`, `latest`).
     No server runs afterwards; the directory is a cluster of its own on a new timeline, which archives nowhere.
-    `store`: where it is taken from; else the primary, or the nearest copy when that does not open.
+    `store`: where it is taken from; else the first that has the moment, the primary before the copies, and the others
+    step in for what it does not give.
     Raises InputError and its kinds before anything is written, BackupError after the job's row says failed.
     """
     settings = settings or load_settings()
@@ -97,11 +77,8 @@ def recover_to(
     errand = Errand(settings, progress=progress, stop=stop)
     with open_catalog(settings) as catalog, told_in_row(catalog.recoveries, job_id):
         errand.await_job(catalog, catalog.recoveries, job_id)
-        serving = open_nearest(settings, catalog, errand, only=store)
-        repository = serving.repository
-        with readable(repository):
-            opened = open_moment(settings, catalog, repository, cluster, target, base)
-            job = new_job(opened.choice, directory, target, job_id, serving)
+        with open_moment(settings, catalog, cluster.name, target, errand, base=base, store=store) as opened:
+            job = new_job(opened.choice, directory, target, job_id, opened.supply)
 
             def work(reporter: JobReporter, started: RecoveryJob) -> RecoveryJob:
                 done = recover_cluster(
@@ -115,14 +92,15 @@ def recover_to(
                     options=options_of(cluster, opened.choice, amcheck=amcheck),
                     progress=reporter,
                 )
-                found = replace(started, backup_id=job.backup_id, stores=job.stores, store_notes=job.store_notes)
+                supply = opened.supply
+                found = replace(started, backup_id=job.backup_id, stores=supply.stores, store_notes=supply.tell())
                 return ended(found, done)
 
             return run_job(
                 catalog.recoveries,
                 job,
                 work,
-                keep=partial(keep_record, repository),
+                keep=opened.supply.keep,
                 flow_run_id=flow_run_id,
                 progress=progress,
                 stop=stop,
@@ -144,38 +122,6 @@ def queue_recovery_to(moment: str, directory: Path, *, source: str = "", setting
         return job.id
 
 
-def open_moment(
-    settings: Settings,
-    catalog: Catalog,
-    repository: Repository,
-    cluster: ClusterSettings,
-    target: TargetMoment,
-    base: str = "",
-) -> Opened:
-    """Choose, and open what the recovery reads; raises InputError, NotFoundError, DamageError."""
-    known = read_known(repository, catalog.wal, cluster.name, host=settings.host)
-    choice = choose(known, target, base=base)
-    ids = read_contents(repository).ids  # a copy's snapshots have names of their own
-    bases = catalog.wal.bases(cluster.name, elsewhere=True)
-    backup = next((one for one in bases if ids.get(one.snapshot_id) == choice.base.snapshot_id), None)
-    if backup is None:
-        raise NotFoundError(
-            f"the catalog does not know the base backup {choice.base.snapshot_id[:8]}",
-            safe="nothing was restored or changed",
-            hint="`edurise-backup rebuild-catalog` reads it from the repository",
-        )
-    tree = repository.load_snapshot(SnapshotId(choice.base.snapshot_id)).tree
-    record = record_in(repository, tree, cluster.name)
-    if record is None:
-        raise DamageError(f"the record of the base backup {choice.base.snapshot_id[:8]} cannot be read")
-    archive = open_archive(repository, cluster.name, host=settings.host)
-    if archive is None:
-        archive = WalArchive(
-            repository, cluster.name, record.system_identifier, record.segment_size, host=settings.host
-        )
-    return Opened(repository, archive, replace(choice, base=backup), record, tree)
-
-
 def as_target(moment: TargetMoment | str) -> TargetMoment:
     """Return a moment that may be in words, `before ` in front of them for just before it; raises InputError."""
     if not isinstance(moment, str):
@@ -195,7 +141,7 @@ def new_job(
     directory: Path,
     target: TargetMoment,
     job_id: JobId | None = None,
-    serving: Serving | None = None,
+    supply: Supply | None = None,
 ) -> RecoveryJob:
     """Return the row of a recovery that begins."""
     assert choice.base.backup_id is not None
@@ -208,8 +154,8 @@ def new_job(
         target=RecoveryTarget(
             str(directory.absolute()), parts=(BackupType.CLUSTER,), moment=str(target), source=choice.base.source
         ),
-        stores=(serving.store,) if serving else (),
-        store_notes=serving.notes if serving else (),
+        stores=supply.stores if supply else (),
+        store_notes=supply.tell() if supply else (),
     )
 
 

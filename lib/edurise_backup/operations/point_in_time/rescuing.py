@@ -21,9 +21,8 @@ from edurise_backup.model.settings import ClusterSettings
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.errands import Errand
-from edurise_backup.operations.opening import readable
-from edurise_backup.operations.point_in_time.opening import open_nearest
-from edurise_backup.operations.point_in_time.recovering import as_target, open_moment, options_of
+from edurise_backup.operations.point_in_time.opening import open_moment
+from edurise_backup.operations.point_in_time.recovering import as_target, options_of
 from edurise_backup.operations.point_in_time.windows import only_cluster
 from edurise_backup.operations.servers import recovery_address
 from edurise_backup.ports import Progress
@@ -55,15 +54,19 @@ def plan_rescue_from(
     *,
     database: str,
     source: str = "",
+    store: str = "",
     options: Options | None = None,
     folder: Path | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Rescue:
-    """Say what bringing these tables back would change in the live database; nothing is changed."""
+    """Say what bringing these tables back would change in the live database; nothing is changed.
+
+    `store`: where the sandbox's bytes come from, as in `recover_to`.
+    """
     settings = settings or load_settings()
     target, progress = as_target(moment), progress or SilentProgress()
-    with _sandbox(settings, source, target, folder, progress) as (cluster, there):
+    with _sandbox(settings, source, target, store, folder, progress) as (cluster, there):
         here = recovery_address(cluster).with_database(database)
         plan = plan_rescue(there.with_database(database), here, tables, options=options or Options(), progress=progress)
         return Rescue(str(target), plan)
@@ -75,6 +78,7 @@ def rescue_from(
     *,
     database: str,
     source: str = "",
+    store: str = "",
     schema: str = "",
     expected: str = "",
     options: Options | None = None,
@@ -95,7 +99,7 @@ def rescue_from(
         )
     settings = settings or load_settings()
     target, progress = as_target(moment), progress or SilentProgress()
-    with _sandbox(settings, source, target, folder, progress) as (cluster, there):
+    with _sandbox(settings, source, target, store, folder, progress) as (cluster, there):
         sandbox, live = there.with_database(database), recovery_address(cluster).with_database(database)
         if schema:
             imported = import_as_schema(sandbox, live, tables, schema=schema, progress=progress)
@@ -125,7 +129,7 @@ def _default_folder(settings: Settings) -> Path:
 
 @contextmanager
 def _sandbox(
-    settings: Settings, source: str, target: TargetMoment, folder: Path | None, progress: Progress
+    settings: Settings, source: str, target: TargetMoment, store: str, folder: Path | None, progress: Progress
 ) -> Iterator[tuple[ClusterSettings, Address]]:
     """Have the cluster as it was at a moment run beside, for nobody else; everything of it is removed at the end."""
     cluster = only_cluster(settings, source)
@@ -135,10 +139,10 @@ def _sandbox(
     place.chmod(0o711)  # the server's user must get through; what is in it is for him alone
     try:
         with open_catalog(settings) as catalog:
-            repository = open_nearest(settings, catalog, Errand(settings, progress=progress)).repository
-            with readable(repository):
-                opened = open_moment(settings, catalog, repository, cluster, target)
-                with recovered_server(
+            errand = Errand(settings, progress=progress)
+            with (
+                open_moment(settings, catalog, cluster.name, target, errand, store=store) as opened,
+                recovered_server(
                     opened.repository,
                     opened.tree,
                     opened.record,
@@ -147,7 +151,8 @@ def _sandbox(
                     place / "data",
                     options=options_of(cluster, opened.choice, amcheck=False),
                     progress=progress,
-                ) as running:
-                    yield cluster, running.address
+                ) as running,
+            ):
+                yield cluster, running.address
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from edurise_backup.config import Settings, load_settings
 from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.alarm_facts import WalFacts
+from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.recovery_window import RecoveryWindow, Stretch, find_windows
 from edurise_backup.model.settings import ClusterSettings
+from edurise_backup.model.snapshot import Snapshot
 from edurise_backup.model.wal import Lsn, Segment, WalFileKind, parse_wal_name
 from edurise_backup.model.wal_status import BaseBackup, TimelineRow, WalStatus, branch_of
 from edurise_backup.operations.catalogs import Catalog, open_catalog
@@ -128,10 +130,15 @@ def bases_in(repository: Repository, source: str) -> list[BaseBackup]:
     """Return the base backups of a cluster that a repository has, oldest first."""
     found = []
     for snapshot_id, snapshot in repository.readable_snapshots().items():
-        if snapshot.tag("type") == "cluster" and snapshot.tag("source") == source:
+        if is_base_of(snapshot, source):
             record = record_in(repository, snapshot.tree, source)
             found += [base_of(record, snapshot_id)] if record else []
     return sorted(found, key=lambda base: (base.stop_at, base.stop_lsn))
+
+
+def is_base_of(snapshot: Snapshot, source: str) -> bool:
+    """Whether a snapshot is a base backup of a cluster."""
+    return snapshot.tag("type") == BackupType.CLUSTER.value and snapshot.tag("source") == source
 
 
 def stretches_in(archive: WalArchive) -> tuple[list[Stretch], list[TimelineRow]]:
