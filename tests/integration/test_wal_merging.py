@@ -19,14 +19,14 @@ from tests.support import engine
 from tests.support.stores import Crash, CrashingStore, MemoryStore
 
 
-def bring(source: Repository, copy: Repository, needed: Lsn | None) -> None:
+def bring(source: Repository, copy: Repository, needed: Lsn | None, *, may_delete: bool = True) -> None:
     """Copy the newest snapshot of the log unless it is there, and merge, as `operations.copies` does."""
     with copy.lock(settle=engine.AT_ONCE) as lock:
         copy.load_index(strict=False)
         there = {one.original for one in copy.snapshots().values()}
         shots = {key: one for key, one in newest_logs(source.readable_snapshots()).values() if key not in there}
         copy_snapshots(source, copy, shots, lock, progress=SilentProgress())
-        merge_logs(copy, "main", lock, needed=needed, now=lambda: NOON)
+        merge_logs(copy, "main", lock, needed=needed, now=lambda: NOON, may_delete=may_delete)
 
 
 def kept(copy: Repository) -> Sequence[str]:
@@ -60,6 +60,22 @@ def test_a_copy_keeps_what_its_own_base_backups_need_when_the_primary_trims() ->
     publish(archive(source), source, (name(8), content(8)))
     bring(source, copy, None)
     assert kept(copy) == [name(number) for number in range(5, 9)]
+    assert engine.check(engine.opened(copy.store)).findings == []
+
+
+def test_a_copy_that_only_takes_names_all_of_it_in_its_newest_snapshot() -> None:
+    source, copy = engine.create(), engine.create()
+    publish(archive(source), source, *((name(number), content(number)) for number in range(1, 4)))
+    bring(source, copy, Lsn(0), may_delete=False)
+    for number in (4, 5):
+        trimmed(source, number - 3, number - 2)
+        publish(archive(source), source, (name(number), content(number)))
+        bring(source, copy, Lsn(0), may_delete=False)
+        assert kept(copy) == [name(one) for one in range(1, number + 1)]
+    assert len(copy.snapshots()) == 5, "two runs that merged, each beside what it was made from"
+    bring(source, copy, Lsn(0))
+    assert kept(copy) == [name(one) for one in range(1, 6)]
+    assert len(copy.snapshots()) == 1
     assert engine.check(engine.opened(copy.store)).findings == []
 
 

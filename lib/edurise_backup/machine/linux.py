@@ -25,12 +25,13 @@ def allocate(descriptor: int, size: int) -> bool:
 
     Python's own `posix_fallocate` would write all of the file there.
     """
-    if _LIBC.fallocate(descriptor, 0, ctypes.c_longlong(0), ctypes.c_longlong(size)) == 0:
-        return True
-    error = _last_error()
-    if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
-        raise error
-    return False
+    while _LIBC.fallocate(descriptor, 0, ctypes.c_longlong(0), ctypes.c_longlong(size)) != 0:
+        error = _last_error()
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return False
+        if error.errno != errno.EINTR:
+            raise error
+    return True
 
 
 def exchange(one: str, other: str, *, folder: int) -> None:

@@ -6,6 +6,7 @@ A run that was cut short leaves whole snapshots; the next one goes on.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ import msgspec
 from edurise_backup.catalog.leases import COPIES
 from edurise_backup.catalog.policies import good_backups
 from edurise_backup.config import Settings, load_settings
-from edurise_backup.errors import ConfigError, DamageError, InputError, NotFoundError, UnreachableError
+from edurise_backup.errors import DamageError, InputError, NotFoundError
 from edurise_backup.model.jobs import BackupJob, BackupType, JobId, JobStatus
 from edurise_backup.model.maintenance import CopyFigures, MaintenanceFigures, MaintenanceJob, MaintenanceKind
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
@@ -41,6 +42,7 @@ from edurise_backup.repository.locks import Lock
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.wal_series import newest_logs
 
+_log = logging.getLogger(__name__)
 _SHOWN = 1000
 
 
@@ -218,14 +220,13 @@ class _CopyRun:
             self._progress.raise_if_cancelled()
             if name not in self._there.ids:
                 self._count(f"the log of {source}", self._bring({name: snapshot}, f"the log of {source}", lock))
-        if self._store.settings.append_only:
-            return
+        may_delete = not self._store.settings.append_only
         try:
-            merge_copied_logs(self._destination, self._there, lock, now=self._catalog.clock)
-        except (ConfigError, UnreachableError):
-            return  # a credential that may only add: `retain` merges them
+            merge_copied_logs(self._destination, self._there, lock, now=self._catalog.clock, may_delete=may_delete)
         except DamageError as error:
             self._problems.append(f"the logs in the copy were not merged: {error.message}")
+        except InputError as error:  # all of it is there, and merged: `retain` takes away what this credential may not
+            _log.info("superseded snapshots of logs stay in %s for now: %s", self._store.name, error.message)
 
     def _bring(self, needed: Mapping[SnapshotId, Snapshot], named: str, lock: Lock) -> Copied:
         done = copy_snapshots(

@@ -15,10 +15,16 @@ from edurise_backup.repository.wal_merging import merge_logs
 from edurise_backup.repository.wal_series import newest_logs, series_of
 
 
-def merge_copied_logs(repository: Repository, there: CopyContents, lock: Lock, *, now: Clock) -> None:
-    """Merge the snapshots of each log into the newest one, and note in `there` which went; the index is loaded."""
+def merge_copied_logs(
+    repository: Repository, there: CopyContents, lock: Lock, *, now: Clock, may_delete: bool = True
+) -> None:
+    """Merge the snapshots of each log into the newest one, and note in `there` what changed; the index is loaded."""
     for source in _several(there):
-        for gone in merge_logs(repository, source, lock, needed=_needed(repository, source), now=now):
+        needed = _needed(repository, source)
+        merged = merge_logs(repository, source, lock, needed=needed, now=now, may_delete=may_delete)
+        if merged.published is not None:
+            there.add(*merged.published)
+        for gone in merged.gone:
             there.snapshots.pop(gone, None)
 
 

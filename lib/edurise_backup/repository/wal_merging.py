@@ -3,17 +3,19 @@
 What the primary has trimmed, or lost with its repository, a base backup of a
 copy may still need; so what only an older snapshot names is taken into the
 newest one before the older goes. A crash in between leaves both, and the next
-run merges them again.
+run merges them again. Where nothing may be taken away the older stays beside it,
+for whoever reads takes the newest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import msgspec
 
 from edurise_backup.model.content import Node, blob_id
-from edurise_backup.model.snapshot import SnapshotId
+from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.model.wal import Lsn, parse_wal_name
 from edurise_backup.ports import Clock
 from edurise_backup.repository.grafting import Names, graft
@@ -27,17 +29,25 @@ from edurise_backup.repository.wal_series import after, described, series_of
 _PARTIAL = ".partial"
 
 
-def merge_logs(
-    repository: Repository, source: str, lock: Lock, *, needed: Lsn | None, now: Clock
-) -> tuple[SnapshotId, ...]:
-    """Leave one snapshot of a source's log, and return those that went; one of another cluster stays as it is.
+@dataclass(frozen=True, slots=True)
+class MergedLog:
+    """What a merge has changed."""
 
-    `needed`: from where on this repository's own base backups need the log; None:
-    there are none, and only the newest snapshot counts. The index must be loaded.
+    published: tuple[SnapshotId, Snapshot] | None = None
+    gone: tuple[SnapshotId, ...] = ()
+
+
+def merge_logs(
+    repository: Repository, source: str, lock: Lock, *, needed: Lsn | None, now: Clock, may_delete: bool = True
+) -> MergedLog:
+    """Leave one snapshot of a source's log, or have the newest name it all where nothing may be taken away.
+
+    One of another cluster stays as it is. `needed`: from where on this repository's own base backups need the log;
+    None: there are none, and only the newest snapshot counts. The index must be loaded.
     """
     series = series_of(repository.readable_snapshots(), source)
     if len(series) < 2:
-        return ()
+        return MergedLog()
     *before, (name, newest) = series
     older = [(one, snapshot) for one, snapshot in before if snapshot.tag("system") == newest.tag("system")]
     size = int(newest.tag("segment") or 0)
@@ -47,18 +57,20 @@ def merge_logs(
             only = _only_in(repository, snapshot.tree, newest.tree)
             kept |= {path: node for path, node in only if _reaches(node.name, needed, size)}
     kept = {path: node for path, node in kept.items() if not (path[-1].endswith(_PARTIAL) and _whole(path) in kept)}
-    gone = [one for one, _ in older]
+    gone, published = [one for one, _ in older], None
     if kept:
         with repository.writer(lock, SETTINGS) as sink:
             tree = graft(
                 sink, repository.read_tree, newest.tree, kept, folder=lambda one: described(one, 0o40700, now())
             )
         merged = msgspec.structs.replace(newest, time=after(newest.time), tree=tree, original=newest.original or name)
-        repository.publish(merged, lock)
+        published = (repository.publish(merged, lock), merged)
         gone.append(name)
+    if not may_delete:
+        return MergedLog(published)
     if gone:
         take_away(repository.box, [object_name(Kind.SNAPSHOT, one) for one in gone], now=now())
-    return tuple(gone)
+    return MergedLog(published, tuple(gone))
 
 
 def _only_in(repository: Repository, old: str, new: str | None, above: Names = ()) -> Iterator[tuple[Names, Node]]:
