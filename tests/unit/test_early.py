@@ -54,6 +54,35 @@ def test_a_pipe_is_left_for_whoever_really_reads_it(place: Path) -> None:
     assert not begin_to_open(given, {})
 
 
+@pytest.mark.parametrize("way", ["option", "environment", "folder"])
+def test_a_configuration_names_them_for_a_command_that_opens_them(
+    place: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    configuration = place / "edurise-backup.toml"
+    configuration.write_text('[repository]\nlocation = "local:repository"\npassword_file = "password"\n')
+    given, environment = ["recover-to", "latest"], dict[str, str]()
+    if way == "option":
+        given += ["--config", str(configuration)]
+    elif way == "environment":
+        environment["EDURISE_CONFIG"] = str(configuration)
+    else:
+        monkeypatch.chdir(place)
+    assert begin_to_open(given, environment)
+    Repository.open(LocalStore(place / "repository"), PASSPHRASE)
+    assert not derivation._begun
+    assert not begin_to_open(["list", *given[1:]], environment), "which opens none"
+    assert not begin_to_open(given, environment | {"EDURISE_PASSWORD_COMMAND": "pass show"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[repository]", "repository = 3", "location", '[repository]\nlocation = 7\npassword_file = "password"'],
+)
+def test_an_odd_configuration_begins_nothing(place: Path, text: str) -> None:
+    (place / "edurise-backup.toml").write_text(text)
+    assert not begin_to_open(["backup", "full", "-c", str(place / "edurise-backup.toml")], {})
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from edurise_backup.repository import derivation
 
+_OPENING = {"backup", "check", "prune", "recover", "recover-to", "rescue", "verify"}
+"""Commands of the product that open the configured repository."""
+_CONFIGURATION = "edurise-backup.toml"
 _ALONE = {"-q", "--quiet", "--json", "--force", "--no-check"}
 _WITH_VALUE = {
     *("-r", "--repository", "-p", "--password-file", "--tag", "--host", "--compression"),
@@ -24,15 +27,12 @@ _WITH_VALUE = {
 
 
 def begin_to_open(words: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Begin, and say so, when the words are those of `repo` with a repository and a password file of this machine."""
-    if len(words) < 2 or words[0] != "repo" or words[1] == "init" or "--help" in words:
-        return False
-    location = _option(words, "-r", "--repository") or environment.get("EDURISE_REPOSITORY", "")
-    password_file = _option(words, "-p", "--password-file") or environment.get("EDURISE_PASSWORD_FILE", "")
-    if not location or not password_file or _option(words, "", "--password-command"):
+    """Begin, and say so, when the words open a repository of this machine whose passphrase lies in a file."""
+    if "--help" in words or environment.get("EDURISE_PASSWORD_COMMAND") or _option(words, "", "--password-command"):
         return False
     try:
-        if not Path(password_file).is_file():
+        location, password_file = _named(words, environment)
+        if not location or not password_file or not Path(password_file).is_file():
             return False  # a pipe can be read once, and not by a guess
         passphrase = Path(password_file).read_text(encoding="utf-8-sig").strip()
         for path in Path(location.removeprefix("local:"), "keys").iterdir():
@@ -40,9 +40,30 @@ def begin_to_open(words: Sequence[str], environment: Mapping[str, str]) -> bool:
             if key["username"] != derivation.RECOVERY_USER:
                 derivation.begin(passphrase, a2b_base64(key["salt"]), key["N"], key["r"], key["p"])
                 return True
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return False
+
+
+def _named(words: Sequence[str], environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return where the repository and its passphrase are, as the words, the environment or the configuration say."""
+    location, password_file = environment.get("EDURISE_REPOSITORY", ""), environment.get("EDURISE_PASSWORD_FILE", "")
+    if len(words) > 1 and words[0] == "repo" and words[1] != "init":
+        return (
+            _option(words, "-r", "--repository") or location,
+            _option(words, "-p", "--password-file") or password_file,
+        )
+    if not words or words[0] not in _OPENING:
+        return "", ""
+    import tomllib  # the engine's commands do not wait for it
+
+    configuration = Path(_option(words, "-c", "--config") or environment.get("EDURISE_CONFIG", "") or _CONFIGURATION)
+    given = tomllib.loads(configuration.read_text("utf-8")).get("repository", {})
+    base = configuration.absolute().parent
+    return (
+        location or str(base / Path(given["location"].removeprefix("local:")).expanduser()),
+        password_file or str(base / Path(given["password_file"]).expanduser()),
+    )
 
 
 def begin_to_scan(words: Sequence[str]) -> bool:
@@ -72,7 +93,7 @@ def _folders(words: Sequence[str]) -> list[str] | None:
 
 
 def _option(words: Sequence[str], short: str, long: str) -> str:
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         if word in (short, long):
             return following
         if word.startswith(f"{long}="):

@@ -1,42 +1,18 @@
-"""The configured clusters: how their base backups are taken, and what those say of themselves."""
+"""What base backups say of themselves, and where the catalog gets it from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 
 from edurise_backup.catalog.wal import WalCatalog
-from edurise_backup.errors import ConfigError, DamageError, NotFoundError
+from edurise_backup.errors import DamageError, NotFoundError
 from edurise_backup.model.cluster import RECORD, ClusterRecord, decode_record, folder_of
 from edurise_backup.model.jobs import BackupJob, BackupType, PartResult
-from edurise_backup.model.settings import ClusterSettings
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.model.wal import Timeline, parse_lsn
 from edurise_backup.model.wal_status import BaseBackup
-from edurise_backup.operations.servers import cluster_address
-from edurise_backup.ports import Progress
 from edurise_backup.recovery.streaming import SnapshotFiles
 from edurise_backup.repository.repository import Repository
-from edurise_backup.sources.cluster.source import ClusterSource, open_local, open_remote, where_files_are
-
-
-def open_cluster(source: ClusterSettings, progress: Progress) -> AbstractContextManager[ClusterSource]:
-    """Return the cluster as a source, read in the quickest way there is; raises ConfigError, UnreachableError."""
-    address = cluster_address(source)
-    directory = source.data_directory or where_files_are(address)
-    fast = source.checkpoint == "fast"
-    if source.method == "protocol" or (source.method == "auto" and directory is None):
-        return open_remote(address, name=source.name, progress=progress, cut=source.cut_kib * 1024, fast=fast)
-    if directory is None:
-        raise ConfigError(
-            f"the data directory of {source.name} cannot be read on this machine",
-            safe="nothing was read or changed",
-            hint="run this on the server's machine as root or as the server's user, grant the role "
-            'pg_read_all_settings, or choose method = "protocol"',
-        )
-    return open_local(
-        address, name=source.name, data_directory=directory, progress=progress, cut=source.cut_kib * 1024, fast=fast
-    )
 
 
 def record_in(repository: Repository, tree: str, source: str) -> ClusterRecord | None:

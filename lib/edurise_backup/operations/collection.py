@@ -26,7 +26,7 @@ from edurise_backup.model.settings import (
 )
 from edurise_backup.operations.buckets import look_at_bucket, open_bucket_source, refuse_repository
 from edurise_backup.operations.catalogs import Catalog
-from edurise_backup.operations.clusters import open_cluster
+from edurise_backup.operations.cluster_sources import open_cluster
 from edurise_backup.operations.engine import refuse_nested
 from edurise_backup.operations.hooks import hooked
 from edurise_backup.operations.secrets import child_environment
