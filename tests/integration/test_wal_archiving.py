@@ -107,7 +107,7 @@ def arrived(reception: Reception, product: Product, name: str) -> None:
     known = reception._catalog.wal
     system = reception.status.system_identifier
     until(lambda: name in {row.name for row in known.segments(SOURCE, system)}, reception.step)
-    assert archive_of(product).has(name)
+    assert name in archive_of(product).beside(name)
 
 
 def files(folder: Path) -> set[str]:

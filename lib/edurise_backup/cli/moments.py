@@ -9,7 +9,6 @@ import typer
 
 from edurise_backup.cli.command import Product, command
 from edurise_backup.cli.output import printable, size
-from edurise_backup.errors import InputError
 
 if TYPE_CHECKING:
     from edurise_backup.model.recovery_window import RecoveryWindow
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from edurise_backup.operations.point_in_time.windows import ClusterWindows
 
 Source = Annotated[str, typer.Option("--source", "-s", help="The cluster; not needed where there is one.")]
-ZONE_HINT = "write it with its zone, for instance 2026-11-28T14:03:07+00:00, or with a Z at its end for UTC"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -56,22 +54,12 @@ def explain_time(
     source: Source = "",
 ) -> int:
     """Say whether a moment can be brought back, from what, and what happened around it; exit status 1: it cannot."""
+    from edurise_backup.model.recovery_target import parse_time
     from edurise_backup.operations.point_in_time.explaining import explain_time as explained
 
-    found = explained(source, parse_moment(moment), settings=product.settings())
+    found = explained(source, parse_time(moment), settings=product.settings())
     product.output.result(found, "\n".join(explained_lines(found)))
     return 0 if found.window else 1
-
-
-def parse_moment(text: str) -> datetime:
-    """Return a moment that a person wrote; raises InputError without a zone."""
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise InputError(f"{text!r} is no time", safe="nothing was done", hint=ZONE_HINT) from error
-    if moment.tzinfo is None:
-        raise InputError(f"{text!r} does not say which zone it is in", safe="nothing was done", hint=ZONE_HINT)
-    return moment.astimezone(UTC)
 
 
 def window_lines(found: ClusterWindows) -> list[str]:

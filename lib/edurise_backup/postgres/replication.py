@@ -88,10 +88,6 @@ class ReplicationSession:
         reserve = "(RESERVE_WAL)" if self.major >= 15 else "RESERVE_WAL"
         self._run(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY PHYSICAL {reserve}")
 
-    def history(self, timeline: int) -> bytes:
-        """Return a timeline's history file."""
-        return self._run(f"TIMELINE_HISTORY {timeline}").get_value(0, 1) or b""
-
     def base_backup(self, label: str, *, fast: bool) -> tuple[Position, Iterator[Part]]:
         """Have a base backup sent, its WAL and manifest with it; return where it begins, and its stream."""
         self._raw.send_query(self._command(label, fast=fast).encode())

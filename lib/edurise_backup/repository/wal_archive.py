@@ -135,10 +135,6 @@ class WalArchive:
         pieces = (self._repository.read_blob(BlobKind.DATA, _id(piece)) for piece in node.content or ())
         return b"".join(pieces)
 
-    def has(self, name: str) -> bool:
-        """Whether a file is there."""
-        return self._find(self._path(name)) is not None
-
     def beside(self, name: str) -> frozenset[str]:
         """Return what lies in a file's folder, itself among it if it is there; raises DamageError."""
         return frozenset(node.name for node in self._nodes(self._path(name)[:-1]))

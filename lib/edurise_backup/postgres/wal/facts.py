@@ -89,46 +89,6 @@ class RestorePoint(msgspec.Struct, frozen=True):
     """Behind its record."""
 
 
-class Checkpoint(msgspec.Struct, frozen=True):
-    """A checkpoint's record."""
-
-    lsn: int
-    redo: int
-    """Where recovery from it begins."""
-    time: datetime
-    timeline: int
-    shutdown: bool
-    """Whether the server went down with it (or ended a recovery)."""
-
-
-class TimelineSwitch(msgspec.Struct, frozen=True):
-    """The record with which a promoted server began its timeline."""
-
-    lsn: int
-    time: datetime
-    timeline: int
-    previous: int
-
-
-class Parameters(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings that a recovery must not have lower than here, from this position on."""
-
-    lsn: int
-    max_connections: int
-    max_worker_processes: int
-    max_wal_senders: int
-    max_prepared_transactions: int
-    max_locks_per_transaction: int
-    wal_level: str
-
-
-class FullPageWrites(msgspec.Struct, frozen=True):
-    """The setting full_page_writes was switched."""
-
-    lsn: int
-    on: bool
-
-
 class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one segment holds: of a partial one, of its valid beginning."""
 
@@ -151,10 +111,6 @@ class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     commits_per_second: tuple[tuple[int, int], ...] = ()
     """Seconds since 1970 and how many commits they had; seconds without one are left out."""
     restore_points: tuple[RestorePoint, ...] = ()
-    checkpoints: tuple[Checkpoint, ...] = ()
-    timeline_switches: tuple[TimelineSwitch, ...] = ()
-    parameters: tuple[Parameters, ...] = ()
-    full_page_writes: tuple[FullPageWrites, ...] = ()
     switched: bool = False
     """Whether the rest of it is empty on purpose (XLOG_SWITCH)."""
     events: tuple[Event, ...] = ()
