@@ -6,6 +6,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -13,9 +14,12 @@ import pytest
 from psycopg import sql
 
 from edurise_backup.errors import ConflictError, ToolError, UnsupportedVersionError
-from edurise_backup.model.database import Globals
+from edurise_backup.model.database import TEXT_RULE, Globals
 from edurise_backup.postgres.connection import Address, client_environment, connect
+from edurise_backup.postgres.counting import count_rows
+from edurise_backup.postgres.facts import read_relations
 from edurise_backup.postgres.server import Server
+from edurise_backup.postgres.session import reading_session
 from edurise_backup.postgres.tools import Tools, Version
 from edurise_backup.recovery.database import restore_database
 from edurise_backup.recovery.database_proof import prove_database
@@ -138,6 +142,30 @@ def test_the_proof_names_what_differs(
         "connection limit is 9; it was 7",
     ):
         assert part in found
+
+
+def test_a_backup_of_an_earlier_release_is_proved_by_its_own_rule(
+    captured: CapturedFiles, cluster: Server, nasty: Address, target: str, tools: Tools
+) -> None:
+    restore(captured, cluster, nasty, target, tools)
+    session = reading_session(nasty, nasty.database, lock_timeout=timedelta(seconds=5))
+    sums = {
+        (one.schema, one.name): count_rows(session, one, TEXT_RULE)[1]
+        for one in read_relations(session)
+        if one.countable
+    }
+    session.close()
+    mislabelled = msgspec.structs.replace(captured.record(nasty.database), checksum_rule=TEXT_RULE)
+    tables = [
+        msgspec.structs.replace(table, checksum=sums.get((table.schema, table.name))) for table in mislabelled.tables
+    ]
+    proof = prove_database(
+        msgspec.structs.replace(mislabelled, tables=tables), address=cluster.address, new_name=target
+    )
+    assert proof.findings == []
+    assert any("with equal checksums" in check for check in proof.checks)
+    found = prove_database(mislabelled, address=cluster.address, new_name=target).findings
+    assert "The table public.big has 800 rows as in the backup, but not the same ones." in found
 
 
 def test_stock_tools_bring_the_database_back_from_the_same_files(

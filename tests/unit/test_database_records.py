@@ -195,6 +195,7 @@ def relation(oid: int, name: str) -> Relation:
         bytes=0,
         extension=None,
         columns=(),
+        types=(),
         file_node=oid,
         populated=True,
     )

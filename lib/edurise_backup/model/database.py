@@ -15,8 +15,12 @@ import msgspec
 from edurise_backup.errors import DamageError, UnsupportedVersionError
 
 RECORD_VERSION = 1
-CHECKSUM_RULE = "sum(hashtextextended(row, 0)), columns by name"
-"""How `TableFacts.checksum` is made (see `postgres.counting`); values made by other rules are not compared."""
+TEXT_RULE = "sum(hashtextextended(row, 0)), columns by name"
+"""How `TableFacts.checksum` was made by releases before 2026-12."""
+CHECKSUM_RULE = "sum(hash_record_extended(exact values, 0)), columns by name"
+"""How it is made (see `postgres.counting`)."""
+CHECKSUM_RULES = (TEXT_RULE, CHECKSUM_RULE)
+"""Those by which a database can be counted; values made by other rules are not compared."""
 
 Kind = Literal["table", "partitioned table", "materialized view", "foreign table"]
 

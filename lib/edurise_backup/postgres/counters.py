@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from edurise_backup.errors import CancelledError
-from edurise_backup.model.database import LargeObjects
+from edurise_backup.model.database import CHECKSUM_RULE, LargeObjects
 from edurise_backup.postgres.counting import count_large_objects, count_rows
 from edurise_backup.postgres.facts import Relation
 from edurise_backup.postgres.session import Connection, close_quietly, translated
@@ -35,7 +35,10 @@ class Counting:
         open_session: Callable[[], Connection],
         workers: int,
         keep_on: Callable[[], None],
+        rule: str = CHECKSUM_RULE,
     ) -> None:
+        """`rule`: how checksums are made, one of `CHECKSUM_RULES`."""
+        self._rule = rule
         self._open_session = open_session
         self._keep_on = keep_on
         self._counted = Counted()
@@ -84,7 +87,7 @@ class Counting:
         what = relation.full_name if isinstance(relation, Relation) else "the large objects"
         try:
             if isinstance(relation, Relation):
-                counted = count_rows(session, relation)
+                counted = count_rows(session, relation, self._rule)
                 with self._guard:
                     self._counted.tables[relation.oid] = counted
             else:

@@ -47,6 +47,8 @@ class Relation:
     extension: str | None
     columns: tuple[str, ...]
     """In the order of their names, without dropped ones."""
+    types: tuple[int, ...]
+    """Of the columns: their object ids in pg_type."""
     file_node: int
     populated: bool
 
@@ -137,10 +139,11 @@ def read_relations(connection: Connection) -> list[Relation]:
             bytes=_int(size),
             extension=_optional(extension, str),
             columns=tuple(cast("list[str]", columns)),
+            types=tuple(cast("list[int]", types)),
             file_node=_int(node),
             populated=bool(populated),
         )
-        for oid, schema, name, kind, unlogged, size, extension, columns, node, populated in fetch(
+        for oid, schema, name, kind, unlogged, size, extension, columns, types, node, populated in fetch(
             connection, queries.RELATIONS
         )
     ]

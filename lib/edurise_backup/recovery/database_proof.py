@@ -15,6 +15,7 @@ import psycopg
 
 from edurise_backup.model.database import (
     CHECKSUM_RULE,
+    CHECKSUM_RULES,
     DatabaseProperties,
     DatabaseRecord,
     Extension,
@@ -52,10 +53,11 @@ def prove_database(
 ) -> Proof:
     """Return what was compared and what differs, an object a sentence; raises UnreachableError, SourceError."""
     keep_on: Callable[[], None] = progress.raise_if_cancelled if progress else lambda: None
-    return compare(record, _look(address, new_name, parallel, keep_on))
+    rule = record.checksum_rule if record.checksum_rule in CHECKSUM_RULES else CHECKSUM_RULE
+    return compare(record, _look(address, new_name, parallel, keep_on, rule))
 
 
-def _look(address: Address, name: str, parallel: int, keep_on: Callable[[], None]) -> FoundDatabase:
+def _look(address: Address, name: str, parallel: int, keep_on: Callable[[], None], rule: str) -> FoundDatabase:
     session = reading_session(address, name, lock_timeout=_LOCK_TIMEOUT)
     try:
         relations = facts.read_relations(session)
@@ -64,6 +66,7 @@ def _look(address: Address, name: str, parallel: int, keep_on: Callable[[], None
             open_session=lambda: reading_session(address, name, lock_timeout=_LOCK_TIMEOUT),
             workers=parallel,
             keep_on=keep_on,
+            rule=rule,
         )
         try:
             counted = counting.result()
@@ -115,7 +118,7 @@ def _tables(record: DatabaseRecord, found: FoundDatabase, checks: list[str]) -> 
             equal, rows = equal + 1, rows + (table.rows or 0)
     for kind, schema, name in sorted(found.tables.keys() - names):
         yield f"The {kind} {schema}.{name} was not in the backup."
-    sums = " with equal checksums" if record.checksum_rule == CHECKSUM_RULE else ""
+    sums = " with equal checksums" if record.checksum_rule in CHECKSUM_RULES else ""
     checks.append(f"{equal} tables and materialized views hold the same {rows:,} rows{sums}.")
 
 
@@ -125,7 +128,7 @@ def _table(record: DatabaseRecord, table: TableFacts, actual: tuple[int | None, 
     rows, checksum = actual
     if rows != table.rows:
         return f"has {_count(rows)} instead of {_count(table.rows)}"
-    if record.checksum_rule == CHECKSUM_RULE and checksum != table.checksum:
+    if record.checksum_rule in CHECKSUM_RULES and checksum != table.checksum:
         return f"has {_count(rows)} as in the backup, but not the same ones"
     return ""
 
@@ -158,7 +161,7 @@ def _large_objects(record: DatabaseRecord, found: FoundDatabase, checks: list[st
     wanted, actual = record.large_objects, found.large_objects
     if wanted.count != actual.count:
         yield f"There are {actual.count:,} large objects instead of {wanted.count:,}."
-    elif wanted.checksum != actual.checksum and record.checksum_rule == CHECKSUM_RULE:
+    elif wanted.checksum != actual.checksum and record.checksum_rule in CHECKSUM_RULES:
         yield f"The {wanted.count:,} large objects do not hold the same bytes."
     checks.append(f"{wanted.count:,} large objects were compared.")
 
