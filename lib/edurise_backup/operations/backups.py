@@ -271,7 +271,7 @@ class _Backup:
             lock,
             progress=self._progress,
             read_everything=read_everything,
-            settings=writing_as_set(self._settings.repository),
+            settings=writing_as_set(self._settings.repository, collected.part),
             now=self._settings.around.clock,
         )
         self._warnings += saved.archived.problems

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edurise_backup.config import Settings, s3_access
 from edurise_backup.errors import BackupError, ConfigError
-from edurise_backup.model.compression import parse_compression
+from edurise_backup.model.compression import AUTO, AUTO_DATABASE, parse_compression
+from edurise_backup.model.jobs import BackupType
 from edurise_backup.model.settings import RepositorySettings
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.opening import create_repository, open_repository
@@ -36,9 +37,10 @@ def opened_repository(settings: Settings, errand: Errand | None = None) -> Repos
         raise
 
 
-def writing_as_set(settings: RepositorySettings) -> WriterSettings:
-    """Return how blobs are stored in a repository, as it is configured."""
-    return WriterSettings(compression=parse_compression(settings.compression), check=settings.check_blobs)
+def writing_as_set(settings: RepositorySettings, part: BackupType | None = None) -> WriterSettings:
+    """Return how blobs are stored in a repository, as it is configured; `part`: of what they are."""
+    auto = AUTO_DATABASE if part in (BackupType.DATABASE, BackupType.CLUSTER) else AUTO
+    return WriterSettings(compression=parse_compression(settings.compression, auto=auto), check=settings.check_blobs)
 
 
 def repository_place(settings: Settings) -> str:
