@@ -25,7 +25,7 @@ OVERHEAD = 32
 """Bytes that sealing adds to a message."""
 
 _SAMPLE = 8 * 1024
-_SAMPLE_FROM = 8 * _SAMPLE
+_SAMPLE_FROM = 32 * _SAMPLE
 _WORTH_IT = 0.97
 
 
