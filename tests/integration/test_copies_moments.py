@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edurise_backup import operations
-from edurise_backup.errors import InputError, NotFoundError, UnreachableError
+from edurise_backup.errors import InputError, LockedError, NotFoundError, UnreachableError
 from edurise_backup.model.jobs import BackupJob, JobStatus, RecoveryJob
 from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.model.wal import format_lsn
@@ -123,6 +123,33 @@ def test_a_moment_that_no_store_has_is_refused_in_the_words_of_the_primary(place
     with pytest.raises(UnreachableError, match=r"no store can serve this: primary: .*; offsite: "):
         place.recover()
     assert not (place.folder / "back").exists()
+
+
+def test_a_copy_that_has_less_than_is_known_says_so(place: Place) -> None:
+    settings = place.product.settings
+    with opened(place.product) as catalog, receiving(place.product, catalog) as reception:
+        write(place.server, 3, place.total + 1)
+        shipped(reception, place.server)
+    shutil.rmtree(place.product.repository)
+    done = place.recover()
+    assert done.status is JobStatus.COMPLETED_WITH_WARNINGS
+    (warning,) = [one for one in done.warnings if one.startswith("offsite served in place of primary: it has main up")]
+    shown = point_in_time.plan_rescue_from(
+        "latest", [Wanted("public", "ledger")], database="postgres", folder=place.folder, settings=settings
+    )
+    assert warning in shown.store_notes
+    with pytest.raises(InputError) as refused:
+        place.recover("time:2001-01-01T00:00:00Z")
+    assert "primary was passed over: " in refused.value.hint
+
+
+def test_a_store_that_somebody_holds_is_not_passed_over(place: Place) -> None:
+    settings = place.product.settings
+    repository = engine.opened(LocalStore(place.product.repository))
+    with repository.lock(exclusive=True, settle=engine.AT_ONCE):
+        with pytest.raises(LockedError):
+            point_in_time.plan_recovery_to("latest", settings=settings)
+        assert point_in_time.plan_recovery_to("latest", store="offsite", settings=settings).store == "offsite"
 
 
 @pytest.mark.parametrize("word", ["job", "snapshot"])

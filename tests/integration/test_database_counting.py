@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from psycopg import sql
 
-from edurise_backup.model.database import CHECKSUM_RULES, TEXT_RULE
+from edurise_backup.model.database import CHECKSUM_RULE, CHECKSUM_RULES, TEXT_RULE
 from edurise_backup.postgres import counting, facts
 from edurise_backup.postgres.connection import Address
 from edurise_backup.postgres.session import reading_session
@@ -22,7 +22,7 @@ _VALUES = {
     "name": ("'a'", "'A'"),
     "int2": ("1", "2"),
     "int4": ("1", "2"),
-    "int8": ("1", "2"),
+    "int8": ("-1", "4294967295"),
     "oid": ("1", "2"),
     "text": ("'a'", "'a '"),
     "varchar": ("''", "NULL"),
@@ -37,7 +37,7 @@ _VALUES = {
     "time": ("'24:00'", "'00:00'"),
     "timetz": ("'12:00+00'", "'13:00+01'"),
     "timestamp": ("'2026-01-01'", "'2026-01-01 00:00:00.000001'"),
-    "timestamptz": ("'2026-01-01'", "'-infinity'"),
+    "timestamptz": ("'2000-01-01 00:00:00Z'::timestamptz - interval '1 us'", "'2000-01-01 01:11:34.967295Z'"),
     "interval": ("'24 hours'", "'1 day'"),
     "uuid": ("'00000000-0000-0000-0000-000000000001'", "'00000000-0000-0000-0000-000000000002'"),
     "macaddr": ("'00:00:00:00:00:01'", "'00:00:00:00:00:02'"),
@@ -113,10 +113,32 @@ def test_neither_the_order_of_rows_nor_that_of_columns_counts_but_their_number_d
     found = {}
     for name, rows in tables.items():
         execute(address, sql.SQL(f"CREATE TABLE {name} AS {rows}"))
-        found[name] = counted(address, name, CHECKSUM_RULES[-1])
+        found[name] = counted(address, name, CHECKSUM_RULE)
     assert found["a"] == found["b"]
     assert found["c"][0] == 2 * found["a"][0]
     assert len({found[name][1] for name in "acdef"}) == 5
+
+
+def test_values_that_rows_exchange_are_told(address: Address) -> None:
+    execute(address, "CREATE TABLE pairs AS SELECT n, 'grade ' || n AS t FROM generate_series(1, 40) n")
+    before = counted(address, "pairs", CHECKSUM_RULE)
+    seen = {before[1]}
+    for n in range(1, 40):
+        execute(address, f"UPDATE pairs SET t = 'grade ' || (2 * {n} + 1 - n) WHERE n = {n}")
+        execute(address, f"UPDATE pairs SET t = 'grade {n}' WHERE n = {n + 1}")
+        seen.add(counted(address, "pairs", CHECKSUM_RULE)[1])
+        execute(address, f"UPDATE pairs SET t = 'grade ' || n WHERE n IN ({n}, {n + 1})")
+    assert len(seen) == 40
+    assert counted(address, "pairs", CHECKSUM_RULE) == before
+
+
+def test_a_number_that_is_none_is_the_same_after_a_dump(address: Address) -> None:
+    for kind in ("float4", "float8"):
+        sums = set()
+        for value in ("'NaN'", "'-NaN'", f"'inf'::{kind} - 'inf'::{kind}"):
+            execute(address, "DROP TABLE IF EXISTS t", f"CREATE TABLE t AS SELECT ({value})::{kind} AS v")
+            sums.add(counted(address, "t", CHECKSUM_RULE))
+        assert len(sums) == 1
 
 
 def test_tables_without_columns_or_rows_are_counted(address: Address) -> None:

@@ -71,6 +71,7 @@ def test_a_configuration_names_them_for_a_command_that_opens_them(
     Repository.open(LocalStore(place / "repository"), PASSPHRASE)
     assert not derivation._begun
     assert not begin_to_open(["list", *given[1:]], environment), "which opens none"
+    assert not begin_to_open([*given, "--from", "offsite"], environment)
     assert not begin_to_open(given, environment | {"EDURISE_PASSWORD_COMMAND": "pass show"})
 
 

@@ -30,6 +30,8 @@ def begin_to_open(words: Sequence[str], environment: Mapping[str, str]) -> bool:
     """Begin, and say so, when the words open a repository of this machine whose passphrase lies in a file."""
     if "--help" in words or environment.get("EDURISE_PASSWORD_COMMAND") or _option(words, "", "--password-command"):
         return False
+    if _option(words, "", "--from"):
+        return False  # a copy is wanted: where the primary was, a look may take for ever
     try:
         location, password_file = _named(words, environment)
         if not location or not password_file or not Path(password_file).is_file():

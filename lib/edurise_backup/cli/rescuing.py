@@ -91,7 +91,8 @@ def rescue(
                 settings=settings,
                 progress=progress,
             )
-    product.output.result(done, "\n".join(_lines(done)))
+    notes = [f"store: {printable(note)}" for note in done.store_notes]
+    product.output.result(done, "\n".join([*notes, *_lines(done)]))
     return 1 if done.plan is not None and done.plan.obstacles else 0
 
 

@@ -16,8 +16,8 @@ from edurise_backup.errors import DamageError, UnsupportedVersionError
 
 RECORD_VERSION = 1
 TEXT_RULE = "sum(hashtextextended(row, 0)), columns by name"
-"""How `TableFacts.checksum` was made by releases before 2026-12."""
-CHECKSUM_RULE = "sum(hash_record_extended(exact values, 0)), columns by name"
+"""How `TableFacts.checksum` was made by earlier releases."""
+CHECKSUM_RULE = "sum(hash of hash_record_extended(exact values, 0)), columns by name"
 """How it is made (see `postgres.counting`)."""
 CHECKSUM_RULES = (TEXT_RULE, CHECKSUM_RULE)
 """Those by which a database can be counted; values made by other rules are not compared."""
@@ -178,7 +178,7 @@ class DatabaseRecord(msgspec.Struct, frozen=True, kw_only=True):
     """RFC 3339, UTC."""
     properties: DatabaseProperties
     extensions: list[Extension]
-    checksum_rule: str = CHECKSUM_RULE
+    checksum_rule: str = TEXT_RULE
     tables: list[TableFacts]
     sequences: list[SequenceFacts]
     large_objects: LargeObjects

@@ -222,11 +222,14 @@ class _CopyRun:
                 self._count(f"the log of {source}", self._bring({name: snapshot}, f"the log of {source}", lock))
         may_delete = not self._store.settings.append_only
         try:
-            merge_copied_logs(self._destination, self._there, lock, now=self._catalog.clock, may_delete=may_delete)
+            refused = merge_copied_logs(
+                self._destination, self._there, lock, now=self._catalog.clock, may_delete=may_delete
+            )
         except DamageError as error:
             self._problems.append(f"the logs in the copy were not merged: {error.message}")
-        except InputError as error:  # all of it is there, and merged: `retain` takes away what this credential may not
-            _log.info("superseded snapshots of logs stay in %s for now: %s", self._store.name, error.message)
+            return
+        for refusal in refused:  # a credential that may only add: `retain` takes away what was superseded
+            _log.info("superseded snapshots of logs stay in %s for now: %s", self._store.name, refusal.message)
 
     def _bring(self, needed: Mapping[SnapshotId, Snapshot], named: str, lock: Lock) -> Copied:
         done = copy_snapshots(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edurise_backup.errors import DamageError
+from edurise_backup.errors import BackupError, DamageError
 from edurise_backup.model.wal import Lsn, parse_lsn
 from edurise_backup.operations.clusters import record_in
 from edurise_backup.operations.copy_contents import CopyContents
@@ -17,8 +17,12 @@ from edurise_backup.repository.wal_series import newest_logs, series_of
 
 def merge_copied_logs(
     repository: Repository, there: CopyContents, lock: Lock, *, now: Clock, may_delete: bool = True
-) -> None:
-    """Merge the snapshots of each log into the newest one, and note in `there` what changed; the index is loaded."""
+) -> tuple[BackupError, ...]:
+    """Merge the snapshots of each log into the newest one, and note in `there` what changed; the index is loaded.
+
+    Returns why what is superseded could not be taken away.
+    """
+    refused = []
     for source in _several(there):
         needed = _needed(repository, source)
         merged = merge_logs(repository, source, lock, needed=needed, now=now, may_delete=may_delete)
@@ -26,13 +30,16 @@ def merge_copied_logs(
             there.add(*merged.published)
         for gone in merged.gone:
             there.snapshots.pop(gone, None)
+        refused += [merged.refused] if merged.refused else []
+    return tuple(refused)
 
 
 def tidy_logs(repository: Repository, there: CopyContents, *, now: Clock) -> None:
     """Do the same under a lock of its own, if there is anything to do: where daily runs may only add."""
     if _several(there):
         with locked(repository) as lock:
-            merge_copied_logs(repository, there, lock, now=now)
+            for refused in merge_copied_logs(repository, there, lock, now=now):
+                raise refused
 
 
 def _needed(repository: Repository, source: str) -> Lsn | None:

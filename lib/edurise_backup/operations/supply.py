@@ -14,7 +14,14 @@ from dataclasses import dataclass, field, replace
 
 from edurise_backup.catalog.records import JobRecord
 from edurise_backup.config import Settings
-from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError, UnreachableError
+from edurise_backup.errors import (
+    BackupError,
+    CancelledError,
+    DamageError,
+    NotFoundError,
+    TransientError,
+    UnreachableError,
+)
 from edurise_backup.model.content import BlobId, BlobKind
 from edurise_backup.model.jobs import PartResult
 from edurise_backup.model.snapshot import Snapshot
@@ -84,6 +91,11 @@ class Supply:
         return (self._chosen.name, *self._stepped_in)
 
     @property
+    def first(self) -> str:
+        """The name of the store that is asked first."""
+        return self._candidates[0].name
+
+    @property
     def helped(self) -> bool:
         """Whether another store steps in for what the chosen one does not give."""
         return len(self._candidates) > 1
@@ -128,11 +140,14 @@ class Supply:
         chosen = self._chosen
         assert chosen is not None
         self.repository.standby, chosen.shots = None, {}
+        self._stepped_in.clear()
+        self.notes = [note for note in self.notes if not note.startswith(f"{chosen.name} serves")]
         self._pass_over(chosen, error)
         return any(one.failed is None for one in self._candidates)
 
     def _pass_over(self, candidate: Candidate, error: BackupError) -> None:
         candidate.failed = error
+        candidate.away = isinstance(error, TransientError | UnreachableError)
         self.notes.append(f"{candidate.name} was passed over: {error.message}")
 
     def _take(self, candidate: Candidate, alone: bool) -> None:

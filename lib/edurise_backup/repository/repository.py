@@ -179,7 +179,7 @@ class Repository:
         return index
 
     def drop_index(self) -> None:
-        """Forget the index: what it knows does not hold any more."""
+        """Forget the index."""
         self.index = Index()
         self._index_files = set()
         self._packs_seen = False
@@ -242,15 +242,15 @@ class Repository:
     def snapshots(self, *, seen: Mapping[SnapshotId, Snapshot] | None = None) -> dict[SnapshotId, Snapshot]:
         """Return all snapshots by id, oldest first; raises DamageError for one that is not readable.
 
-        Who removes anything must know all of them; who only reads takes `readable_snapshots`.
-        Those in `seen` are not read again.
+        Who removes must know all of them; who only reads takes `readable_snapshots`. What was `seen` is not read again.
         """
         return read_snapshots(self.box, seen=seen or {})
 
     def readable_snapshots(self, unreadable: list[str] | None = None) -> dict[SnapshotId, Snapshot]:
         """List snapshots and return those that can be read; the others are told in `unreadable`, a sentence each."""
-        self._seen = read_snapshots(self.box, unreadable=[] if unreadable is None else unreadable, seen=self._seen)
-        return dict(self._seen)
+        told = [] if unreadable is None else unreadable
+        self._seen = found = read_snapshots(self.box, unreadable=told, seen=self._seen)
+        return dict(found)
 
     def load_snapshot(self, snapshot_id: SnapshotId) -> Snapshot:
         """Return one snapshot; raises NotFoundError when it was forgotten, DamageError."""

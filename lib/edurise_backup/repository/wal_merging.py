@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from edurise_backup.errors import BackupError, CancelledError
 from edurise_backup.model.content import Node, blob_id
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.model.wal import Lsn, parse_wal_name
@@ -35,6 +36,8 @@ class MergedLog:
 
     published: tuple[SnapshotId, Snapshot] | None = None
     gone: tuple[SnapshotId, ...] = ()
+    refused: BackupError | None = None
+    """Why what is superseded could not be taken away; the newest snapshot names all of it."""
 
 
 def merge_logs(
@@ -68,8 +71,13 @@ def merge_logs(
         gone.append(name)
     if not may_delete:
         return MergedLog(published)
-    if gone:
-        take_away(repository.box, [object_name(Kind.SNAPSHOT, one) for one in gone], now=now())
+    try:
+        if gone:
+            take_away(repository.box, [object_name(Kind.SNAPSHOT, one) for one in gone], now=now())
+    except CancelledError:
+        raise
+    except BackupError as error:
+        return MergedLog(published, refused=error)
     return MergedLog(published, tuple(gone))
 
 

@@ -21,6 +21,7 @@ from psycopg import sql
 from edurise_backup.errors import SourceError, TransientError
 from edurise_backup.model.content import rfc3339
 from edurise_backup.model.database import (
+    CHECKSUM_RULE,
     DatabaseProperties,
     DatabaseRecord,
     Extension,
@@ -221,6 +222,7 @@ class DatabaseCapture:
             snapshot_time=self.snapshot.time,
             properties=self.contents.properties,
             extensions=self.contents.extensions,
+            checksum_rule=CHECKSUM_RULE,
             tables=[self._table(relation, counted) for relation in self.relations],
             sequences=[
                 SequenceFacts(one.schema, one.name, *before, *later)

@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC
 
 from edurise_backup.config import Settings
-from edurise_backup.errors import BackupError, CancelledError, DamageError, NotFoundError
+from edurise_backup.errors import (
+    AmbiguousError,
+    BackupError,
+    CancelledError,
+    DamageError,
+    InputError,
+    LockedError,
+    NotFoundError,
+)
 from edurise_backup.model.cluster import ClusterRecord
 from edurise_backup.model.recovery_target import TargetMoment
+from edurise_backup.model.recovery_window import RecoveryWindow
 from edurise_backup.model.snapshot import Snapshot, SnapshotId
 from edurise_backup.model.stores import PRIMARY, KnownStore
+from edurise_backup.model.wal_status import BaseBackup
 from edurise_backup.operations.catalogs import Catalog
 from edurise_backup.operations.clusters import record_in
 from edurise_backup.operations.copy_contents import read_snapshots
 from edurise_backup.operations.errands import Errand
 from edurise_backup.operations.point_in_time.choosing import Choice, choose, no_base_backup
-from edurise_backup.operations.point_in_time.known import read_known
+from edurise_backup.operations.point_in_time.known import known_by_catalog, read_known
 from edurise_backup.operations.point_in_time.windows import is_base_of
 from edurise_backup.operations.supply import Find, Supply, candidates, choose_supply
 from edurise_backup.repository.repository import Repository
@@ -35,6 +46,8 @@ class Opened:
     """The base backup's snapshot's."""
     record: ClusterRecord
     archive: WalArchive
+    warning: str = ""
+    """What another store has that this one, which serves in its place, has not."""
 
     @property
     def repository(self) -> Repository:
@@ -55,9 +68,9 @@ def open_moment(
 ) -> Iterator[Opened]:
     """Choose the store and what the recovery begins with, and hold the store; `store`: that one alone.
 
-    The primary comes first, then the copies by nearness. One that does not open, that somebody holds exclusively, that
-    is damaged or has not that moment is passed over. Raises NotFoundError for an unknown store, and when none can
-    serve, why the first cannot: InputError and its kinds, DamageError.
+    The primary comes first, then the copies by nearness. One that does not open, is damaged or has not that moment is
+    passed over. Raises LockedError while somebody holds a store exclusively, NotFoundError for an unknown store, and
+    when none can serve, why the first that was read cannot: InputError and its kinds, DamageError.
     """
 
     def find(repository: Repository, _: KnownStore) -> dict[str, Snapshot]:
@@ -69,7 +82,12 @@ def open_moment(
 
     supply = choose_supply(settings, catalog, candidates(settings, catalog, store), errand, find)
     with ExitStack() as stack:
-        yield _first(stack, supply, find, lambda: _opened(settings, catalog, supply, source, target, base))
+        try:
+            opened = _first(stack, supply, find, lambda: _opened(settings, catalog, supply, source, target, base))
+        except BackupError:
+            errand.note_queued()
+            raise
+        yield opened
 
 
 def _first(stack: ExitStack, supply: Supply, find: Find, read: Callable[[], Opened]) -> Opened:
@@ -84,11 +102,13 @@ def _first(stack: ExitStack, supply: Supply, find: Find, read: Callable[[], Open
                 opened = read()
                 stack.push(attempt.pop_all())
                 return opened
-        except CancelledError:
+        except (CancelledError, LockedError):
             raise
         except BackupError as error:
             first = first or error
             if not supply.pass_over(error):
+                others = [note for note in supply.notes if first.message not in note]
+                first.hint = "; ".join(filter(None, [first.hint, *others]))
                 raise first from None
 
 
@@ -100,10 +120,10 @@ def _opened(
     ids = read_snapshots(repository).ids  # a copy's snapshots have names of their own
     known = catalog.wal.bases(source, elsewhere=True)
     there = {str(ids[one.snapshot_id]): one for one in known if one.snapshot_id in ids}
-    named = [
-        key for key, one in there.items() if one.snapshot_id.startswith(base) or str(one.backup_id).startswith(base)
-    ]
-    wanted = named[0] if base and len(named) == 1 else base
+    named = [key for key, one in there.items() if base and _is_named(one, base)]
+    if len(named) > 1:
+        raise AmbiguousError(f"{len(named)} base backups of {source} begin with {base!r}", hint="write more of it")
+    wanted = named[0] if named else base
     choice = choose(read_known(repository, catalog.wal, source, host=settings.host), target, base=wanted)
     snapshot = choice.base.snapshot_id
     if snapshot not in there:
@@ -121,4 +141,32 @@ def _opened(
     archive = open_archive(repository, source, host=settings.host)
     if archive is None:
         archive = WalArchive(repository, source, record.system_identifier, record.segment_size, host=settings.host)
-    return Opened(supply, replace(choice, base=there[snapshot]), tree, record, archive)
+    warning = _warning(catalog, supply, choice, target) if supply.stores[0] != supply.first else ""
+    return Opened(supply, replace(choice, base=there[snapshot]), tree, record, archive, warning)
+
+
+def _is_named(base: BaseBackup, word: str) -> bool:
+    return base.snapshot_id.startswith(word) or str(base.backup_id).startswith(word)
+
+
+def _warning(catalog: Catalog, supply: Supply, choice: Choice, target: TargetMoment) -> str:
+    """Return what the catalog knows of that this store has not: a later end of the log, a newer timeline."""
+    source = choice.base.source
+    try:
+        known = choose(known_by_catalog(catalog, source), target)
+    except InputError:
+        return ""
+    there, here = known.window, choice.window
+    later = (target.latest and there.end_lsn > here.end_lsn) or (
+        target.immediate and known.base.stop_at > choice.base.stop_at
+    )
+    if there.timeline == here.timeline and not later:
+        return ""
+    return (
+        f"{supply.stores[0]} served in place of {supply.first}: it has {source} up to {_end(here)}, "
+        f"known is up to {_end(there)}"
+    )
+
+
+def _end(window: RecoveryWindow) -> str:
+    return f"{window.end_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC on timeline {window.timeline}"

@@ -45,7 +45,8 @@ def plan_recovery_to(
         open_catalog(settings) as catalog,
         open_moment(settings, catalog, name, target, Errand(settings), base=base, store=store) as opened,
     ):
-        return replace(opened.choice, store=opened.supply.stores[0], store_notes=opened.supply.tell())
+        notes = (*opened.supply.tell(), *filter(None, [opened.warning]))
+        return replace(opened.choice, store=opened.supply.stores[0], store_notes=notes)
 
 
 def recover_to(
@@ -94,7 +95,7 @@ def recover_to(
                 )
                 supply = opened.supply
                 found = replace(started, backup_id=job.backup_id, stores=supply.stores, store_notes=supply.tell())
-                return ended(found, done)
+                return ended(found, done, opened.warning)
 
             return run_job(
                 catalog.recoveries,
@@ -159,11 +160,11 @@ def new_job(
     )
 
 
-def ended(job: RecoveryJob, done: RecoveredCluster) -> RecoveryJob:
-    """Return the job with what the recovery brought and proved."""
+def ended(job: RecoveryJob, done: RecoveredCluster, warning: str = "") -> RecoveryJob:
+    """Return the job with what the recovery brought and proved; `warning`: about the store that served."""
     findings = done.proof.findings
     left_out = f"the recovering server did not load {', '.join(done.left_out)}" if done.left_out else ""
-    warnings = [*done.problems, *([left_out] if left_out else [])]
+    warnings = [*filter(None, [warning]), *done.problems, *filter(None, [left_out])]
     good = JobStatus.COMPLETED_WITH_WARNINGS if warnings else JobStatus.COMPLETED
     return replace(
         job,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +46,8 @@ class Rescue:
     plan: RescuePlan | None = None
     merged: Rescued | None = None
     imported: tuple[Imported, ...] = ()
+    store_notes: tuple[str, ...] = ()
+    """Where the sandbox's bytes came from, if not from the only store, a sentence each."""
 
 
 def plan_rescue_from(
@@ -66,10 +68,10 @@ def plan_rescue_from(
     """
     settings = settings or load_settings()
     target, progress = as_target(moment), progress or SilentProgress()
-    with _sandbox(settings, source, target, store, folder, progress) as (cluster, there):
+    with _sandbox(settings, source, target, store, folder, progress) as (cluster, there, notes):
         here = recovery_address(cluster).with_database(database)
         plan = plan_rescue(there.with_database(database), here, tables, options=options or Options(), progress=progress)
-        return Rescue(str(target), plan)
+        return Rescue(str(target), plan, store_notes=notes())
 
 
 def rescue_from(
@@ -99,11 +101,11 @@ def rescue_from(
         )
     settings = settings or load_settings()
     target, progress = as_target(moment), progress or SilentProgress()
-    with _sandbox(settings, source, target, store, folder, progress) as (cluster, there):
+    with _sandbox(settings, source, target, store, folder, progress) as (cluster, there, notes):
         sandbox, live = there.with_database(database), recovery_address(cluster).with_database(database)
         if schema:
             imported = import_as_schema(sandbox, live, tables, schema=schema, progress=progress)
-            return Rescue(str(target), imported=tuple(imported))
+            return Rescue(str(target), imported=tuple(imported), store_notes=notes())
         merged = merge(
             sandbox,
             live,
@@ -113,7 +115,7 @@ def rescue_from(
             options=options or Options(),
             progress=progress,
         )
-        return Rescue(str(target), merged=merged)
+        return Rescue(str(target), merged=merged, store_notes=notes())
 
 
 def _tools(cluster: ClusterSettings, live: Address) -> Tools:
@@ -130,7 +132,7 @@ def _default_folder(settings: Settings) -> Path:
 @contextmanager
 def _sandbox(
     settings: Settings, source: str, target: TargetMoment, store: str, folder: Path | None, progress: Progress
-) -> Iterator[tuple[ClusterSettings, Address]]:
+) -> Iterator[tuple[ClusterSettings, Address, Callable[[], tuple[str, ...]]]]:
     """Have the cluster as it was at a moment run beside, for nobody else; everything of it is removed at the end."""
     cluster = only_cluster(settings, source)
     above = folder or _default_folder(settings)
@@ -153,6 +155,6 @@ def _sandbox(
                     progress=progress,
                 ) as running,
             ):
-                yield cluster, running.address
+                yield cluster, running.address, lambda: (*opened.supply.tell(), *filter(None, [opened.warning]))
     finally:
         shutil.rmtree(place, ignore_errors=True)
