@@ -38,7 +38,7 @@ from edurise_backup.repository.objects import ObjectBox
 from edurise_backup.repository.reachability import prove_stored
 from edurise_backup.repository.removals import take_away
 from edurise_backup.repository.repository_config import POLYNOMIAL, Config, open_config, read_sealed_config
-from edurise_backup.repository.snapshots import read_snapshots
+from edurise_backup.repository.snapshots import ReadableSnapshots, read_snapshots
 from edurise_backup.repository.standby import Standby
 from edurise_backup.repository.trees import Trees
 from edurise_backup.repository.writer import BlobWriter, WriterSettings
@@ -62,7 +62,7 @@ class Repository:
         self._index_files: set[str] = set()
         """The index files that `index` was read from, and those that were written since."""
         self._trees = Trees(box, self.read_blob)
-        self._seen: dict[SnapshotId, Snapshot] = {}
+        self._readable = ReadableSnapshots(box)
 
     @property
     def store(self) -> Store:
@@ -248,9 +248,7 @@ class Repository:
 
     def readable_snapshots(self, unreadable: list[str] | None = None) -> dict[SnapshotId, Snapshot]:
         """List snapshots and return those that can be read; the others are told in `unreadable`, a sentence each."""
-        told = [] if unreadable is None else unreadable
-        self._seen = found = read_snapshots(self.box, unreadable=told, seen=self._seen)
-        return dict(found)
+        return self._readable.read(unreadable)
 
     def load_snapshot(self, snapshot_id: SnapshotId) -> Snapshot:
         """Return one snapshot; raises NotFoundError when it was forgotten, DamageError."""

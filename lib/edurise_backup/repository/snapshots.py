@@ -31,3 +31,18 @@ def read_snapshots(
                 raise
             unreadable.append(f"snapshot {snapshot_id[:8]}: {error.message}; run `check`")
     return dict(sorted(found.items(), key=lambda item: (item[1].nanoseconds, item[0])))
+
+
+class ReadableSnapshots:
+    """The snapshots that can be read, listed each time; who does not ask for damage has each read only once."""
+
+    def __init__(self, box: ObjectBox) -> None:
+        self._box = box
+        self._seen: dict[SnapshotId, Snapshot] = {}
+
+    def read(self, unreadable: list[str] | None) -> dict[SnapshotId, Snapshot]:
+        """Return them, oldest first; with a list every one is read anew, and what cannot be is told there."""
+        if unreadable is not None:
+            return read_snapshots(self._box, unreadable=unreadable)
+        self._seen = found = read_snapshots(self._box, unreadable=[], seen=self._seen)
+        return dict(found)
