@@ -124,7 +124,7 @@ def test_values_that_rows_exchange_are_told(address: Address) -> None:
     before = counted(address, "pairs", CHECKSUM_RULE)
     seen = {before[1]}
     for n in range(1, 40):
-        execute(address, f"UPDATE pairs SET t = 'grade ' || (2 * {n} + 1 - n) WHERE n = {n}")
+        execute(address, f"UPDATE pairs SET t = 'grade {n + 1}' WHERE n = {n}")
         execute(address, f"UPDATE pairs SET t = 'grade {n}' WHERE n = {n + 1}")
         seen.add(counted(address, "pairs", CHECKSUM_RULE)[1])
         execute(address, f"UPDATE pairs SET t = 'grade ' || n WHERE n IN ({n}, {n + 1})")

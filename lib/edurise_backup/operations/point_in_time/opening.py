@@ -54,6 +54,11 @@ class Opened:
         """Where the bytes come from."""
         return self.supply.repository
 
+    @property
+    def store_notes(self) -> tuple[str, ...]:
+        """Why that store serves, who stepped in, and what it has not, a sentence each."""
+        return (*self.supply.tell(), *filter(None, [self.warning]))
+
 
 @contextmanager
 def open_moment(

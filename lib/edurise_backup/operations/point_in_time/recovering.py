@@ -45,8 +45,7 @@ def plan_recovery_to(
         open_catalog(settings) as catalog,
         open_moment(settings, catalog, name, target, Errand(settings), base=base, store=store) as opened,
     ):
-        notes = (*opened.supply.tell(), *filter(None, [opened.warning]))
-        return replace(opened.choice, store=opened.supply.stores[0], store_notes=notes)
+        return replace(opened.choice, store=opened.supply.stores[0], store_notes=opened.store_notes)
 
 
 def recover_to(

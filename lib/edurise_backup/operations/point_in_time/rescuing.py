@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from edurise_backup.model.settings import ClusterSettings
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.operations.catalogs import open_catalog
 from edurise_backup.operations.errands import Errand
-from edurise_backup.operations.point_in_time.opening import open_moment
+from edurise_backup.operations.point_in_time.opening import Opened, open_moment
 from edurise_backup.operations.point_in_time.recovering import as_target, options_of
 from edurise_backup.operations.point_in_time.windows import only_cluster
 from edurise_backup.operations.servers import recovery_address
@@ -68,10 +68,10 @@ def plan_rescue_from(
     """
     settings = settings or load_settings()
     target, progress = as_target(moment), progress or SilentProgress()
-    with _sandbox(settings, source, target, store, folder, progress) as (cluster, there, notes):
+    with _sandbox(settings, source, target, store, folder, progress) as (cluster, there, opened):
         here = recovery_address(cluster).with_database(database)
         plan = plan_rescue(there.with_database(database), here, tables, options=options or Options(), progress=progress)
-        return Rescue(str(target), plan, store_notes=notes())
+        return Rescue(str(target), plan, store_notes=opened.store_notes)
 
 
 def rescue_from(
@@ -101,11 +101,11 @@ def rescue_from(
         )
     settings = settings or load_settings()
     target, progress = as_target(moment), progress or SilentProgress()
-    with _sandbox(settings, source, target, store, folder, progress) as (cluster, there, notes):
+    with _sandbox(settings, source, target, store, folder, progress) as (cluster, there, opened):
         sandbox, live = there.with_database(database), recovery_address(cluster).with_database(database)
         if schema:
             imported = import_as_schema(sandbox, live, tables, schema=schema, progress=progress)
-            return Rescue(str(target), imported=tuple(imported), store_notes=notes())
+            return Rescue(str(target), imported=tuple(imported), store_notes=opened.store_notes)
         merged = merge(
             sandbox,
             live,
@@ -115,7 +115,7 @@ def rescue_from(
             options=options or Options(),
             progress=progress,
         )
-        return Rescue(str(target), merged=merged, store_notes=notes())
+        return Rescue(str(target), merged=merged, store_notes=opened.store_notes)
 
 
 def _tools(cluster: ClusterSettings, live: Address) -> Tools:
@@ -132,7 +132,7 @@ def _default_folder(settings: Settings) -> Path:
 @contextmanager
 def _sandbox(
     settings: Settings, source: str, target: TargetMoment, store: str, folder: Path | None, progress: Progress
-) -> Iterator[tuple[ClusterSettings, Address, Callable[[], tuple[str, ...]]]]:
+) -> Iterator[tuple[ClusterSettings, Address, Opened]]:
     """Have the cluster as it was at a moment run beside, for nobody else; everything of it is removed at the end."""
     cluster = only_cluster(settings, source)
     above = folder or _default_folder(settings)
@@ -155,6 +155,6 @@ def _sandbox(
                     progress=progress,
                 ) as running,
             ):
-                yield cluster, running.address, lambda: (*opened.supply.tell(), *filter(None, [opened.warning]))
+                yield cluster, running.address, opened
     finally:
         shutil.rmtree(place, ignore_errors=True)
