@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from edurise_backup.errors import BackupError, DamageError
-from edurise_backup.machine.crew import Member
+from edurise_backup.machine.crew import Member, Program
 from edurise_backup.model.content import BlobKind, ExtendedAttribute, Node
 from edurise_backup.model.status import Status
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
@@ -61,18 +61,27 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 @pytest.fixture
-def members(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The ids of the processes that were started."""
+def programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The ids of the processes that were started, of which the others are forks."""
     started: list[int] = []
-    real = Member.__init__
+    real = Program.__init__
 
-    def init(self: Member, module: str, setup: object, **named: int) -> None:
-        real(self, module, setup, **named)
+    def init(self: Program, module: str, **named: bool) -> None:
+        real(self, module, **named)
         started.append(self._process.pid)
 
-    monkeypatch.setattr(Member, "__init__", init)
+    monkeypatch.setattr(Program, "__init__", init)
     yield started
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()], "processes outlive their work"
+
+
+def kill_forks(member: Member) -> None:
+    """Kill the processes of a member's program but that one, until there are some."""
+    program = member._program._process.pid
+    while not (forks := Path(f"/proc/{program}/task/{program}/children").read_text().split()):
+        os.sched_yield()
+    for fork in forks:
+        os.kill(int(fork), signal.SIGKILL)
 
 
 def nodes_below(top: Path, repository: Repository, saved: Saved) -> dict[str, Node]:
@@ -82,11 +91,11 @@ def nodes_below(top: Path, repository: Repository, saved: Saved) -> dict[str, No
 
 
 def test_many_small_files_come_back_as_they_were(
-    tree: Path, store: LocalStore, tmp_path: Path, members: list[int]
+    tree: Path, store: LocalStore, tmp_path: Path, programs: list[int]
 ) -> None:
     create(store)
     saved = back_up(opened(store), tree, settings=NORMAL)
-    assert members, "no process was started, so nothing was tested"
+    assert programs, "no process was started, so nothing was tested"
     assert saved.archived.problems == ()
     assert saved.archived.stats.files == FILES + 2
     assert restored_differences(opened(store), saved.snapshot, tree, tmp_path / "target") == []
@@ -117,8 +126,7 @@ def test_a_backup_whose_process_is_killed_publishes_nothing_and_the_next_one_com
         nonlocal sent
         sent += 1
         if sent == 6:
-            os.kill(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            kill_forks(self)
         real(self, message)
 
     with monkeypatch.context() as patch:
@@ -140,7 +148,7 @@ def test_a_restore_whose_process_is_killed_fails_and_says_so(
     def send(self: Member, message: object) -> None:
         real(self, message)
         if isinstance(message, RunOrder):
-            os.kill(self._process.pid, signal.SIGKILL)
+            kill_forks(self)
 
     monkeypatch.setattr(Member, "send", send)
     with pytest.raises(BackupError, match="ended before its work was done"):
@@ -182,12 +190,12 @@ def test_a_walk_gets_the_same_listings_from_a_process(tree: Path) -> None:
 
 
 def test_a_scanning_process_that_dies_costs_time_and_no_file(
-    tree: Path, store: LocalStore, tmp_path: Path, members: list[int]
+    tree: Path, store: LocalStore, tmp_path: Path, programs: list[int]
 ) -> None:
     create(store)
     source = FilesSource([str(tree)])
     source.scan_ahead()
-    os.kill(members[0], signal.SIGKILL)
+    os.kill(programs[0], signal.SIGKILL)
     saved = back_up_source(opened(store), source, source.paths, settings=NORMAL)
     assert saved.archived.problems == ()
     target = tmp_path / "target"
@@ -196,14 +204,14 @@ def test_a_scanning_process_that_dies_costs_time_and_no_file(
 
 
 def test_a_file_of_the_present_directory_is_never_run_by_a_process_that_gets_the_key(
-    tree: Path, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[int]
+    tree: Path, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: list[int]
 ) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "msgspec.py").write_text("open('planted', 'w').close()\nraise SystemExit\n")
     monkeypatch.chdir(tmp_path / "here")
     create(store)
     assert back_up(opened(store), tree, settings=NORMAL).archived.problems == ()
-    assert members
+    assert programs
     assert not (tmp_path / "here" / "planted").exists()
 
 
@@ -303,4 +311,4 @@ def test_a_machine_that_starts_no_further_process_still_walks(tree: Path, monkey
     monkeypatch.setattr(subprocess, "Popen", refuse)
     assert Scanner([str(tree)], [], None).take(str(tree)) == list_folder(str(tree))
     with pytest.raises(BackupError, match="no further process"):
-        Member("edurise_backup.sources.scanning", None)
+        Program("edurise_backup.sources.scanning")

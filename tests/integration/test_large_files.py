@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edurise_backup.machine.crew import Member
+from edurise_backup.machine.crew import Member, Program
 from edurise_backup.model.compression import AUTO
 from edurise_backup.model.content import BlobId, BlobKind, blob_id
 from edurise_backup.model.paging import Paged
@@ -98,8 +98,8 @@ def test_another_process_brings_the_same_and_goes_on_after_a_file_that_it_cannot
     started = []
     real = Member.__init__
 
-    def init(self: Member, module: str, setup: object, **named: int) -> None:
-        real(self, module, setup, **named)
+    def init(self: Member, program: Program, setup: object, **named: int) -> None:
+        real(self, program, setup, **named)
         started.append(self)
 
     monkeypatch.setattr(Member, "__init__", init)

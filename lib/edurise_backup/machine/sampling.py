@@ -58,7 +58,7 @@ STAGES: Mapping[tuple[str, str], str] = {
     ("recovery.extraction", "Extraction.sync"): "sync",
     ("recovery.extraction", "Extraction.sync_beside"): "sync",
     ("machine.crew", "Member.receive"): "wait",
-    ("machine.crew", "Messages.next"): "wait",
+    ("machine.serving", "Messages.next"): "wait",
 }
 """Which function of which module of ours is which stage."""
 _WHOLE = ("check", "plan", "key")

@@ -12,7 +12,8 @@ from mmap import mmap
 
 import msgspec
 
-from edurise_backup.machine.crew import Crew, Member, Messages, serve
+from edurise_backup.machine.crew import Crew, Member
+from edurise_backup.machine.serving import Messages, serve
 from edurise_backup.model.compression import Compression
 from edurise_backup.model.content import BlobId
 from edurise_backup.model.paging import Paged

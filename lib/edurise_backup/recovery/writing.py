@@ -16,8 +16,9 @@ from typing import Protocol
 import msgspec
 
 from edurise_backup.errors import DamageError
-from edurise_backup.machine.crew import Crew, Member, Messages, serve
+from edurise_backup.machine.crew import Crew, Member
 from edurise_backup.machine.direct import BLOCK, read_range
+from edurise_backup.machine.serving import Messages, serve
 from edurise_backup.model.content import BlobId, ExtendedAttribute, Node
 from edurise_backup.pipeline.codec import MasterKey, Scratch
 from edurise_backup.ports import Buffer

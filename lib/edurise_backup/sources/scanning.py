@@ -17,7 +17,8 @@ from typing import NamedTuple
 import msgspec
 
 from edurise_backup.errors import BackupError
-from edurise_backup.machine.crew import Member, Messages, serve
+from edurise_backup.machine.crew import Member, Program
+from edurise_backup.machine.serving import Messages, serve
 from edurise_backup.model.shards import ALL_NAMES, NameRange
 from edurise_backup.model.status import Status
 from edurise_backup.sources.patterns import matcher
@@ -95,7 +96,7 @@ def _way(folders: Sequence[str], exclude: Sequence[str], devices: Sequence[int] 
 
 def _start(way: Way) -> _Begun:
     since = datetime.now(UTC)
-    return _Begun(way, Member(__name__, way), since)
+    return _Begun(way, Member(Program(__name__, alone=True), way), since)
 
 
 def _taken(way: Way) -> _Begun | None:

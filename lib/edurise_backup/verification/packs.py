@@ -14,8 +14,9 @@ from mmap import mmap
 import msgspec
 
 from edurise_backup.errors import DamageError
-from edurise_backup.machine.crew import Crew, Member, Messages, serve
+from edurise_backup.machine.crew import Crew, Member
 from edurise_backup.machine.direct import BLOCK, SequentialFile
+from edurise_backup.machine.serving import Messages, serve
 from edurise_backup.pipeline.codec import MasterKey, Scratch
 from edurise_backup.ports import Buffer
 from edurise_backup.repository.index import Index
