@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from edurise_backup.errors import DamageError
 from edurise_backup.model.content import BlobId, BlobKind, Node, zeros_id
-from edurise_backup.repository.index import Place
-from edurise_backup.repository.repository import Repository
+
+if TYPE_CHECKING:  # processes that write files start without a repository
+    from edurise_backup.repository.index import Place
+    from edurise_backup.repository.repository import Repository
 
 Names = tuple[str, ...]
 """A path below the target as its names; empty: the target itself."""

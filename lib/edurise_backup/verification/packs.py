@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from mmap import mmap
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,9 +20,10 @@ from edurise_backup.machine.direct import BLOCK, SequentialFile
 from edurise_backup.machine.serving import Messages, serve
 from edurise_backup.pipeline.codec import MasterKey, Scratch
 from edurise_backup.ports import Buffer
-from edurise_backup.repository.index import Index
 from edurise_backup.repository.packs import decode_header, header_plaintext
-from edurise_backup.repository.repairing.examining import indexed_alike
+
+if TYPE_CHECKING:  # processes that examine packs start without an index
+    from edurise_backup.repository.index import Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ def examine(
 
 def judged(examined: Examined, pack: str, index: Index) -> PackProof:
     """Compare what a pack says of itself with the index."""
+    from edurise_backup.repository.repairing.examining import indexed_alike
+
     findings = list(examined.findings)
     blobs = decode_header(examined.header)
     if examined.header and not indexed_alike(index, pack, blobs):
