@@ -68,6 +68,7 @@ def restore(
     from edurise_backup.operations.restoring import apply_delta, plan_files, plan_onto, refuse_occupied
     from edurise_backup.operations.snapshots import choose
     from edurise_backup.recovery.restorer import restore as restore_files
+    from edurise_backup.recovery.writing import Writers
 
     if is_s3(target) and delete:
         raise InputError("in a bucket nothing is ever deleted", safe="nothing was done", hint="leave --delete out")
@@ -97,9 +98,10 @@ def restore(
     chosen_by = {"include": include or (), "exclude": exclude or ()}
     with engine.output.progress() as progress, readable(repository, lock=not no_lock):
         if not (overwrite or dry_run):
-            plan = plan_files(repository, chosen, **chosen_by)
-            progress.phase("restore", bytes_total=plan.bytes)
-            done = restore_files(repository, plan, folder, progress=progress)
+            with Writers() as writers:
+                plan = plan_files(repository, chosen, **chosen_by, large=writers.begin)
+                progress.phase("restore", bytes_total=plan.bytes)
+                done = restore_files(repository, plan, folder, progress=progress, writers=writers)
             return _show_restored(engine, chosen, folder, done)
         delta = plan_onto(repository, chosen, folder, **chosen_by, delete=delete, progress=progress)
         if dry_run:

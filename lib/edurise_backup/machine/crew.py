@@ -50,10 +50,13 @@ Answer = TypeVar("Answer")
 class Crew:
     """Members of one kind, started as they are needed; safe from any number of threads."""
 
-    def __init__(self, module: str, setup: object, *, members: int, arena: int = 0) -> None:
+    def __init__(
+        self, module: str, setup: object, *, members: int, arena: int = 0, program: Program | None = None
+    ) -> None:
         """`module` is run as a program; `setup` is each member's first message; at most `members` run at once.
 
-        `arena`: bytes of memory that each shares with this process.
+        `arena`: bytes of memory that each shares with this process. `program`: the module's, begun before; whoever
+        began it ends it.
         """
         self._module = module
         self._setup = setup
@@ -64,7 +67,8 @@ class Crew:
         for _ in range(members):
             self._idle.put(None)
         self._all: list[Member] = []
-        self._program: Program | None = None
+        self._program = program
+        self._lent = program
         self._guard = threading.Lock()
 
     def start(self) -> None:
@@ -97,7 +101,7 @@ class Crew:
             program, self._program = self._program, None
         for member in members:
             member.end()
-        if program is not None:
+        if program is not None and program is not self._lent:
             program.end()
 
     def _new(self) -> Member:

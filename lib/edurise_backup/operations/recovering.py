@@ -39,6 +39,7 @@ from edurise_backup.recovery.into_bucket import BucketTarget, Existing, plan_obj
 from edurise_backup.recovery.planning import plan_restore
 from edurise_backup.recovery.restorer import prove_files, restore
 from edurise_backup.recovery.streaming import SnapshotFiles
+from edurise_backup.recovery.writing import Writers
 from edurise_backup.sources.database import GLOBALS
 
 _SHOWN = 1000
@@ -212,15 +213,17 @@ class Recovery:
     def _tree(self, part: PartResult, progress: Progress, shared: ShardedJob | None) -> None:
         shot = self._supply.shot_of(part)
         directory = part_directory(Path(self._target.directory), part)
-        plan = plan_restore(self._repository, shot.tree, paths=shot.paths)
-        progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
-        make_private_directory(Path(self._target.directory))
         if not shared_source(self._settings, part.part, part.source):
             shared = None
-        if shared is not None:
-            restored = shared.restore(plan, directory, helped=self._supply.helped)
-        else:
-            restored = restore(self._repository, plan, directory, progress=progress)
+        with Writers() as writers:
+            large = writers.begin if shared is None else lambda: None
+            plan = plan_restore(self._repository, shot.tree, paths=shot.paths, large=large)
+            progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
+            make_private_directory(Path(self._target.directory))
+            if shared is not None:
+                restored = shared.restore(plan, directory, helped=self._supply.helped)
+            else:
+                restored = restore(self._repository, plan, directory, progress=progress, writers=writers)
         self._bytes += restored.bytes
         self._warnings += restored.problems
         progress.phase(f"prove {part.part.value} {part.source}", bytes_total=plan.bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
 from edurise_backup.errors import ConflictError, InputError, NotFoundError
@@ -20,10 +20,20 @@ __all__ = ["Updated", "apply_delta", "plan_files", "plan_onto", "refuse_occupied
 
 
 def plan_files(
-    repository: Repository, chosen: Chosen, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
+    repository: Repository,
+    chosen: Chosen,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    large: Callable[[], None] = lambda: None,
 ) -> RestorePlan:
-    """Say what restoring the chosen files takes; the index must be loaded. Raises NotFoundError when none matches."""
-    plan = plan_restore(repository, tree_of(repository, chosen), select=selection(include, exclude), paths=chosen.paths)
+    """Say what restoring the chosen files takes; the index must be loaded. Raises NotFoundError when none matches.
+
+    `large` as for `plan_restore`.
+    """
+    chosen_files = selection(include, exclude)
+    tree = tree_of(repository, chosen)
+    plan = plan_restore(repository, tree, select=chosen_files, paths=chosen.paths, large=large)
     if include and not (plan.files or plan.others or plan.folders):
         raise NotFoundError(f"nothing in {chosen.id[:8]} matches {', '.join(include)}", hint="`ls` lists it")
     return plan

@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # processes that write files start without a repository
     from edurise_backup.repository.index import Place
     from edurise_backup.repository.repository import Repository
 
+_ALONE_BYTES, _ALONE_FILES = 64 * 1024 * 1024, 1000
+"""A smaller restore is done before other processes would have started."""
+
 Names = tuple[str, ...]
 """A path below the target as its names; empty: the target itself."""
 
@@ -62,6 +65,11 @@ class RestorePlan:
     room: int = 0
     """What they take on the disk: blobs of zeros stay holes."""
 
+    @property
+    def large(self) -> bool:
+        """Whether processes of its own are worth their start."""
+        return self.bytes >= _ALONE_BYTES or len(self.files) >= _ALONE_FILES
+
     def add_blob(self, blob: WantedBlob) -> None:
         """Have a blob read with the others of its pack."""
         self.packs.setdefault(blob.place.pack, []).append(blob)
@@ -81,13 +89,19 @@ EVERYTHING = Selection()
 
 
 def plan_restore(
-    repository: Repository, tree: str, *, select: Selection = EVERYTHING, paths: Iterable[str] = ()
+    repository: Repository,
+    tree: str,
+    *,
+    select: Selection = EVERYTHING,
+    paths: Iterable[str] = (),
+    large: Callable[[], None] = lambda: None,
 ) -> RestorePlan:
     """Walk the tree and say what restoring it takes; raises DamageError when a tree or blob is missing.
 
-    `paths` are the snapshot's: what was backed up, below directories that only lead there.
+    `paths` are the snapshot's: what was backed up, below directories that only lead there. `large` is called once,
+    as soon as it is known that the plan will be.
     """
-    plan = _Planner(repository, select).plan(tree)
+    plan = _Planner(repository, select, large).plan(tree)
     ways = [tuple(filter(None, path.split("/"))) for path in paths]
     plan.above = frozenset(way[:length] for way in ways for length in range(len(way)))
     return plan
@@ -104,9 +118,10 @@ class _Level:
 
 
 class _Planner:
-    def __init__(self, repository: Repository, select: Selection) -> None:
+    def __init__(self, repository: Repository, select: Selection, large: Callable[[], None]) -> None:
         self._repository = repository
         self._select = select
+        self._large: Callable[[], None] | None = large
         self._plan = RestorePlan()
         self._wanted: dict[str, WantedBlob] = {}
         self._linked: dict[tuple[int, int], PlannedFile] = {}
@@ -174,6 +189,9 @@ class _Planner:
         self._plan.files.append(file)
         self._plan.bytes += node.size
         self._plan_content(file)
+        if self._large is not None and self._plan.large:
+            self._large()
+            self._large = None
 
     def _plan_content(self, file: PlannedFile) -> None:
         offset = 0

@@ -19,13 +19,11 @@ from edurise_backup.ports import Progress
 from edurise_backup.recovery.extraction import Extraction
 from edurise_backup.recovery.fetching import Fetcher
 from edurise_backup.recovery.planning import PlannedFile, RestorePlan, WantedBlob, blob_lengths, walk_files
-from edurise_backup.recovery.writing import writing_crew
+from edurise_backup.recovery.writing import Writers
 from edurise_backup.repository.repository import Repository
 
 _SYNC_EVERY = 1.0
 """Seconds."""
-_ALONE_BYTES, _ALONE_FILES = 64 * 1024 * 1024, 1000
-"""A smaller restore is done before other processes would have started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +48,12 @@ def restore(
     progress: Progress,
     workers: int = 0,
     write: Write | None = None,
+    writers: Writers | None = None,
 ) -> Restored:
     """Write what `plan` says into the new or empty directory `target`.
 
-    `write`: who writes the bytes, if not this machine alone (`recovery/sharding`).
+    `write`: who writes the bytes, if not this machine alone (`recovery/sharding`). `writers`: processes for that,
+    which the caller may have begun.
     Raises ConflictError (not empty), SpaceError (before anything is written),
     DamageError (a blob is missing or damaged: the target is incomplete).
     """
@@ -61,7 +61,7 @@ def restore(
     with Extraction(target) as extraction:
         _refuse_without_room(extraction, plan)
         made_whole = 0 if write else 1  # a file of one blob is made, written and described in one go
-        with nullcontext() if write else _writing(repository, plan, target, workers) as crew:
+        with nullcontext() if write else _writing(repository, plan, target, workers, writers) as crew:
             for names, _node in plan.folders:
                 extraction.make_folder(names)
             for file in plan.files:
@@ -129,12 +129,14 @@ def _syncing(extraction: Extraction) -> Iterator[None]:
 
 
 @contextmanager
-def _writing(repository: Repository, plan: RestorePlan, target: Path, workers: int) -> Iterator[Crew | None]:
+def _writing(
+    repository: Repository, plan: RestorePlan, target: Path, workers: int, writers: Writers | None
+) -> Iterator[Crew | None]:
     """Give the processes that large restores are spread over, which load meanwhile; None for a small one."""
-    if plan.bytes < _ALONE_BYTES and len(plan.files) < _ALONE_FILES:
+    if not plan.large:
         yield None
         return
-    crew = writing_crew(repository.box.key, target, members=workers)
+    crew = (writers or Writers()).crew(repository.box.key, target, members=workers)
     try:
         crew.start()
         yield crew

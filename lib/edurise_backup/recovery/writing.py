@@ -15,8 +15,8 @@ from typing import Protocol
 
 import msgspec
 
-from edurise_backup.errors import DamageError
-from edurise_backup.machine.crew import Crew, Member
+from edurise_backup.errors import BackupError, DamageError
+from edurise_backup.machine.crew import Crew, Member, Program
 from edurise_backup.machine.direct import BLOCK, read_range
 from edurise_backup.machine.serving import Messages, serve
 from edurise_backup.model.content import BlobId, ExtendedAttribute, Node
@@ -265,9 +265,29 @@ class _Setup(msgspec.Struct, array_like=True):
     target: bytes
 
 
-def writing_crew(key: MasterKey, target: Path, *, members: int) -> Crew:
-    """Return processes that write runs below `target`."""
-    return Crew(__name__, _Setup(key.to_bytes(), os.fsencode(target)), members=members)
+class Writers:
+    """Processes that write, for one restore after the other; as a context manager it ends what it began."""
+
+    def __init__(self) -> None:
+        self._program: Program | None = None
+
+    def begin(self) -> None:
+        """Have what they need loaded, because there will be much to write."""
+        if self._program is None:
+            with suppress(BackupError):  # the crew tries again, and says why
+                self._program = Program(__name__)
+
+    def crew(self, key: MasterKey, target: Path, *, members: int) -> Crew:
+        """Return those that write runs below `target`."""
+        setup = _Setup(key.to_bytes(), os.fsencode(target))
+        return Crew(__name__, setup, members=members, program=self._program)
+
+    def __enter__(self) -> Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._program is not None:
+            self._program.end()
 
 
 def written_by(member: Member, order: RunOrder) -> RunResult:

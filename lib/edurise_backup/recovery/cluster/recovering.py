@@ -28,6 +28,7 @@ from edurise_backup.recovery.cluster.replaying import Replayed, replay
 from edurise_backup.recovery.cluster.restoring import RestoredCluster, make_unstartable, restore_cluster
 from edurise_backup.recovery.cluster.sandbox import Sandbox, find_binaries
 from edurise_backup.recovery.cluster.target import Route, plan_route
+from edurise_backup.recovery.writing import Writers
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.wal_archive import WalArchive
 
@@ -137,14 +138,22 @@ def recovered_server(
     """
     options = options or RecoveryOptions()
     target = target.absolute()
-    binaries = find_binaries(record, options.bindir)
-    route = plan_route([name for name, _ in archive.names()], archive.read, record, moment)
     folder = target.with_name(f"{target.name}.recovery")
-    _refuse_folder(folder)
-    room = wanted_room(route, options.ahead)
-    restored = restore_cluster(
-        repository, tree, record, target, tablespaces=tablespaces or {}, progress=progress, extra_room=room
-    )
+    with Writers() as writers:
+        writers.begin()
+        binaries = find_binaries(record, options.bindir)
+        route = plan_route([name for name, _ in archive.names()], archive.read, record, moment)
+        _refuse_folder(folder)
+        restored = restore_cluster(
+            repository,
+            tree,
+            record,
+            target,
+            tablespaces=tablespaces or {},
+            progress=progress,
+            extra_room=wanted_room(route, options.ahead),
+            writers=writers,
+        )
     recovered = False
     try:
         with _Recovery(record, archive, route, moment, restored, folder, binaries, options, durable) as recovery:

@@ -35,6 +35,7 @@ from edurise_backup.recovery.cluster.placing import (
 from edurise_backup.recovery.planning import RestorePlan, Selection, plan_restore
 from edurise_backup.recovery.restorer import restore
 from edurise_backup.recovery.streaming import SnapshotFiles
+from edurise_backup.recovery.writing import Writers
 from edurise_backup.repository.repository import Repository
 
 CONTROL = "global/pg_control"
@@ -72,11 +73,12 @@ def restore_cluster(
     tablespaces: Mapping[int, Path],
     progress: Progress,
     extra_room: int = 0,
+    writers: Writers | None = None,
 ) -> RestoredCluster:
     """Restore the base backup of `record` from the snapshot's whole `tree` to the new or empty directory `target`.
 
     `tablespaces`: where they go, by oid; others go below TARGET.tablespaces.
-    `extra_room`: bytes that will be needed beside the data. As root everything
+    `extra_room`: bytes that will be needed beside the data; `writers` as for `restore`. As root everything
     belongs to the recorded owner, else to this user. Raises InputError,
     ConflictError and SpaceError before anything is written, DamageError,
     CancelledError: then what is there cannot be started.
@@ -98,7 +100,7 @@ def restore_cluster(
         _own(part, owner)
         with _translated(target):
             _make_above(part.place, owner)
-        restored.append(restore(repository, part.plan, part.place, progress=progress))
+        restored.append(restore(repository, part.plan, part.place, progress=progress, writers=writers))
     with _translated(target):
         _link_tablespaces(target, places, owner)
         for part in parts:
