@@ -309,6 +309,13 @@ class StoredFile(NamedTuple):
 CHANGED = "changed while it was read"
 
 
+class LiveFile(NamedTuple):
+    """A small file of this machine that may change while it is read; its way of reading ends where it ended once."""
+
+    path: str
+    paged: Paged
+
+
 class BlobSink(Protocol):
     """Takes plaintext and answers with its blobs' ids; the repository's writer is one."""
 
@@ -323,6 +330,9 @@ class BlobSink(Protocol):
 
         None stands for a file that could not be read or is not in that state any more: somebody else must read it.
         """
+
+    def store_live(self, files: Sequence[LiveFile]) -> list[StoredFile | None]:
+        """Read small files that may change meanwhile; returns when they are stored. None: the caller must read it."""
 
     def store_file(self, path: str, advance: Callable[[int], None], paged: Paged | None = None) -> StoredFile | None:
         """Read a large file of this machine and store it; returns when it is stored. None: the caller must read it.

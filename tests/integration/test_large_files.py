@@ -22,7 +22,7 @@ from edurise_backup.pipeline.codec import MasterKey, open_blob
 from edurise_backup.pipeline.large_files import LargeFiles, room_for
 from edurise_backup.pipeline.sealer import SealedBlob, Sealer, SealSettings
 from edurise_backup.pipeline.sealing import Sealing
-from edurise_backup.ports import CHANGED, Buffer, FileState, StoredFile
+from edurise_backup.ports import CHANGED, Buffer, FileState, LiveFile, StoredFile
 from edurise_backup.sources.files import FilesSource
 from tests.support import streams
 
@@ -137,6 +137,9 @@ class RestlessSink:
 
     def store_files(self, files: Sequence[FileState]) -> list[BlobId | None]:
         raise AssertionError("there are no small files")
+
+    def store_live(self, files: Sequence[LiveFile]) -> list[StoredFile | None]:
+        raise AssertionError("there are no files that may change")
 
     def store_file(self, path: str, advance: Callable[[int], None], paged: Paged | None = None) -> StoredFile | None:
         self.reads += 1

@@ -31,6 +31,7 @@ from edurise_backup.machine.environment import for_helpers
 from edurise_backup.machine.sampling import Sampler, Spent
 from edurise_backup.machine.serving import (
     ALONE,
+    ALSO,
     LENGTH,
     PROFILED,
     Failure,
@@ -69,7 +70,12 @@ class Crew:
         self._all: list[Member] = []
         self._program = program
         self._lent = program
+        self._needed: set[str] = set()
         self._guard = threading.Lock()
+
+    def will_need(self, module: str) -> None:
+        """Have a module loaded before there are members, each of which would load it; later it has no effect."""
+        self._needed.add(module)
 
     def start(self) -> None:
         """Start all members now: they load while other things are made ready. Called before any was lent."""
@@ -107,7 +113,7 @@ class Crew:
     def _new(self) -> Member:
         with self._guard:
             if self._program is None or self._program.ended:
-                self._program = Program(self._module)
+                self._program = Program(self._module, also=sorted(self._needed))
             member = Member(self._program, self._setup, arena=self._arena)
             self._all.append(member)
         return member
@@ -116,16 +122,16 @@ class Crew:
 class Program:
     """A program of members, which loads what they need once: each member is a fork of it.
 
-    `alone`: it is itself the only member.
+    `also`: further modules that it loads. `alone`: it is itself the only member.
     """
 
-    def __init__(self, module: str, *, alone: bool = False) -> None:
+    def __init__(self, module: str, *, also: Sequence[str] = (), alone: bool = False) -> None:
         self._asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.alone = alone
         self.sampler = sampling.running()
         # -P: a file that lies in the present directory is no code of ours, and must not see the key
         words = [sys.executable, "-P", "-m", module, str(asked.fileno())]
-        words += [ALONE] * alone + [PROFILED] * (self.sampler is not None)
+        words += [ALONE] * alone + [PROFILED] * (self.sampler is not None) + [f"{ALSO}{name}" for name in also]
         with asked:
             try:
                 self._process = subprocess.Popen(

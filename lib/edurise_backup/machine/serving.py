@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ LENGTH = 8
 """Bytes of a message's length, little-endian, in front of it."""
 ALONE = "alone"
 """A program's word: it is a member itself, and forks none."""
+ALSO = "also="
+"""The beginning of another one: the name of a module that its members will need."""
 PROFILED = "profile"
 """Another one: members tell in the end where their time went."""
 
@@ -93,6 +96,9 @@ def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
     for stop in (signal.SIGINT, signal.SIGTERM):  # both are for who started us, who then ends our input
         signal.signal(stop, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is gone at once
+    for word in sys.argv:
+        if word.startswith(ALSO):
+            importlib.import_module(word.removeprefix(ALSO))
     gc.disable()  # batch after batch of objects that never go in circles
     with socket.socket(fileno=int(sys.argv[1])) as asking:  # as `Program` calls us
         while (asked := _asked(asking)) is not None:

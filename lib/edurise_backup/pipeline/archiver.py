@@ -21,8 +21,9 @@ from edurise_backup.machine.cores import cores
 from edurise_backup.model.content import BlobId, BlobKind, Node, blob_id, encode_tree, name_bytes, nanoseconds
 from edurise_backup.model.status import Status
 from edurise_backup.pipeline.chunker import ChunkSizes
+from edurise_backup.pipeline.pending import Pending
 from edurise_backup.pipeline.pools import Pools
-from edurise_backup.pipeline.reading import ArchiveStats, Pending, Reading
+from edurise_backup.pipeline.reading import ArchiveStats, Reading
 from edurise_backup.ports import BlobSink, Entry, Progress, Source
 
 GRANULARITY = 2_000_000_000

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from edurise_backup.errors import SourceError, VanishedError
 from edurise_backup.model.content import BlobId, BlobKind, Node
@@ -14,10 +15,11 @@ from edurise_backup.model.paging import Paged
 from edurise_backup.pipeline.chunker import ChunkSizes, chunks
 from edurise_backup.pipeline.large_files import WINDOW, first_window
 from edurise_backup.pipeline.paging import PageLook, joined, paged_chunks, ranges_of, reread
+from edurise_backup.pipeline.pending import Job, Pending, ReadFile
 from edurise_backup.pipeline.pools import Pool, Pools
 from edurise_backup.pipeline.small_files import EMPTY
 from edurise_backup.pipeline.windows import Stored, Windows
-from edurise_backup.ports import BlobSink, Content, Entry, FileState, Progress, StoredFile
+from edurise_backup.ports import BlobSink, Content, Entry, FileState, LiveFile, Progress, StoredFile
 
 _TRIES = 3
 _BATCH_FILES, _BATCH_BYTES = 256, 3 * 1024 * 1024
@@ -46,48 +48,7 @@ class ArchiveStats:
         return self.files_new + self.files_changed + self.files_unmodified
 
 
-@dataclass(slots=True)
-class _ReadFile:
-    """A file that was read: its node (None: it could not be), and its blobs, stored or being stored."""
-
-    node: Node | None
-    stored: list[Stored] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Job:
-    """Files that one thread reads together."""
-
-    entries: list[Entry]
-    size: int = 0
-    done: Future[list[_ReadFile]] = field(default_factory=Future)
-    sent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A file whose blobs are not all stored yet."""
-
-    job: _Job
-    number: int
-
-    @property
-    def sent(self) -> bool:
-        """Whether a reader has it; otherwise it waits in a batch for `flush`."""
-        return self.job.sent
-
-    @property
-    def done(self) -> bool:
-        """Whether `finished` would not have to wait."""
-        job = self.job.done
-        return job.done() and job.exception() is None and all(one.done() for one in job.result()[self.number].stored)
-
-    def finished(self) -> Node | None:
-        """Wait for the blobs and return the complete node; None for a file that could not be read."""
-        file = self.job.done.result()[self.number]
-        if file.node is not None and file.stored:
-            file.node.content = [blob.hex() for future in file.stored for blob in future.result()]
-        return file.node
+_Read: TypeAlias = Callable[[list[Entry]], list[ReadFile]]
 
 
 class _OwnWindows(threading.local):
@@ -107,8 +68,8 @@ class Reading:
         self._pools = pools
         self._own = _OwnWindows()
         self._guard = threading.Lock()
-        self._batch = _Job([])
-        self._under_way: set[Future[list[_ReadFile]]] = set()
+        self._gathered: dict[_Read, Job] = {}
+        self._under_way: set[Future[list[ReadFile]]] = set()
         self._failure: BaseException | None = None
         """What ended a reader: the others stop at their next chunk instead of reading on for nothing."""
 
@@ -116,17 +77,15 @@ class Reading:
         """Have the file read: one of this machine by the sink, a small one with others; anything else as a stream."""
         self._raise_if_ended()
         status = entry.status
-        if entry.paged is not None and status is not None and status.st_size > self._sizes.minimum:
-            return self._send_alone(entry, self._read_paged)
-        if entry.paged is not None or status is None or status.st_size >= _ALONE or abs(status.st_mtime_ns) > _LATEST:
+        if entry.paged is not None and status is not None:
+            if status.st_size > self._sizes.minimum:
+                return self._send_alone(entry, self._read_paged)
+            return self._gather(entry, status.st_size, self._read_live)
+        if status is None or status.st_size >= _ALONE or abs(status.st_mtime_ns) > _LATEST:
             return self._send_alone(entry, self._read_streams)
         if status.st_size > self._sizes.minimum:
             return self._send_alone(entry, self._read_large)
-        if len(self._batch.entries) >= _BATCH_FILES or self._batch.size + status.st_size > _BATCH_BYTES:
-            self.flush()
-        self._batch.entries.append(entry)
-        self._batch.size += status.st_size
-        return Pending(self._batch, len(self._batch.entries) - 1)
+        return self._gather(entry, status.st_size, self._read_batch)
 
     def add_last(self, entry: Entry) -> Pending:
         """Have all be read that was added before, then this one; raises what ended a reader."""
@@ -144,17 +103,27 @@ class Reading:
         self._raise_if_ended()
 
     def flush(self) -> None:
-        """Send the gathered batch to the readers."""
-        if self._batch.entries:
-            self._send(self._batch, self._read_batch, self._pools.batches)
-            self._batch = _Job([])
+        """Send what was gathered to the readers."""
+        gathered, self._gathered = self._gathered, {}
+        for read, batch in gathered.items():
+            self._send(batch, read, self._pools.batches)
 
-    def _send_alone(self, entry: Entry, read: Callable[[list[Entry]], list[_ReadFile]]) -> Pending:
-        job = _Job([entry])
+    def _gather(self, entry: Entry, size: int, read: _Read) -> Pending:
+        """Have the file read with others that are read in the same way."""
+        batch = self._gathered.get(read)
+        if batch is not None and (len(batch.entries) >= _BATCH_FILES or batch.size + size > _BATCH_BYTES):
+            self.flush()
+        batch = self._gathered.setdefault(read, Job([]))
+        batch.entries.append(entry)
+        batch.size += size
+        return Pending(batch, len(batch.entries) - 1)
+
+    def _send_alone(self, entry: Entry, read: _Read) -> Pending:
+        job = Job([entry])
         self._send(job, read, self._pools.streams)
         return Pending(job, 0)
 
-    def _send(self, job: _Job, read: Callable[[list[Entry]], list[_ReadFile]], pool: Pool) -> None:
+    def _send(self, job: Job, read: _Read, pool: Pool) -> None:
         job.sent = True
         with self._guard:
             self._under_way.add(job.done)
@@ -172,7 +141,7 @@ class Reading:
 
         pool.submit(run)
 
-    def _read_batch(self, entries: list[Entry]) -> list[_ReadFile]:
+    def _read_batch(self, entries: list[Entry]) -> list[ReadFile]:
         """Have the sink read small files; one that is not as it was found is read as a stream."""
         self._raise_if_ended()
         files = [FileState(entry.path, entry.status) for entry in entries if entry.status is not None]
@@ -184,7 +153,7 @@ class Reading:
                 found += self._read_streams([entry])
             else:
                 entry.node.content = [] if blob == EMPTY else [blob.hex()]
-                found.append(_ReadFile(entry.node))
+                found.append(ReadFile(entry.node))
         return found
 
     def _count(self, files: Sequence[FileState], ids: Sequence[BlobId | None]) -> None:
@@ -194,7 +163,7 @@ class Reading:
             self.stats.source_bytes += sum(read)
         self._progress.advance(bytes_done=sum(read), files_done=len(read))
 
-    def _read_streams(self, entries: list[Entry]) -> list[_ReadFile]:
+    def _read_streams(self, entries: list[Entry]) -> list[ReadFile]:
         return [self._until_still(entry) for entry in entries]
 
     def _store(self, content: Content, entry: Entry) -> list[Stored]:
@@ -238,7 +207,7 @@ class Reading:
             raise self._failure
         self._progress.raise_if_cancelled()
 
-    def _read_large(self, entries: list[Entry]) -> list[_ReadFile]:
+    def _read_large(self, entries: list[Entry]) -> list[ReadFile]:
         """Have the sink read a large file, until it held still meanwhile."""
         (entry,) = entries
         file = self._stored(entry.path)
@@ -252,7 +221,7 @@ class Reading:
         node.content = [blob.hex() for blob in file.blobs]
         return [self._read(node, trouble)]
 
-    def _read_paged(self, entries: list[Entry]) -> list[_ReadFile]:
+    def _read_paged(self, entries: list[Entry]) -> list[ReadFile]:
         """Have the sink read a large file that may change meanwhile; one that has vanished is left out."""
         (entry,) = entries
         self._raise_if_ended()
@@ -262,13 +231,34 @@ class Reading:
         found = [stored.result() for stored in [self._range(entry, one) for one in ranges]]
         if any(one is None for one in found):
             return self._read_streams(entries)
-        parts = joined(entry.path, ranges, [one for one in found if one is not None])
-        if parts is None:
-            return [_ReadFile(None)]
-        _tell_damaged(entry, parts.damaged)
+        return [self._live(entry, joined(entry.path, ranges, [one for one in found if one is not None]))]
+
+    def _read_live(self, entries: list[Entry]) -> list[ReadFile]:
+        """Have the sink read small files that may change meanwhile; those that have vanished are left out."""
+        self._raise_if_ended()
+        files = [
+            LiveFile(entry.path, next(ranges_of(entry.paged, entry.status.st_size)))
+            for entry in entries
+            if entry.paged is not None and entry.status is not None
+        ]
+        read = []
+        for entry, live, stored in zip(entries, files, self._sink.store_live(files), strict=True):
+            if stored is None:
+                read += self._read_streams([entry])
+            else:
+                self._advance(stored.size)
+                read.append(self._live(entry, joined(entry.path, [live.paged], [stored])))
+        return read
+
+    def _live(self, entry: Entry, found: StoredFile | None) -> ReadFile:
+        """Note what was read of a file that may change meanwhile; None: it has vanished."""
+        if found is None:
+            return ReadFile(None)
+        _tell_damaged(entry, found.damaged)
+        assert entry.status is not None
         node = entry.described(entry.status)  # as it was before any of its bytes was read
-        node.size, node.content = parts.size, [blob.hex() for blob in parts.blobs]
-        return [self._read(node, None)]
+        node.size, node.content = found.size, [blob.hex() for blob in found.blobs]
+        return self._read(node, None)
 
     def _range(self, entry: Entry, paged: Paged) -> Future[StoredFile | None]:
         """Have a range of a file read by the threads that otherwise read batches."""
@@ -292,7 +282,7 @@ class Reading:
                 return file
         raise AssertionError("unreachable")
 
-    def _until_still(self, entry: Entry) -> _ReadFile:
+    def _until_still(self, entry: Entry) -> ReadFile:
         """Read until the file held still meanwhile; one that never does is kept as last read, and reported."""
         assert entry.open is not None
         node: Node | None = None
@@ -308,21 +298,21 @@ class Reading:
         except SourceError as error:
             if entry.paged is not None:
                 if isinstance(error, VanishedError):
-                    return _ReadFile(None)
+                    return ReadFile(None)
                 raise
             trouble, node = error.message, None
         return self._read(node, trouble, stored)
 
-    def _read(self, node: Node | None, trouble: str | None, stored: Sequence[Stored] = ()) -> _ReadFile:
+    def _read(self, node: Node | None, trouble: str | None, stored: Sequence[Stored] = ()) -> ReadFile:
         """Note how reading a file ended; a node of None: it could not be read."""
         with self._guard:
             if trouble is not None:
                 self.problems.append(trouble)
             if node is None:
-                return _ReadFile(None)
+                return ReadFile(None)
             self.stats.source_bytes += node.size
         self._progress.advance(files_done=1)
-        return _ReadFile(node, list(stored))
+        return ReadFile(node, list(stored))
 
 
 def _tell_damaged(entry: Entry, pages: Sequence[int]) -> None:

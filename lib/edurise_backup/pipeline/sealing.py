@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from mmap import mmap
+from typing import TypeAlias
 
 import msgspec
 
@@ -22,10 +23,9 @@ from edurise_backup.pipeline import large_files, small_files
 from edurise_backup.pipeline.chunker import ChunkSizes
 from edurise_backup.pipeline.codec import MasterKey
 from edurise_backup.pipeline.large_files import Ended, LargeFiles, Opened, Part
-from edurise_backup.pipeline.paging import VANISHED
 from edurise_backup.pipeline.sealer import SealedBlob, Sealer, SealSettings
-from edurise_backup.pipeline.small_files import SmallFiles
-from edurise_backup.ports import CHANGED, FileState, StoredFile
+from edurise_backup.pipeline.small_files import LiveFiles, SmallFiles, unread
+from edurise_backup.ports import CHANGED, FileState, LiveFile, StoredFile
 
 _WORTH_IT = 8 * 1024 * 1024
 """So many bytes are worked on in this process, and each file of a batch counts as some thousand more.
@@ -33,6 +33,8 @@ _WORTH_IT = 8 * 1024 * 1024
 Starting a process takes as long.
 """
 _A_FILE = 16 * 1024
+_PAGE_CHECKSUMS = "edurise_backup.postgres.page_checksums"
+"""Numpy comes with it, which costs a process more than all else that it loads."""
 MOST_OF_A_BATCH = 4 * 1024 * 1024
 """Bytes that the files of a batch may have together."""
 
@@ -54,9 +56,16 @@ class _Batch(msgspec.Struct, array_like=True, tag=True):
     """Paths in the file system's bytes."""
 
 
+class _LiveBatch(msgspec.Struct, array_like=True, tag=True):
+    files: list[tuple[bytes, Paged]]
+
+
 class _File(msgspec.Struct, array_like=True, tag=True):
     path: bytes
     paged: Paged | None
+
+
+_Order: TypeAlias = _Batch | _LiveBatch | _File
 
 
 class Sealing:
@@ -84,6 +93,23 @@ class Sealing:
             _take_claimed(member, ids, claim, take)
         return ids
 
+    def live(self, files: Sequence[LiveFile], claim: Claim, take: Take) -> list[StoredFile | None]:
+        """Read small files that may change meanwhile; the chunks that were claimed are taken."""
+        needed = small_files.room_for_live(files)
+        if not self._worth_it(needed + _A_FILE * len(files)) or needed > MOST_OF_A_BATCH:
+            room = memoryview(mmap(-1, max(1, needed)))
+            work = LiveFiles(Sealer(self._key, self._settings, room))
+            found = work.read(files)
+            blobs = work.seal(claim(_ids_of(found)))
+            take(blobs, room[: sum(blob.length for blob in blobs)])
+            return found
+        self._prepare(files[0].paged)
+        with self._crew.member() as member:
+            member.send(_LiveBatch([(os.fsencode(file.path), file.paged) for file in files]))
+            found = member.receive(list[StoredFile | None])
+            _take_claimed(member, _ids_of(found), claim, take)
+        return found
+
     def file(
         self, path: str, paged: Paged | None, claim: Claim, take: Take, advance: Callable[[int], None]
     ) -> StoredFile | None:
@@ -91,12 +117,12 @@ class Sealing:
         expected = paged.end - paged.begin if paged is not None and paged.end is not None else 0
         if not self._worth_it(max(_WORTH_IT // 4, expected)):
             return None
+        self._prepare(paged)
         with self._crew.member() as member:
             member.send(_File(os.fsencode(path), paged))
             opened = member.receive(Opened)
             if opened.status is None:
-                vanished = paged is not None and opened.errno == VANISHED
-                return StoredFile(None, [], 0, "" if vanished else os.strerror(opened.errno))
+                return unread(opened.errno, paged)
             ids: list[BlobId] = []
             size = 0
             while True:
@@ -116,6 +142,10 @@ class Sealing:
         """End the processes."""
         self._crew.close()
 
+    def _prepare(self, paged: Paged | None) -> None:
+        if paged is not None and paged.check is not None:
+            self._crew.will_need(_PAGE_CHECKSUMS)
+
     def _worth_it(self, size: int) -> bool:
         with self._guard:
             self._bytes += size
@@ -131,6 +161,10 @@ class Sealing:
         return ids
 
 
+def _ids_of(files: Sequence[StoredFile | None]) -> list[BlobId]:
+    return [blob for file in files if file is not None for blob in file.blobs]
+
+
 def _take_claimed(member: Member, ids: Sequence[BlobId | None], claim: Claim, take: Take) -> None:
     member.send(claim(ids))
     blobs = member.receive(list[SealedBlob])
@@ -140,12 +174,15 @@ def _take_claimed(member: Member, ids: Sequence[BlobId | None], claim: Claim, ta
 def _work(setup: _Setup, messages: Messages) -> None:
     key = MasterKey.from_bytes(setup.key)
     sealer = Sealer(key, SealSettings(setup.compression, setup.check), messages.arena)
-    small, large = SmallFiles(sealer), LargeFiles(sealer, ChunkSizes(*setup.sizes))
+    small, live, large = SmallFiles(sealer), LiveFiles(sealer), LargeFiles(sealer, ChunkSizes(*setup.sizes))
     while True:
-        order: _Batch | _File = messages.next(_Batch | _File)  # type: ignore[arg-type]  # a union is no class to mypy
+        order: _Order = messages.next(_Order)  # type: ignore[arg-type]  # a union is no class to mypy
         if isinstance(order, _Batch):
             messages.answer(small.read, [FileState(os.fsdecode(path), status) for path, status in order.files])
             messages.answer(small.seal, messages.next(list[bool]))
+        elif isinstance(order, _LiveBatch):
+            messages.answer(live.read, [LiveFile(os.fsdecode(path), paged) for path, paged in order.files])
+            messages.answer(live.seal, messages.next(list[bool]))
         else:
             _large(large, order, messages)
 

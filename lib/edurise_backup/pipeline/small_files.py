@@ -1,20 +1,25 @@
 """Small files: read, hashed, compressed and sealed many at a time, here or in a process of its own.
 
 A small file costs Python more than it costs the machine, and one process runs
-Python on one core only. So the work on a batch is one object, `SmallFiles`,
-that needs nothing but a key: `machine/crew` keeps several of them in
-processes of their own.
+Python on one core only. So the work on a batch is one object, `SmallFiles` or
+`LiveFiles`, that needs nothing but a key: `machine/crew` keeps several of them
+in processes of their own.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
+from mmap import PAGESIZE, mmap
 
 from edurise_backup.model.content import BlobId, blob_id
+from edurise_backup.model.paging import Paged
+from edurise_backup.model.status import Status
 from edurise_backup.pipeline.codec import OVERHEAD
+from edurise_backup.pipeline.paging import VANISHED, PagedFile
 from edurise_backup.pipeline.sealer import SealedBlob, Sealer
-from edurise_backup.ports import FileState
+from edurise_backup.ports import FileState, LiveFile, StoredFile
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 EMPTY = blob_id(b"")
@@ -39,6 +44,72 @@ class SmallFiles:
         """Seal the wanted ones of the contents that were read last; raises DamageError when the check fails."""
         chosen = zip(self._ids, self._contents, wanted, strict=True)
         return self._sealer.seal((name, content) for name, content, yes in chosen if yes and content and name)
+
+
+class LiveFiles:
+    """The same for small files that change in place (`pipeline/paging`), each of which may be several chunks."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+        self._buffer = memoryview(b"")
+        self._filled = 0
+        self._chunks: list[memoryview] = []
+        self._ids: list[BlobId] = []
+
+    def read(self, files: Sequence[LiveFile]) -> list[StoredFile | None]:
+        """Return what of each file was read; its pages are looked at, where they have checksums."""
+        needed = sum(_pages(_length(file.paged)) for file in files)
+        if len(self._buffer) < needed:
+            self._buffer = memoryview(mmap(-1, needed))
+        self._filled, self._chunks, self._ids = 0, [], []
+        return [self._read(file) for file in files]
+
+    def seal(self, wanted: Sequence[bool]) -> list[SealedBlob]:
+        """Seal the wanted ones of all chunks, file after file; raises DamageError when the check fails."""
+        chosen = zip(self._ids, self._chunks, wanted, strict=True)
+        return self._sealer.seal((name, chunk) for name, chunk, yes in chosen if yes)
+
+    def _read(self, live: LiveFile) -> StoredFile:
+        try:
+            file = PagedFile(live.path, live.paged)
+        except OSError as error:
+            return unread(error.errno or errno.EIO, live.paged)
+        try:
+            chunks = [chunk for part in file.chunks(self._room, max(1, _length(live.paged))) for chunk in part]
+            ids = [blob_id(chunk) for chunk in chunks]
+            found = StoredFile(Status.of(file.before), ids, sum(map(len, chunks)), "", file.damaged)
+        except OSError as error:
+            return unread(error.errno or errno.EIO, live.paged)
+        finally:
+            file.close()
+        self._chunks += chunks
+        self._ids += ids
+        return found
+
+    def _room(self, size: int) -> memoryview:
+        start, self._filled = self._filled, self._filled + _pages(size)
+        return self._buffer[start : start + size]
+
+
+def unread(error: int, paged: Paged | None) -> StoredFile:
+    """Return what there is of a file that cannot be read (an errno)."""
+    vanished = paged is not None and error == VANISHED
+    return StoredFile(None, [], 0, "" if vanished else os.strerror(error))
+
+
+def room_for_live(files: Sequence[LiveFile]) -> int:
+    """Return the bytes that the chunks of these files need at most when they are sealed."""
+    return sum(_length(file.paged) + -(-_length(file.paged) // file.paged.cut) * OVERHEAD for file in files)
+
+
+def _length(paged: Paged) -> int:
+    assert paged.end is not None
+    return paged.end - paged.begin
+
+
+def _pages(size: int) -> int:
+    """Round up to whole pages of memory: buffers that begin with one can be read into directly."""
+    return -(-size // PAGESIZE) * PAGESIZE
 
 
 def room_for(files: Sequence[FileState]) -> int:

@@ -14,7 +14,7 @@ from edurise_backup.model.snapshot import SnapshotId
 from edurise_backup.pipeline.archiver import Archived, archive
 from edurise_backup.pipeline.chunker import id_of
 from edurise_backup.pipeline.small_files import EMPTY, content_of
-from edurise_backup.ports import Buffer, FileState, Progress, Source, StoredFile
+from edurise_backup.ports import Buffer, FileState, LiveFile, Progress, Source, StoredFile
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.repository import Repository
 from edurise_backup.repository.saving import Label, find_parent, parent_from
@@ -60,6 +60,10 @@ class TrialSink:
     def store_file(self, path: str, advance: Callable[[int], None], paged: Paged | None = None) -> StoredFile | None:
         """Leave it to the caller, who gives the chunks to `store`."""
         return None
+
+    def store_live(self, files: Sequence[LiveFile]) -> list[StoredFile | None]:
+        """Leave them to the caller, too."""
+        return [None] * len(files)
 
     def store_files(self, files: Sequence[FileState]) -> list[BlobId | None]:
         """Count the contents that are not known yet."""

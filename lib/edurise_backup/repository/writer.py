@@ -27,7 +27,7 @@ from edurise_backup.pipeline.codec import OVERHEAD, Scratch, compress_if_smaller
 from edurise_backup.pipeline.sealer import SealedBlob, SealSettings, prove_before_writing
 from edurise_backup.pipeline.sealing import Sealing
 from edurise_backup.pipeline.small_files import EMPTY
-from edurise_backup.ports import Buffer, FileState, StoredFile
+from edurise_backup.ports import Buffer, FileState, LiveFile, StoredFile
 from edurise_backup.repository.filling import Filling
 from edurise_backup.repository.index import Index
 from edurise_backup.repository.index_files import encode_index
@@ -145,6 +145,12 @@ class BlobWriter:
         self._raise_if_failed()
         with self._failing():
             return self._sealing.batch(files, self._claim_contents, self._take_over)
+
+    def store_live(self, files: Sequence[LiveFile]) -> list[StoredFile | None]:
+        """Read small files that may change meanwhile, and store the new ones of their chunks."""
+        self._raise_if_failed()
+        with self._failing():
+            return self._sealing.live(files, self._claim_contents, self._take_over)
 
     def store_file(self, path: str, advance: Callable[[int], None], paged: Paged | None = None) -> StoredFile | None:
         """Read a large file in a process of its own and store it; None while that is not worth it."""
