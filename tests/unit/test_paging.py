@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ from edurise_backup.model.status import Status
 from edurise_backup.pipeline import paging
 from edurise_backup.pipeline.paging import PageLook, joined, paged_chunks, ranges_of
 from edurise_backup.ports import StoredFile
-from edurise_backup.postgres.page_checksums import damaged_pages
+from edurise_backup.postgres.page_checksum_columns import wrong_pages
+from edurise_backup.postgres.page_checksums import _wrong_pages, checksum, damaged_pages
 
 CUT = 64 * 1024
 STATUS = Status(0, 0, 0, 1, 0, 0, 0, 0, 0, 0, "", "")
@@ -97,6 +99,24 @@ def test_new_pages_and_pages_that_the_log_has_are_no_damage() -> None:
     torn[:8] = (0).to_bytes(4, "little") + (1000).to_bytes(4, "little")
     wrong[:8] = (0).to_bytes(4, "little") + (999).to_bytes(4, "little")
     assert damaged_pages(zeros + bytes(torn) + bytes(wrong) + b"rest", 0, check) == [2]
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 6),
+    st.sampled_from([1024, 8192, 32768]),
+    st.randoms(use_true_random=False),
+)
+def test_a_few_pages_and_very_many_have_the_same_checksums(first: int, count: int, block: int, rng: Random) -> None:
+    pages = bytearray(rng.randbytes(count * block))
+    for number in range(0, count, 2):
+        at = number * block
+        pages[at + 8 : at + 10] = checksum(bytes(pages[at : at + block]), first + number).to_bytes(2, "little")
+    check = PageCheck(first, 2**63, block)
+    alone = list(_wrong_pages(memoryview(pages), first, check))
+    assert alone == wrong_pages(memoryview(pages), first, check)
+    assert [number for number in alone if number % 2 == 0] == []
+    assert damaged_pages(pages, 0, check) == [first + number for number in alone]
 
 
 def test_a_page_that_is_right_at_a_second_look_is_no_damage() -> None:

@@ -1,4 +1,4 @@
-"""Begin what takes long while the rest of the program is loaded: to derive the repository's key, to list directories.
+"""Begin what takes long while the rest of the program is loaded: the repository's key, listings, other processes.
 
 A guess from the words of the command line and the environment: where it is
 wrong, or anything is odd, nothing is begun, and whoever needs it does all of it
@@ -17,6 +17,14 @@ from edurise_backup.repository import derivation
 
 _OPENING = {"backup", "check", "prune", "recover", "recover-to", "rescue", "verify"}
 """Commands of the product that open the configured repository."""
+_CREWS = {
+    ("recover-to",): ("edurise_backup.recovery.writing",),
+    ("rescue",): ("edurise_backup.recovery.writing",),
+    ("repo", "check"): ("edurise_backup.verification.packs",),
+}
+"""What the processes run (`machine/crew`) that a command will start, and what else they need, by its first words."""
+_IDLE = {"--help", "--dry-run", "-n", "--profile"}
+"""With one of these a command does nothing, or must know its processes from their beginning."""
 _CONFIGURATION = "edurise-backup.toml"
 _ALONE = {"-q", "--quiet", "--json", "--force", "--no-check"}
 _WITH_VALUE = {
@@ -76,6 +84,19 @@ def begin_to_scan(words: Sequence[str]) -> bool:
     from edurise_backup.sources import scanning  # other commands do not wait for it
 
     scanning.begin(folders)
+    return True
+
+
+def begin_to_load(words: Sequence[str]) -> bool:
+    """Begin, and say so, when the words are those of a command that will have other processes work beside it."""
+    found = next((programs for beginning, programs in _CREWS.items() if words[: len(beginning)] == [*beginning]), None)
+    if found is None or _IDLE & {*words} or ("check" in words and "--read-data" not in words):
+        return False
+    from edurise_backup.machine import cores, crew  # other commands do not wait for them
+
+    if cores.cores() < 2:
+        return False
+    crew.begin(found[0], also=found[1:])
     return True
 
 

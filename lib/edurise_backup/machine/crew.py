@@ -48,6 +48,22 @@ _CLASSES = {cls.__name__: cls for cls in (BackupError, DamageError, SpaceError)}
 Answer = TypeVar("Answer")
 
 
+_begun: dict[str, Program] = {}
+"""Programs that were begun on a guess and not asked for yet, by their module."""
+
+
+def begin(module: str, *, also: Sequence[str] = ()) -> None:
+    """Have a program loaded that a crew will probably need soon; if none does, it ends with this process."""
+    with suppress(BackupError):  # whoever needs it tries again, and hears why
+        _begun[module] = Program(module, also=also)
+
+
+def program_of(module: str, *, also: Sequence[str] = ()) -> Program:
+    """Return the program that was begun, or a new one; raises BackupError."""
+    program = _begun.pop(module, None)
+    return Program(module, also=also) if program is None or program.ended else program
+
+
 class Crew:
     """Members of one kind, started as they are needed; safe from any number of threads."""
 
@@ -113,7 +129,7 @@ class Crew:
     def _new(self) -> Member:
         with self._guard:
             if self._program is None or self._program.ended:
-                self._program = Program(self._module, also=sorted(self._needed))
+                self._program = program_of(self._module, also=sorted(self._needed))
             member = Member(self._program, self._setup, arena=self._arena)
             self._all.append(member)
         return member

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from edurise_backup.machine.direct import SequentialFile
 
@@ -35,6 +36,11 @@ class OpenedFile:
     def begin_at(self, offset: int) -> None:
         """Have the next byte be read from there."""
         self._file.offset = offset
+
+    def read_ahead(self, length: int) -> None:
+        """Have the system bring so many bytes from where it stands into its cache: who reads them need not wait."""
+        with suppress(OSError):  # then it waits
+            os.posix_fadvise(self._descriptor, self._file.offset, length, os.POSIX_FADV_WILLNEED)
 
     def skip_hole(self, back: int, unit: int) -> int:
         """Pass over whole units of a hole that begins `back` bytes before what would be read next (SEEK_DATA)."""

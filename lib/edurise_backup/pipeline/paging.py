@@ -19,6 +19,7 @@ from edurise_backup.model.content import BlobId
 from edurise_backup.model.paging import PageCheck, Paged
 from edurise_backup.pipeline.chunker import Stream
 from edurise_backup.ports import StoredFile
+from edurise_backup.postgres.page_checksums import damaged_pages
 
 RANGE = 32 * 1024 * 1024
 """Bytes of a range that is read on its own: a large file keeps all processes busy to its end."""
@@ -70,16 +71,12 @@ class PageLook:
     def __call__(self, data: memoryview, start: int) -> None:
         """Verify the pages of some data that begins at `start` in its file."""
         if self._check is not None:
-            from edurise_backup.postgres.page_checksums import damaged_pages  # processes for files start without numpy
-
             found = damaged_pages(data, start, self._check)
             self.damaged += [number for number in found if self._still_damaged(number, self._check)]
 
     def _still_damaged(self, number: int, check: PageCheck) -> bool:
         if self._again is None:
             return True
-        from edurise_backup.postgres.page_checksums import damaged_pages
-
         start = (number - check.first) * check.block
         page = self._again(start, check.block)
         return len(page) == check.block and bool(damaged_pages(page, start, check))
@@ -103,6 +100,10 @@ class PagedFile:
     def damaged(self) -> list[int]:
         """The numbers, in the relation, of pages with a wrong checksum, as far as it was read."""
         return self._look.damaged
+
+    def read_ahead(self, length: int) -> None:
+        """Have the system bring so many bytes from the beginning, while others are worked on."""
+        self._file.read_ahead(length)
 
     def chunks(self, next_window: Callable[[int], memoryview], window: int) -> Iterator[list[memoryview]]:
         """Yield the chunks, as `paged_chunks` does, of as many bytes as it had when it was opened."""

@@ -33,7 +33,7 @@ _WORTH_IT = 8 * 1024 * 1024
 Starting a process takes as long.
 """
 _A_FILE = 16 * 1024
-_PAGE_CHECKSUMS = "edurise_backup.postgres.page_checksums"
+_PAGE_CHECKSUMS = "edurise_backup.postgres.page_checksum_columns"
 """Numpy comes with it, which costs a process more than all else that it loads."""
 MOST_OF_A_BATCH = 4 * 1024 * 1024
 """Bytes that the files of a batch may have together."""

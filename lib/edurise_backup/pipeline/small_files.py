@@ -62,24 +62,24 @@ class LiveFiles:
         if len(self._buffer) < needed:
             self._buffer = memoryview(mmap(-1, needed))
         self._filled, self._chunks, self._ids = 0, [], []
-        return [self._read(file) for file in files]
+        opened = [_opened(file) for file in files]  # all of them: the disk brings the next while one is worked on
+        return [
+            self._read(file, live.paged) if isinstance(file, PagedFile) else file
+            for live, file in zip(files, opened, strict=True)
+        ]
 
     def seal(self, wanted: Sequence[bool]) -> list[SealedBlob]:
         """Seal the wanted ones of all chunks, file after file; raises DamageError when the check fails."""
         chosen = zip(self._ids, self._chunks, wanted, strict=True)
         return self._sealer.seal((name, chunk) for name, chunk, yes in chosen if yes)
 
-    def _read(self, live: LiveFile) -> StoredFile:
+    def _read(self, file: PagedFile, paged: Paged) -> StoredFile:
         try:
-            file = PagedFile(live.path, live.paged)
-        except OSError as error:
-            return unread(error.errno or errno.EIO, live.paged)
-        try:
-            chunks = [chunk for part in file.chunks(self._room, max(1, _length(live.paged))) for chunk in part]
+            chunks = [chunk for part in file.chunks(self._room, max(1, _length(paged))) for chunk in part]
             ids = [blob_id(chunk) for chunk in chunks]
             found = StoredFile(Status.of(file.before), ids, sum(map(len, chunks)), "", file.damaged)
         except OSError as error:
-            return unread(error.errno or errno.EIO, live.paged)
+            return unread(error.errno or errno.EIO, paged)
         finally:
             file.close()
         self._chunks += chunks
@@ -89,6 +89,15 @@ class LiveFiles:
     def _room(self, size: int) -> memoryview:
         start, self._filled = self._filled, self._filled + _pages(size)
         return self._buffer[start : start + size]
+
+
+def _opened(live: LiveFile) -> PagedFile | StoredFile:
+    try:
+        file = PagedFile(live.path, live.paged)
+    except OSError as error:
+        return unread(error.errno or errno.EIO, live.paged)
+    file.read_ahead(_length(live.paged))
+    return file
 
 
 def unread(error: int, paged: Paged | None) -> StoredFile:

@@ -7,24 +7,33 @@ a backup sees all of them.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+import sys
+from collections.abc import Iterable, Iterator
 
 from edurise_backup.model.paging import PageCheck
 
-_SUMS = 32
-_PRIME = np.uint32(16777619)
-# fmt: off
-_OFFSETS = np.array([
-    0x5B1F36E9, 0xB8525960, 0x02AB50AA, 0x1DE66D2A, 0x79FF467A, 0x9BB9F8A3, 0x217E7CD2, 0x83E13D2C,
-    0xF8D4474F, 0xE39EB970, 0x42C6AE16, 0x993216FA, 0x7B093B5D, 0x98DAFF3C, 0xF718902A, 0x0B1C9CDB,
-    0xE58F764B, 0x187636BC, 0x5D7B3BB1, 0xE73DE7DE, 0x92BEC979, 0xCCA6C0B2, 0x304A0979, 0x85AA43D4,
-    0x783125BB, 0x6CA8EAA2, 0xE407EAC6, 0x4B5CFC3E, 0x9FBF8C76, 0x15CA20BE, 0xF2CA9FD3, 0x959BD756,
-], dtype=np.uint32)
-# fmt: on
-_Words = npt.NDArray[np.uint32]
-_CHECKSUM_WORD = 2
-"""pd_checksum is the lower half of the page's third word, pd_flags the upper one."""
+OFFSETS = (
+    *(0x5B1F36E9, 0xB8525960, 0x02AB50AA, 0x1DE66D2A, 0x79FF467A, 0x9BB9F8A3, 0x217E7CD2, 0x83E13D2C),
+    *(0xF8D4474F, 0xE39EB970, 0x42C6AE16, 0x993216FA, 0x7B093B5D, 0x98DAFF3C, 0xF718902A, 0x0B1C9CDB),
+    *(0xE58F764B, 0x187636BC, 0x5D7B3BB1, 0xE73DE7DE, 0x92BEC979, 0xCCA6C0B2, 0x304A0979, 0x85AA43D4),
+    *(0x783125BB, 0x6CA8EAA2, 0xE407EAC6, 0x4B5CFC3E, 0x9FBF8C76, 0x15CA20BE, 0xF2CA9FD3, 0x959BD756),
+)
+"""Where each sum begins."""
+PRIME = 16777619
+_SUMS = len(OFFSETS)
+_ROW = 4 * _SUMS
+"""Bytes of the words that go into the sums together."""
+_ALONE = 256
+"""So many pages are looked at before numpy would have been loaded."""
+
+# every other sum of a row stands in a number of its own, 64 bits from the next: none runs over into another
+_WORDS = sum(0xFFFFFFFF << at for at in range(0, 32 * _SUMS, 64))
+_SHIFTED = sum(0x7FFF << at for at in range(0, 32 * _SUMS, 64))
+"""What of each is left, and nothing of its neighbour, when all are shifted by 17 bits."""
+_EVEN = sum(offset << 64 * at for at, offset in enumerate(OFFSETS[::2]))
+_ODD = sum(offset << 64 * at for at, offset in enumerate(OFFSETS[1::2]))
+_CHECKSUM = slice(8, 10)
+"""pd_checksum, which counts as zero."""
 
 
 def damaged_pages(data: bytes | bytearray | memoryview, start: int, check: PageCheck) -> list[int]:
@@ -34,35 +43,37 @@ def damaged_pages(data: bytes | bytearray | memoryview, start: int, check: PageC
     over. What follows the last whole page is not looked at.
     """
     count = len(data) // check.block
-    if count == 0:
-        return []
-    words = np.frombuffer(data, dtype="<u4", count=count * check.block // 4).reshape(count, -1)
     first = check.first + start // check.block
-    stored = words[:, _CHECKSUM_WORD] & np.uint32(0xFFFF)
-    wrong = (_checksums(words, first) != stored) & (_positions(words) < np.uint64(check.before))
-    return [first + int(number) for number in np.flatnonzero(wrong) if words[number].any()]
+    pages = memoryview(data)[: count * check.block]
+    wrong: Iterable[int] = _wrong_pages(pages, first, check)
+    if count > _ALONE or "numpy" in sys.modules:
+        from edurise_backup.postgres.page_checksum_columns import wrong_pages
+
+        wrong = wrong_pages(pages, first, check)
+    return [first + number for number in wrong if any(pages[number * check.block : (number + 1) * check.block])]
 
 
-def _positions(words: _Words) -> npt.NDArray[np.uint64]:
-    """Return each page's LSN: two words, the higher one first."""
-    high, low = words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
-    return np.bitwise_or(np.left_shift(high, np.uint64(32)), low)
+def _wrong_pages(pages: memoryview, first: int, check: PageCheck) -> Iterator[int]:
+    """Yield which of the pages, by their places, have another checksum than they should; new ones, too."""
+    for number in range(len(pages) // check.block):
+        page = bytes(pages[number * check.block : (number + 1) * check.block])
+        position = int.from_bytes(page[:4], "little") << 32 | int.from_bytes(page[4:8], "little")
+        if position < check.before and checksum(page, first + number) != int.from_bytes(page[_CHECKSUM], "little"):
+            yield number
 
 
-def _checksums(words: _Words, first: int) -> _Words:
-    count = len(words)
-    rows = words.reshape(count, -1, _SUMS)
-    head = rows[:, 0, :].copy()
-    head[:, _CHECKSUM_WORD] &= np.uint32(0xFFFF0000)
-    sums = np.broadcast_to(_OFFSETS, (count, _SUMS)).copy()
-    scratch = np.empty_like(sums)
-    for row in (head, *(rows[:, number, :] for number in range(1, rows.shape[1])), None, None):
-        if row is not None:
-            np.bitwise_xor(sums, row, out=sums)
-        np.right_shift(sums, np.uint32(17), out=scratch)
-        np.multiply(sums, _PRIME, out=sums)
-        np.bitwise_xor(sums, scratch, out=sums)
-    total = np.bitwise_xor.reduce(sums, axis=1)
-    numbers = np.arange(first, first + count, dtype=np.uint64).astype(np.uint32)
-    found: _Words = (total ^ numbers) % np.uint32(65535) + np.uint32(1)
-    return found
+def checksum(page: bytes, number: int) -> int:
+    """Return a page's checksum; `number`: of the page in its relation."""
+    even, odd = _EVEN, _ODD
+    page = page[: _CHECKSUM.start] + bytes(2) + page[_CHECKSUM.stop :]
+    for at in range(0, len(page), _ROW):
+        row = int.from_bytes(page[at : at + _ROW], "little")
+        even, odd = _mixed(even ^ row & _WORDS), _mixed(odd ^ row >> 32 & _WORDS)
+    total = _mixed(_mixed(even)) ^ _mixed(_mixed(odd))
+    for shift in (512, 256, 128, 64):
+        total ^= total >> shift
+    return ((total ^ number) & 0xFFFFFFFF) % 65535 + 1
+
+
+def _mixed(sums: int) -> int:
+    return sums * PRIME & _WORDS ^ sums >> 17 & _SHIFTED

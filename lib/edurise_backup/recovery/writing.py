@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from edurise_backup.errors import BackupError, DamageError
-from edurise_backup.machine.crew import Crew, Member, Program
+from edurise_backup.machine.crew import Crew, Member, Program, program_of
 from edurise_backup.machine.direct import BLOCK, read_range
 from edurise_backup.machine.serving import Messages, serve
 from edurise_backup.model.content import BlobId, ExtendedAttribute, Node
@@ -275,7 +275,7 @@ class Writers:
         """Have what they need loaded, because there will be much to write."""
         if self._program is None:
             with suppress(BackupError):  # the crew tries again, and says why
-                self._program = Program(__name__)
+                self._program = program_of(__name__)
 
     def crew(self, key: MasterKey, target: Path, *, members: int) -> Crew:
         """Return those that write runs below `target`."""
