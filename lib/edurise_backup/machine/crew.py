@@ -89,6 +89,11 @@ class Crew:
         self._needed: set[str] = set()
         self._guard = threading.Lock()
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a process already."""
+        return self._program is not None
+
     def will_need(self, module: str) -> None:
         """Have a module loaded before there are members, each of which would load it; later it has no effect."""
         self._needed.add(module)

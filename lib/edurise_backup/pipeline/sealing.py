@@ -35,6 +35,8 @@ Starting a process takes as long.
 _A_FILE = 16 * 1024
 _PAGE_CHECKSUMS = "edurise_backup.postgres.page_checksum_columns"
 """Numpy comes with it, which costs a process more than all else that it loads."""
+_SEGMENT = 16 * 1024 * 1024
+"""Bytes of a live file that is read before a process would have started: an unchanged cluster has but its log's end."""
 MOST_OF_A_BATCH = 4 * 1024 * 1024
 """Bytes that the files of a batch may have together."""
 
@@ -115,6 +117,8 @@ class Sealing:
     ) -> StoredFile | None:
         """Read a large file; None while no other process is worth it: then the caller must read it."""
         expected = paged.end - paged.begin if paged is not None and paged.end is not None else 0
+        if 0 < expected <= _SEGMENT and not self._crew.begun:
+            return None
         if not self._worth_it(max(_WORTH_IT // 4, expected)):
             return None
         self._prepare(paged)
