@@ -95,7 +95,6 @@ def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
     """Be a program of members, which do `work`, over and over, until their input ends."""
     for stop in (signal.SIGINT, signal.SIGTERM):  # both are for who started us, who then ends our input
         signal.signal(stop, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is gone at once
     for word in sys.argv:
         if word.startswith(ALSO):
             importlib.import_module(word.removeprefix(ALSO))
@@ -106,8 +105,9 @@ def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
                 asking.close()
                 return _be_member(Messages(asked), setup, work)
             asked.close()
-    with suppress(ChildProcessError):
-        os.wait()  # until there is none
+    with suppress(ChildProcessError):  # there is none left
+        while True:
+            os.wait()
     return None
 
 
