@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from edurise_backup.cli.early import begin_to_open, begin_to_scan
+from edurise_backup.cli.early import begin_to_load, begin_to_open, begin_to_scan
 from edurise_backup.errors import WrongPassphraseError
+from edurise_backup.machine import cores, crew
+from edurise_backup.pipeline.codec import MasterKey
 from edurise_backup.repository import derivation
 from edurise_backup.repository.repository import Repository
 from edurise_backup.sources import scanning
 from edurise_backup.sources.files import FilesSource
 from edurise_backup.stores.local import LocalStore
+from edurise_backup.verification.packs import examined_by, examining_crew
 from tests.support.engine import PASSPHRASE, create
+
+KEY = MasterKey.from_bytes(bytes(range(64)))
 
 
 @pytest.fixture
@@ -116,6 +121,42 @@ def test_a_memory_bomb_is_not_begun(place: Path) -> None:
     assert derivation.possible(1 << 15, 8, 3)
 
 
+def test_a_program_that_was_begun_is_the_one_whose_members_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+    assert begin_to_load(["repo", "check", "--read-data"])
+    begun = crew._begun["edurise_backup.verification.packs"]
+    examining = examining_crew(KEY, members=1)
+    try:
+        with examining.member() as member:
+            assert member._program is begun
+            assert examined_by(member, "0" * 64, "/nowhere") is None
+    finally:
+        examining.close()
+    assert not crew._begun
+    assert begun.ended
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["list"],
+        ["repo", "check"],
+        ["repo", "check", "--read-data", "--profile"],
+        ["recover-to", "latest", "--dry-run"],
+        ["rescue", "--help"],
+    ],
+)
+def test_nothing_is_loaded_for_who_may_not_need_it(given: list[str]) -> None:
+    assert not begin_to_load(given)
+    assert not crew._begun
+
+
+def test_nothing_is_loaded_beside_on_a_single_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "cores", lambda: 1)
+    assert not begin_to_load(["recover-to", "latest", "--target", "there"])
+
+
 def test_a_walk_that_was_begun_is_the_one_that_the_backup_takes(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     before = datetime.now(UTC)
@@ -136,7 +177,7 @@ def test_a_walk_that_was_begun_for_something_else_is_ended_and_not_taken(tmp_pat
     source = FilesSource([str(tmp_path)], exclude=["*.tmp"])
     source.scan_ahead()
     assert not scanning._begun
-    assert begun.member._process.returncode is not None
+    assert begun.member._program.ended
     assert source._scanner is not None
     assert source._scanner._member is not begun.member
 

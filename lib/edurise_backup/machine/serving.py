@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from mmap import mmap
-from typing import IO, NamedTuple, ParamSpec, TypeVar
+from typing import IO, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 
@@ -91,8 +91,8 @@ class Messages:
             write_message(self._answers, b"#" + msgspec.msgpack.encode(spent))
 
 
-def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
-    """Be a program of members, which do `work`, over and over, until their input ends."""
+def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> NoReturn:
+    """Be a program of members, which do `work`, over and over, until their input ends; ends the process."""
     for stop in (signal.SIGINT, signal.SIGTERM):  # both are for who started us, who then ends our input
         signal.signal(stop, signal.SIG_IGN)
     for word in sys.argv:
@@ -103,12 +103,12 @@ def serve(setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
         while (asked := _asked(asking)) is not None:
             if ALONE in sys.argv or _is_fork(asked):
                 asking.close()
-                return _be_member(Messages(asked), setup, work)
+                _be_member(Messages(asked), setup, work)
             asked.close()
     with suppress(ChildProcessError):  # there is none left
         while True:
             os.wait()
-    return None
+    os._exit(0)  # whoever waits for us need not wait until everything is taken apart
 
 
 def _asked(asking: socket.socket) -> _Places | None:
@@ -130,16 +130,16 @@ def _is_fork(places: _Places) -> bool:
         return False
 
 
-def _be_member(messages: Messages, setup: type[Setup], work: Callable[[Setup, Messages], None]) -> None:
+def _be_member(messages: Messages, setup: type[Setup], work: Callable[[Setup, Messages], None]) -> NoReturn:
     sampler = Sampler()
-    try:
-        with sampler if PROFILED in sys.argv else nullcontext():
-            work(messages.next(setup), messages)
-    except BrokenPipeError:  # nobody reads our answers any more
-        os._exit(0)
-    finally:
-        if PROFILED in sys.argv:
-            messages.tell(sampler.spent())
+    with (
+        suppress(SystemExit, BrokenPipeError),  # nobody asks any more, or reads our answers
+        sampler if PROFILED in sys.argv else nullcontext(),
+    ):
+        work(messages.next(setup), messages)
+    if PROFILED in sys.argv:
+        messages.tell(sampler.spent())
+    os._exit(0)
 
 
 def arena_of(descriptor: int, size: int) -> memoryview:

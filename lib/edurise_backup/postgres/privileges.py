@@ -27,6 +27,8 @@ from edurise_backup.postgres.tools import ServerBinaries, embedded_root
 PROGRAM_CACHE = Path("/var/cache/edurise-backup")
 _CANDIDATES = ("postgres", "nobody")
 _NOT_NEEDED = ("include", "pkgconfig")
+_ran: set[tuple[Path, Account]] = set()
+"""Where this process has seen a server's program run, as whom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ def reachable(binaries: ServerBinaries, account: Account, *, cache: Path = PROGR
 
 
 def _runs(bindir: Path, account: Account) -> bool:
+    if (bindir, account) in _ran:
+        return True
     try:
         answer = subprocess.run(
             [bindir / "postgres", "--version"],
@@ -124,6 +128,8 @@ def _runs(bindir: Path, account: Account) -> bool:
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
+    if answer.returncode == 0:
+        _ran.add((bindir, account))
     return answer.returncode == 0
 
 
