@@ -93,7 +93,11 @@ def _client(server: S3Server) -> Any:
         aws_access_key_id=server.access_key,
         aws_secret_access_key=server.secret_key,
         verify=server.scheme == "http",
-        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+        config=Config(
+            s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required",
+            retries={"mode": "standard", "total_max_attempts": 8},
+        ),
     )
 
 
@@ -142,6 +146,8 @@ def _make_certificate(folder: Path) -> None:
     (folder / "server.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
 
 
+# Its servers give each other half a second by default, and shun for a minute who needed longer: here, that is a busy
+# machine, and the only server there is. An object whose container was not told in time is in no listing.
 SWIFT = """
 [DEFAULT]
 bind_ip = {host}
@@ -154,6 +160,10 @@ mount_check = false
 disable_fallocate = true
 log_address = {folder}/no-log-socket
 log_level = ERROR
+conn_timeout = 30
+node_timeout = 60
+container_update_timeout = 60
+error_suppression_limit = 1000000
 """
 STORAGE = """
 [pipeline:main]

@@ -168,7 +168,7 @@ class Program:
 
     @property
     def ended(self) -> bool:
-        """Whether it was killed."""
+        """Whether there is none of it any more."""
         return self._process.poll() is not None
 
     def ask(self, descriptors: Sequence[int], arena: int) -> None:
