@@ -123,7 +123,7 @@ def _asked(asking: socket.socket) -> _Places | None:
 def _is_fork(places: _Places) -> bool:
     """Fork; whether this is the new process. Whoever waits for its answers hears why there is none.
 
-    What is loaded so far is the same in all of them, so a number that must be used once only, as a nonce, is the system's.
+    What is loaded so far is the same in all of them: a number that must be used only once, as a nonce, is the system's.
     """
     try:
         return os.fork() == 0
