@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -76,12 +77,22 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def kill_forks(member: Member) -> None:
-    """Kill the processes of a member's program but that one, until there are some."""
+    """Kill the processes that a member's program has forked, once there are some."""
     program = member._program._process.pid
-    while not (forks := Path(f"/proc/{program}/task/{program}/children").read_text().split()):
+    while not (forks := children_of(program)):
         os.sched_yield()
     for fork in forks:
-        os.kill(int(fork), signal.SIGKILL)
+        os.kill(fork, signal.SIGKILL)
+
+
+def children_of(process: int) -> list[int]:
+    """Return the ids of a process's children, as `/proc` has them."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (place / "stat").read_text().rpartition(")")[2].split()
+            found += [int(place.name)] if int(words[1]) == process and words[0] != "Z" else []
+    return found
 
 
 def nodes_below(top: Path, repository: Repository, saved: Saved) -> dict[str, Node]:

@@ -43,6 +43,8 @@ from edurise_backup.machine.serving import (
 
 _PIPE = 1024 * 1024
 """Bytes that a member may answer ahead of whoever reads it; Linux allows no more to an ordinary user."""
+_NO_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
+"""Numpy's: a process with threads is not to be forked, and none of ours multiplies matrices."""
 _CLASSES = {cls.__name__: cls for cls in (BackupError, DamageError, SpaceError)}
 
 Answer = TypeVar("Answer")
@@ -160,7 +162,7 @@ class Program:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds={asked.fileno()},
-                    env=for_helpers(os.environ),
+                    env={**for_helpers(os.environ), **_NO_THREADS},
                 )
             except OSError as error:
                 self._asking.close()
