@@ -22,6 +22,8 @@ from edurise_backup.pipeline.sealer import SealedBlob, Sealer
 from edurise_backup.ports import FileState, LiveFile, StoredFile
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_TOGETHER = 32
+"""So many files are open at once; other threads of this process may have as many."""
 EMPTY = blob_id(b"")
 """Answered for a file without content, which has no blob."""
 
@@ -62,11 +64,15 @@ class LiveFiles:
         if len(self._buffer) < needed:
             self._buffer = memoryview(mmap(-1, needed))
         self._filled, self._chunks, self._ids = 0, [], []
-        opened = [_opened(file) for file in files]  # all of them: the disk brings the next while one is worked on
-        return [
-            self._read(file, live.paged) if isinstance(file, PagedFile) else file
-            for live, file in zip(files, opened, strict=True)
-        ]
+        found: list[StoredFile | None] = []
+        for first in range(0, len(files), _TOGETHER):
+            some = files[first : first + _TOGETHER]
+            opened = [_opened(file) for file in some]  # all of them: the disk brings the next while one is worked on
+            found += [
+                self._read(file, live.paged) if isinstance(file, PagedFile) else file
+                for live, file in zip(some, opened, strict=True)
+            ]
+        return found
 
     def seal(self, wanted: Sequence[bool]) -> list[SealedBlob]:
         """Seal the wanted ones of all chunks, file after file; raises DamageError when the check fails."""
