@@ -19,8 +19,8 @@ _M_MMAP_THRESHOLD = -3
 
 
 def application(words: Sequence[str]) -> typer.Typer:
-    """Return the command line; one that begins with `repo` needs the engine's commands only, and loads no others."""
-    from edurise_backup.cli import engine
+    """Return the command line; where the words begin with a command, with what comes with it, and without all else."""
+    from edurise_backup.cli import product
 
     app = typer.Typer(
         name="edurise-backup",
@@ -30,10 +30,16 @@ def application(words: Sequence[str]) -> typer.Typer:
         add_completion=False,
     )
     app.callback()(options)
-    if words[:1] != ["repo"]:
-        from edurise_backup.cli import product
+    first, second = (*words[:2], "", "")[:2]
+    if product.has(first):
+        product.add_commands(app, first)
+        return app
+    from edurise_backup.cli import engine  # `repo` comes with it
 
-        product.add_commands(app)
+    if first == "repo":
+        engine.add_commands(app, second if engine.has(second) else "")
+        return app
+    product.add_commands(app)
     engine.add_commands(app)
     return app
 

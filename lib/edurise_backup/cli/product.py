@@ -2,64 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+
 import typer
 
-from edurise_backup.cli import (
-    alarms,
-    approvals,
-    audit,
-    copies,
-    costs,
-    jobs,
-    keys,
-    maintenance,
-    moments,
-    plugged,
-    protections,
-    recovering,
-    recovering_to,
-    rescuing,
-    retention,
-    schedule,
-    sharding,
-    stores,
-    upkeep,
-    users,
-    wal,
-    watching,
-    workers,
-)
+_COMMANDS = {
+    "jobs": ("backup", "list", "show", "verify", "stats", "rebuild-catalog"),
+    "recovering": ("recover",),
+    "moments": ("window", "explain-time"),
+    "recovering_to": ("recover-to",),
+    "rescuing": ("rescue",),
+    "sharding": ("shards",),
+    "maintenance": ("prune", "check", "forget"),
+    "retention": ("retention",),
+    "protections": ("pin", "hold"),
+    "keys": ("key",),
+    "schedule": ("schedule",),
+    "alarms": ("alarm",),
+    "watching": ("watch", "metrics"),
+    "costs": ("costs",),
+    "upkeep": ("doctor", "demo-platform"),
+    "plugged": ("report",),
+}
+"""What each module puts on the top level, in the order in which `--help` lists it."""
+_GROUPS = {
+    "users": "user",
+    "approvals": "approval",
+    "audit": "audit",
+    "copies": "copy",
+    "stores": "store",
+    "workers": "worker",
+    "wal": "wal",
+}
+"""The name of the group that each of these modules is."""
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Put them on the top level, in the order in which `--help` lists them."""
-    for module in (
-        jobs,
-        recovering,
-        moments,
-        recovering_to,
-        rescuing,
-        sharding,
-        maintenance,
-        retention,
-        protections,
-        keys,
-        schedule,
-        alarms,
-        watching,
-        costs,
-        upkeep,
-        plugged,
-    ):
-        module.add_commands(app)
-    groups = (
-        (users.app, "user"),
-        (approvals.app, "approval"),
-        (audit.app, "audit"),
-        (copies.app, "copy"),
-        (stores.app, "store"),
-        (workers.app, "worker"),
-        (wal.app, "wal"),
-    )
-    for group, name in groups:
-        app.add_typer(group, name=name)
+def has(word: str) -> bool:
+    """Whether a command or group of that name is among them."""
+    return word in _GROUPS.values() or any(word in names for names in _COMMANDS.values())
+
+
+def add_commands(app: typer.Typer, wanted: str = "") -> None:
+    """Put them on the top level; with `wanted` only what comes with it, which is loaded in a third of the time."""
+    for name in wanted_modules(_COMMANDS, wanted):
+        import_module(f"edurise_backup.cli.{name}").add_commands(app)
+    for name, group in _GROUPS.items():
+        if wanted in ("", group):
+            app.add_typer(import_module(f"edurise_backup.cli.{name}").app, name=group)
+
+
+def wanted_modules(commands: Mapping[str, Iterable[str]], wanted: str) -> list[str]:
+    """Return the modules that have a command; all of them for none in particular."""
+    return [module for module, names in commands.items() if not wanted or wanted in names]
