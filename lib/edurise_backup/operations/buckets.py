@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edurise_backup.config import Settings, s3_access
 from edurise_backup.config.places import bucket_place
 from edurise_backup.errors import InputError, NotFoundError
@@ -10,10 +12,12 @@ from edurise_backup.model.settings import BucketSettings
 from edurise_backup.model.snapshot import Snapshot
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.ports import Progress
-from edurise_backup.recovery.into_bucket import BucketTarget, Existing
 from edurise_backup.s3.wire import Wire
 from edurise_backup.sources.bucket import FOLDER, BucketOptions, BucketSource
 from edurise_backup.sources.patterns import matcher
+
+if TYPE_CHECKING:
+    from edurise_backup.recovery.into_bucket import BucketTarget, Existing
 
 
 def open_bucket_source(source: BucketSettings, progress: Progress) -> BucketSource:
@@ -67,6 +71,8 @@ def bucket_target(settings: Settings, name: str, existing: Existing) -> BucketTa
             hint="name it in [[bucket]] with the place that it goes to, or have it restored as files",
         )
     refuse_repository(settings, source)
+    from edurise_backup.recovery.into_bucket import BucketTarget  # backups do not wait for it
+
     return BucketTarget(bucket_wire(source), existing)
 
 
