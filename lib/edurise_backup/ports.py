@@ -310,7 +310,7 @@ CHANGED = "changed while it was read"
 
 
 class LiveFile(NamedTuple):
-    """A small file of this machine that may change while it is read; its way of reading ends where it ended once."""
+    """A small file of this machine that may change while it is read; `paged.end`: where it ended when it was found."""
 
     path: str
     paged: Paged

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,8 +67,8 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     started: list[int] = []
     real = Program.__init__
 
-    def init(self: Program, module: str, **named: bool) -> None:
-        real(self, module, **named)
+    def init(self: Program, module: str, *, also: Sequence[str] = (), alone: bool = False) -> None:
+        real(self, module, also=also, alone=alone)
         started.append(self._process.pid)
 
     monkeypatch.setattr(Program, "__init__", init)
@@ -86,12 +86,12 @@ def kill_forks(member: Member) -> None:
 
 
 def children_of(process: int) -> list[int]:
-    """Return the ids of a process's children, as `/proc` has them."""
+    """Return the ids of a process's children, as `/proc` has them; also of those that ended and were not waited for."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (place / "stat").read_text().rpartition(")")[2].split()
-            found += [int(place.name)] if int(words[1]) == process and words[0] != "Z" else []
+            found += [int(place.name)] if int(words[1]) == process else []
     return found
 
 

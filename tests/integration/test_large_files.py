@@ -18,16 +18,16 @@ from edurise_backup.model.paging import Paged
 from edurise_backup.monitoring.progress import SilentProgress
 from edurise_backup.pipeline.archiver import archive
 from edurise_backup.pipeline.chunker import ChunkSizes
-from edurise_backup.pipeline.codec import MasterKey, open_blob
+from edurise_backup.pipeline.codec import open_blob
 from edurise_backup.pipeline.large_files import LargeFiles, room_for
-from edurise_backup.pipeline.sealer import SealedBlob, Sealer, SealSettings
+from edurise_backup.pipeline.sealer import Sealer, SealSettings
 from edurise_backup.pipeline.sealing import Sealing
 from edurise_backup.ports import CHANGED, Buffer, FileState, LiveFile, StoredFile
 from edurise_backup.sources.files import FilesSource
 from tests.support import streams
+from tests.support.sealed import KEY, Taken
 
 SIZES = ChunkSizes(minimum=16 * 1024, average=64 * 1024, maximum=256 * 1024)
-KEY = MasterKey.from_bytes(bytes(range(64)))
 
 
 def content_of_size(size: int) -> bytes:
@@ -70,24 +70,6 @@ def test_a_file_that_changes_between_two_windows_did_not_hold_still(tmp_path: Pa
     while files.next().ids:
         pass
     assert not files.ended().still
-
-
-class Taken:
-    """Claims every blob, and opens what it gets."""
-
-    def __init__(self) -> None:
-        self.plain: dict[BlobId, bytes] = {}
-
-    def claim(self, ids: Sequence[BlobId | None]) -> list[bool]:
-        return [name is not None and name not in self.plain for name in ids]
-
-    def take(self, blobs: Sequence[SealedBlob], content: memoryview) -> None:
-        start = 0
-        for blob in blobs:
-            sealed = content[start : start + blob.length]
-            self.plain[blob.id] = open_blob(KEY, sealed, wanted=blob.id, raw_length=blob.raw_length)
-            start += blob.length
-        assert start == len(content)
 
 
 def test_another_process_brings_the_same_and_goes_on_after_a_file_that_it_cannot_read(

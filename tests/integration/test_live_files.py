@@ -10,48 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from edurise_backup.errors import BackupError
 from edurise_backup.machine.crew import Program
 from edurise_backup.model.compression import AUTO
-from edurise_backup.model.content import BlobId, blob_id
+from edurise_backup.model.content import blob_id
 from edurise_backup.model.paging import PageCheck, Paged
 from edurise_backup.pipeline.chunker import ChunkSizes
-from edurise_backup.pipeline.codec import MasterKey, open_blob
-from edurise_backup.pipeline.sealer import SealedBlob, SealSettings
+from edurise_backup.pipeline.sealer import SealSettings
 from edurise_backup.pipeline.sealing import Sealing
 from edurise_backup.ports import LiveFile, StoredFile
 from edurise_backup.postgres.page_checksums import checksum
 from edurise_backup.verification.packs import examined_by, examining_crew
+from tests.support.sealed import KEY, Taken
 
 CUT = 16 * 1024
 PAGE = 8192
-KEY = MasterKey.from_bytes(bytes(range(64)))
 SIZES = ChunkSizes(minimum=16 * 1024, average=64 * 1024, maximum=256 * 1024)
 ENOUGH = 600
 """So many of these files are worth a process."""
-
-
-class Taken:
-    """Claims every blob once, and opens what it gets."""
-
-    def __init__(self) -> None:
-        self.plain: dict[BlobId, bytes] = {}
-
-    def claim(self, ids: Sequence[BlobId | None]) -> list[bool]:
-        wanted = []
-        for name in ids:
-            wanted.append(name is not None and name not in self.plain)
-            if name is not None:
-                self.plain.setdefault(name, b"")
-        return wanted
-
-    def take(self, blobs: Sequence[SealedBlob], content: memoryview) -> None:
-        start = 0
-        for blob in blobs:
-            sealed = content[start : start + blob.length]
-            self.plain[blob.id] = open_blob(KEY, sealed, wanted=blob.id, raw_length=blob.raw_length)
-            start += blob.length
-        assert start == len(content)
 
 
 @pytest.fixture(params=["here", "in another process"])
@@ -141,19 +116,18 @@ def test_a_program_loads_once_what_all_its_members_need(tmp_path: Path, monkeypa
     assert words == [[], ["edurise_backup.postgres.page_checksum_columns"]]
 
 
-def test_a_program_that_was_killed_is_begun_anew(tmp_path: Path) -> None:
-    crew = examining_crew(KEY, members=1)
+def test_a_program_that_was_killed_is_begun_anew_and_its_members_go_on() -> None:
+    crew = examining_crew(KEY, members=2)
     try:
-        crew.start()
-        first = crew._program
-        assert first is not None
-        with pytest.raises(BackupError, match="ended before its work was done"), crew.member() as member:
-            examined_by(member, "0" * 64, "/nowhere")  # it has begun
+        with crew.member() as member:
+            assert examined_by(member, "0" * 64, "/nowhere") is None
+            first = crew._program
+            assert first is not None
             first._process.kill()
             first._process.wait()
-            raise BackupError("the member ended before its work was done")
-        with crew.member() as member:
-            assert crew._program is not first
+            with crew.member() as another:
+                assert crew._program is not first
+                assert examined_by(another, "0" * 64, "/nowhere") is None
             assert examined_by(member, "0" * 64, "/nowhere") is None
     finally:
         crew.close()

@@ -18,11 +18,11 @@ from edurise_backup.repository import derivation
 _OPENING = {"backup", "check", "prune", "recover", "recover-to", "rescue", "verify"}
 """Commands of the product that open the configured repository."""
 _CREWS = {
-    ("recover-to",): ("edurise_backup.recovery.writing",),
-    ("rescue",): ("edurise_backup.recovery.writing",),
-    ("repo", "check"): ("edurise_backup.verification.packs",),
+    ("recover-to",): "edurise_backup.recovery.writing",
+    ("rescue",): "edurise_backup.recovery.writing",
+    ("repo", "check", "--read-data"): "edurise_backup.verification.packs",
 }
-"""What the processes run (`machine/crew`) that a command will start, and what else they need, by its first words."""
+"""What the processes run (`machine/crew`) that a command will start, by its first words and options."""
 _IDLE = {"--help", "--dry-run", "-n", "--profile"}
 """With one of these a command does nothing, or must know its processes from their beginning."""
 _CONFIGURATION = "edurise-backup.toml"
@@ -89,15 +89,20 @@ def begin_to_scan(words: Sequence[str]) -> bool:
 
 def begin_to_load(words: Sequence[str]) -> bool:
     """Begin, and say so, when the words are those of a command that will have other processes work beside it."""
-    found = next((programs for beginning, programs in _CREWS.items() if words[: len(beginning)] == [*beginning]), None)
-    if found is None or _IDLE & {*words} or ("check" in words and "--read-data" not in words):
+    found = next((module for given, module in _CREWS.items() if _begins_with(words, given)), None)
+    if found is None or _IDLE & {*words}:
         return False
     from edurise_backup.machine import cores, crew  # other commands do not wait for them
 
     if cores.cores() < 2:
         return False
-    crew.begin(found[0], also=found[1:])
+    crew.begin(found)
     return True
+
+
+def _begins_with(words: Sequence[str], given: Sequence[str]) -> bool:
+    command = [word for word in given if not word.startswith("-")]
+    return [*words[: len(command)]] == command and {*given} <= {*words}
 
 
 def _folders(words: Sequence[str]) -> list[str] | None:

@@ -44,7 +44,7 @@ def has(word: str) -> bool:
 
 
 def add_commands(app: typer.Typer, wanted: str = "") -> None:
-    """Put them on the top level; with `wanted` only what comes with it, which is loaded in a third of the time."""
+    """Put them on the top level; with `wanted` only what its module has: the others are not loaded."""
     for name in wanted_modules(_COMMANDS, wanted):
         import_module(f"edurise_backup.cli.{name}").add_commands(app)
     for name, group in _GROUPS.items():

@@ -99,7 +99,7 @@ def restore(
     with engine.output.progress() as progress, readable(repository, lock=not no_lock):
         if not (overwrite or dry_run):
             with Writers() as writers:
-                plan = plan_files(repository, chosen, **chosen_by, large=writers.begin)
+                plan = plan_files(repository, chosen, **chosen_by, when_large=writers.begin)
                 progress.phase("restore", bytes_total=plan.bytes)
                 done = restore_files(repository, plan, folder, progress=progress, writers=writers)
             return _show_restored(engine, chosen, folder, done)

@@ -54,10 +54,10 @@ _begun: dict[str, Program] = {}
 """Programs that were begun on a guess and not asked for yet, by their module."""
 
 
-def begin(module: str, *, also: Sequence[str] = ()) -> None:
+def begin(module: str) -> None:
     """Have a program loaded that a crew will probably need soon; if none does, it ends with this process."""
     with suppress(BackupError):  # whoever needs it tries again, and hears why
-        _begun[module] = Program(module, also=also)
+        _begun[module] = Program(module)
 
 
 def program_of(module: str, *, also: Sequence[str] = ()) -> Program:
@@ -124,7 +124,7 @@ class Crew:
         self._idle.put(member)
 
     def close(self) -> None:
-        """End all members; none runs any more afterwards."""
+        """End all members; those of the program that runs have ended afterwards."""
         with self._guard:
             members, self._all = self._all, []
             program, self._program = self._program, None

@@ -216,8 +216,8 @@ class Recovery:
         if not shared_source(self._settings, part.part, part.source):
             shared = None
         with Writers() as writers:
-            large = writers.begin if shared is None else lambda: None
-            plan = plan_restore(self._repository, shot.tree, paths=shot.paths, large=large)
+            when_large = writers.begin if shared is None else lambda: None
+            plan = plan_restore(self._repository, shot.tree, paths=shot.paths, when_large=when_large)
             progress.phase(f"restore {part.part.value} {part.source}", bytes_total=plan.bytes)
             make_private_directory(Path(self._target.directory))
             if shared is not None:

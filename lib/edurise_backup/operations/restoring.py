@@ -25,15 +25,15 @@ def plan_files(
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    large: Callable[[], None] = lambda: None,
+    when_large: Callable[[], None] = lambda: None,
 ) -> RestorePlan:
     """Say what restoring the chosen files takes; the index must be loaded. Raises NotFoundError when none matches.
 
-    `large` as for `plan_restore`.
+    `when_large` as for `plan_restore`.
     """
     chosen_files = selection(include, exclude)
     tree = tree_of(repository, chosen)
-    plan = plan_restore(repository, tree, select=chosen_files, paths=chosen.paths, large=large)
+    plan = plan_restore(repository, tree, select=chosen_files, paths=chosen.paths, when_large=when_large)
     if include and not (plan.files or plan.others or plan.folders):
         raise NotFoundError(f"nothing in {chosen.id[:8]} matches {', '.join(include)}", hint="`ls` lists it")
     return plan

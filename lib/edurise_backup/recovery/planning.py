@@ -94,14 +94,14 @@ def plan_restore(
     *,
     select: Selection = EVERYTHING,
     paths: Iterable[str] = (),
-    large: Callable[[], None] = lambda: None,
+    when_large: Callable[[], None] = lambda: None,
 ) -> RestorePlan:
     """Walk the tree and say what restoring it takes; raises DamageError when a tree or blob is missing.
 
-    `paths` are the snapshot's: what was backed up, below directories that only lead there. `large` is called once,
-    as soon as it is known that the plan will be.
+    `paths` are the snapshot's: what was backed up, below directories that only lead there. `when_large` is called
+    once, as soon as it is known that the plan will be.
     """
-    plan = _Planner(repository, select, large).plan(tree)
+    plan = _Planner(repository, select, when_large).plan(tree)
     ways = [tuple(filter(None, path.split("/"))) for path in paths]
     plan.above = frozenset(way[:length] for way in ways for length in range(len(way)))
     return plan
@@ -118,10 +118,10 @@ class _Level:
 
 
 class _Planner:
-    def __init__(self, repository: Repository, select: Selection, large: Callable[[], None]) -> None:
+    def __init__(self, repository: Repository, select: Selection, when_large: Callable[[], None]) -> None:
         self._repository = repository
         self._select = select
-        self._large: Callable[[], None] | None = large
+        self._when_large: Callable[[], None] | None = when_large
         self._plan = RestorePlan()
         self._wanted: dict[str, WantedBlob] = {}
         self._linked: dict[tuple[int, int], PlannedFile] = {}
@@ -189,9 +189,9 @@ class _Planner:
         self._plan.files.append(file)
         self._plan.bytes += node.size
         self._plan_content(file)
-        if self._large is not None and self._plan.large:
-            self._large()
-            self._large = None
+        if self._when_large is not None and self._plan.large:
+            self._when_large()
+            self._when_large = None
 
     def _plan_content(self, file: PlannedFile) -> None:
         offset = 0
